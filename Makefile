@@ -1,0 +1,47 @@
+# `make demo` and `make test` are the only set-up commands; the rest is for developers.
+PYTHON ?= python3
+BIN := .venv/bin
+PURE := model errors memory trust drawdown risk_attribution stage_machine order_safety decision
+PURE_FILES := $(foreach name,$(PURE),$(name).py)
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+.PHONY: demo test check format lock clean
+
+.venv/runtime: requirements.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch .venv/runtime $@
+
+demo: .venv/runtime
+	@$(BIN)/python killswitch.py --test-mock
+
+test: .venv/dev
+	@$(BIN)/python -m pytest -n 2 $(foreach name,$(PURE),--cov=$(name)) --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-fail-under=100 tests
+
+check: .venv/dev
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy --no-error-summary
+
+format: .venv/dev
+	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix .
+
+# Compile exact versions with hashes, because this process holds trading keys.
+lock: .venv/dev
+	@$(BIN)/python -m pip install -qq uv
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		requirements.in -o requirements.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		-c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+clean:
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,58 @@
+"""The exceptions of the guard, and when each may be raised.
+
+    KillSwitchError
+    |- ConfigurationError    start-up only: names file, key, value and remedy
+    |- ObservationError      a read that gave no believable answer
+    |  |- Unavailable        the venue did not answer, or refused to
+    |  `- Malformed          it answered, but a field is missing or makes no sense
+    |- StoreError            SQLite could not keep or give back a record
+    |- LockError             the lock file could not be written or read
+    `- InvariantViolation    our own bug: lock, record, exit, let the supervisor restart
+
+Refusals and outcomes of orders are values (`model.Outcome`), never exceptions.
+"""
+
+from __future__ import annotations
+
+
+class KillSwitchError(Exception):
+    """The root of everything the guard raises on purpose."""
+
+
+class ConfigurationError(KillSwitchError):
+    """The settings cannot be used; `problems` holds one printable line each, never a secret."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ObservationError(KillSwitchError):
+    """A read gave nothing that may be believed. Never treat it as an empty account."""
+
+
+class Unavailable(ObservationError):
+    """The venue did not answer, answered with an error, or refused the login.
+
+    `retry_after_s` is the pause the venue asked for, in seconds, None when it named none.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Malformed(ObservationError):
+    """The venue answered, but a field is missing, empty or not a number. Missing is never 0."""
+
+
+class StoreError(KillSwitchError):
+    """The database could not be opened, read or written."""
+
+
+class LockError(KillSwitchError):
+    """The lock file could not be written or read."""
+
+
+class InvariantViolation(KillSwitchError):
+    """Something that must never happen did: a fault of this program, not of the world."""

@@ -1,0 +1,417 @@
+"""What outlives a tick: the frozen state that a decision starts from and the records it leaves.
+
+The store keeps all of it and gives it back after a restart. Nothing here decides anything.
+
+The history of a scope is kept in *units*, as funds do it: `nav = equity / units`. A flow changes
+the units and never the nav, so a flow changes no drawdown by construction. With E the equity of
+the first reading that contains a flow F, earlier equities count E / (E - F) times (behaviour.md
+section 4); in units: `units_after = units_before * E / (E - F)`, and nav * units is the
+flow-adjusted equity in today's money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from model import (
+    USDT,
+    Asset,
+    BookName,
+    ClientOrderId,
+    IncidentId,
+    LedgerKind,
+    LockEntry,
+    Outcome,
+    Reading,
+    RecordId,
+    RowKey,
+    ScopeId,
+    Source,
+    Stage,
+    Trust,
+)
+
+RowResults = tuple[tuple[RowKey, float], ...]
+"""Money each row has made since the store began, ordered by key; differences are what count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One trusted reading as history sees it.
+
+    `results` and `unexplained` are running totals in quote money: subtract two points to learn
+    what a row made, or how much of a move nothing explained, between them. `may_be_peak` is False
+    while a flow is on its way whose step has not been seen.
+    """
+
+    at: float
+    equity: float
+    nav: float
+    results: RowResults = ()
+    unexplained: float = 0.0
+    may_be_peak: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A run of consecutive points and the best of them, so that a peak is found quickly."""
+
+    points: tuple[Point, ...]
+    best: Point | None
+
+    @staticmethod
+    def of(points: tuple[Point, ...]) -> Chunk:
+        """Make a chunk; the best is the earliest point with the largest nav that may be a peak."""
+        return Chunk(points=points, best=best_of(points))
+
+
+def best_of(points: tuple[Point, ...]) -> Point | None:
+    """The point with the largest nav among those that may be a peak; the later one of equals."""
+    best: Point | None = None
+    for point in points:
+        if point.may_be_peak and (best is None or point.nav >= best.nav):
+            best = point
+    return best
+
+
+CHUNK_SIZE = 64
+"""Points in one chunk: a day at 3 s is then 450 chunks, found through in tens of microseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The trusted points of one scope, oldest first, strictly increasing in time."""
+
+    chunks: tuple[Chunk, ...] = ()
+
+    @staticmethod
+    def of(points: tuple[Point, ...]) -> History:
+        """Build a history from points ordered by time."""
+        return History(
+            chunks=tuple(
+                Chunk.of(points[start : start + CHUNK_SIZE])
+                for start in range(0, len(points), CHUNK_SIZE)
+            )
+        )
+
+    def append(self, point: Point) -> History:
+        """The history with one later point at its end.
+
+        Raises ValueError for a point that is not later than the last one.
+        """
+        last = self.last
+        if last is not None and point.at <= last.at:
+            raise ValueError("points are appended in order of time")
+        if self.chunks and len(self.chunks[-1].points) < CHUNK_SIZE:
+            tail = self.chunks[-1]
+            best = tail.best
+            if point.may_be_peak and (best is None or point.nav >= best.nav):
+                best = point
+            grown = Chunk(points=(*tail.points, point), best=best)
+            return History(chunks=(*self.chunks[:-1], grown))
+        return History(chunks=(*self.chunks, Chunk.of((point,))))
+
+    def since(self, oldest: float) -> History:
+        """The history without chunks that end before `oldest` (whole chunks only)."""
+        kept = tuple(chunk for chunk in self.chunks if chunk.points[-1].at >= oldest)
+        return self if len(kept) == len(self.chunks) else History(chunks=kept)
+
+    @property
+    def last(self) -> Point | None:
+        """The latest point, None when there is none."""
+        return self.chunks[-1].points[-1] if self.chunks else None
+
+    def points(self) -> Iterator[Point]:
+        """All points, oldest first."""
+        for chunk in self.chunks:
+            yield from chunk.points
+
+    def points_backwards(self) -> Iterator[Point]:
+        """All points, latest first."""
+        for chunk in reversed(self.chunks):
+            yield from reversed(chunk.points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Money that entered (+) or left (-) a scope, and when the history began to contain it.
+
+    `effective_at` is the time of the first trusted reading that contains it, None while that step
+    has not been seen; `factor` is E / (E - F) there, 1.0 while pending. `is_inferred` marks a flow
+    that was concluded from an unexplained rise and waits for the venue's own record.
+    """
+
+    record_id: RecordId
+    scope: ScopeId
+    at: float
+    amount: float
+    kind: LedgerKind
+    asset: Asset = USDT
+    effective_at: float | None = None
+    factor: float = 1.0
+    is_inferred: bool = False
+    is_cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """One SUSPECT reading: when, the equity it claimed and the part that nothing explained."""
+
+    at: float
+    equity: float
+    unexplained: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """A doubt that has not ended yet: since when, its latest readings, and since when they agree.
+
+    `doubts` holds the last few readings, oldest first; `consistent_since` is the time of the first
+    reading of the present run whose unexplained parts agree, None while the last two disagree.
+    """
+
+    since: float
+    doubts: tuple[Doubt, ...]
+    consistent_since: float | None
+    consistent_count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeMemory:
+    """What is remembered of one scope.
+
+    `last_trusted` is the last trusted reading with its positions, `history.last` its equity as it
+    was trusted. `units` turns nav into today's money. `ledger_until` is the time up to which the
+    venue's records are known, `ledger_asked_at` when they were last asked for. `watch_began_at`
+    is when this scope was first watched in this run: blindness counts from there at the earliest.
+    """
+
+    scope: ScopeId
+    history: History = field(default_factory=History)
+    last_trusted: Reading | None = None
+    results: RowResults = ()
+    unexplained: float = 0.0
+    units: float = 1.0
+    suspicion: Suspicion | None = None
+    flows: tuple[Flow, ...] = ()
+    ledger_until: float = 0.0
+    ledger_asked_at: float = 0.0
+    watch_began_at: float = 0.0
+    failures: int = 0
+    cross_check_alerted: bool = False
+    blind_alerted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streak:
+    """Consecutive confirmed breaches of one stage, and when the last one was counted."""
+
+    stage: Stage
+    count: int = 0
+    last_counted_at: float = 0.0
+
+
+class TargetStatus(StrEnum):
+    """How a close target stands. Everything but OPEN counts as done."""
+
+    OPEN = "OPEN"
+    HELD = "HELD"
+    DUST = "DUST"
+    MISSED = "MISSED"
+    SIMULATED = "SIMULATED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseTarget:
+    """The largest quantity of one position that may remain; absolute, so repeating it is safe."""
+
+    number: int
+    key: RowKey
+    may_remain: Decimal
+    initial_quantity: Decimal
+    status: TargetStatus = TargetStatus.OPEN
+
+
+class IncidentStatus(StrEnum):
+    """How an incident stands; OPEN ones are worked on until they leave that state."""
+
+    OPEN = "OPEN"
+    DONE = "DONE"
+    EXPIRED = "EXPIRED"
+    ABANDONED = "ABANDONED"
+    SIMULATED = "SIMULATED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Everything from one trigger until its targets are confirmed.
+
+    `is_followup` marks one opened for positions that appeared while everything must stay closed.
+    `held_at` is the first position read of the present run in which every target held.
+    `rounds` counts executor rounds over the incident's life, across restarts.
+    """
+
+    incident_id: IncidentId
+    book: BookName
+    stage: Stage
+    mode: str
+    source: Source
+    opened_at: float
+    dry_run: bool
+    reason: str
+    status: IncidentStatus = IncidentStatus.OPEN
+    targets: tuple[CloseTarget, ...] = ()
+    rounds: int = 0
+    held_at: float | None = None
+    last_progress_at: float = 0.0
+    ended_at: float | None = None
+    alerts_sent: int = 0
+    is_followup: bool = False
+    had_positions_since_peak: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookMemory:
+    """The state of one book.
+
+    `baseline_at`: no peak is older than this. `stage_baselines[n - 1]` and `cooldowns[n - 1]`
+    belong to stage n: its drawdown is measured from the first and it may not fire again before
+    the second. `locks` are the book's own lock entries.
+    """
+
+    name: BookName
+    stage: Stage = Stage.NORMAL
+    since: float = 0.0
+    baseline_at: float = 0.0
+    stage_baselines: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cooldowns: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    streaks: tuple[Streak, ...] = ()
+    incident: Incident | None = None
+    locks: tuple[LockEntry, ...] = ()
+    manual_reset_required: bool = False
+
+    def streak(self, stage: Stage) -> Streak:
+        """The running streak of `stage`, an empty one when none runs."""
+        return next((s for s in self.streaks if s.stage is stage), Streak(stage=stage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Everything the guard remembers. Scopes and books are ordered by name."""
+
+    scopes: tuple[ScopeMemory, ...] = ()
+    books: tuple[BookMemory, ...] = ()
+
+    def scope(self, scope: ScopeId) -> ScopeMemory:
+        """What is remembered of `scope`, a blank memory when nothing is."""
+        return next((m for m in self.scopes if m.scope == scope), ScopeMemory(scope=scope))
+
+    def book(self, name: BookName) -> BookMemory:
+        """What is remembered of the named book, a blank memory when nothing is."""
+        return next((m for m in self.books if m.name == name), BookMemory(name=name))
+
+
+# --- records: what one decision or one round of closing leaves in the store -------------------
+
+Detail = str | int | float | bool | None
+"""A value that may stand in the details of an audit entry."""
+
+
+class Severity(StrEnum):
+    """How loudly an audit entry speaks to the operator."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One line of the append-only audit: what was decided or seen, and the figures behind it.
+
+    `event` is a short snake_case word (`trigger`, `refused`, `incident_done`, `suspect`);
+    `message` is one sentence for a person. `details` may repeat a key never.
+    """
+
+    at: float
+    scope: str
+    event: str
+    message: str
+    stage: Stage = Stage.NORMAL
+    mode: str = ""
+    dry_run: bool = False
+    severity: Severity = Severity.INFO
+    details: tuple[tuple[str, Detail], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestAnswer:
+    """What the daemon answers to an operator's request."""
+
+    request_id: int
+    at: float
+    accepted: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingRecord:
+    """One reading as it was judged. `equity` is the value that counts, `point` its history."""
+
+    reading: Reading
+    trust: Trust
+    at: float
+    point: Point | None
+    reasons: tuple[str, ...] = ()
+
+
+class OrderAction(StrEnum):
+    """What an order record asked the venue for."""
+
+    CLOSE = "CLOSE"
+    CANCEL = "CANCEL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRecord:
+    """An order or cancel of ours: written before it is sent, completed by its outcome.
+
+    A cancel carries the venue's id of the cancelled order in `subject`, a close leaves it empty.
+    """
+
+    client_id: ClientOrderId
+    incident_id: IncidentId
+    scope: ScopeId
+    key: RowKey | None
+    action: OrderAction
+    symbol: str
+    order_side: str
+    quantity: Decimal
+    round_number: int
+    created_at: float
+    dry_run: bool
+    subject: str = ""
+    outcome: Outcome | None = None
+    answered_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What one commit writes, in one transaction. Books, incidents and flows are replaced whole."""
+
+    readings: tuple[ReadingRecord, ...] = ()
+    scopes: tuple[ScopeMemory, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    books: tuple[BookMemory, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    orders: tuple[OrderRecord, ...] = ()
+    answers: tuple[RequestAnswer, ...] = ()
+    audits: tuple[AuditEntry, ...] = ()
+
+    @property
+    def needs_full_sync(self) -> bool:
+        """True when losing this commit in a power cut would lose a decision."""
+        return bool(self.books or self.incidents or self.orders or self.answers)

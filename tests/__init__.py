@@ -1,0 +1,1 @@
+"""The tests: tables, properties, wire tests and whole stories."""
