@@ -314,6 +314,18 @@ class Memory:
         return next((m for m in self.books if m.name == name), BookMemory(name=name))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentReport:
+    """How an incident stands after the executor worked on it.
+
+    `is_done`: its targets held in two position reads far enough apart.
+    """
+
+    incident: Incident
+    is_done: bool = False
+    notes: tuple[str, ...] = ()
+
+
 # --- records: what one decision or one round of closing leaves in the store -------------------
 
 Detail = str | int | float | bool | None

@@ -462,15 +462,6 @@ class OperatorRequest:
         return next((value for key, value in self.arguments if key == name), "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """All that was learnt this tick, with one `now`. Scopes not in it were not read."""
-
-    now: float
-    scopes: tuple[ScopeObservation, ...] = ()
-    requests: tuple[OperatorRequest, ...] = ()
-
-
 # --- policy: what the operator allows ---------------------------------------------------------
 
 

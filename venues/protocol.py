@@ -32,6 +32,12 @@ class Venue(Protocol):
     def scopes(self) -> tuple[ScopeId, ...]:
         """The accounts this connection watches."""
 
+    async def start(self) -> None:
+        """Make the connection ready: markets, clock offset, account kind; may be repeated.
+
+        Raises Unavailable or Malformed; calling it again after a failure is right.
+        """
+
     async def fetch_reading(self, scope: ScopeId) -> Reading:
         """Read equity, positions and coins together; all legs succeed or it raises."""
 

@@ -1,0 +1,137 @@
+"""`killswitch.py`: watch the accounts until told to stop, or once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from clock import SystemClock
+from commands.assembly import Assembly, assemble
+from errors import ConfigurationError, InvariantViolation, LockError, StoreError
+from logger import Logger, configure_logging, get_logger
+from memory import Memory
+from settings import Settings, load_settings
+from state_lock import StateLock, StateLockHeld
+
+EXIT_FINE = 0
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+EXIT_HELD = 3
+
+
+def read_settings(path: Path, *, require_venues: bool = True) -> Settings | None:
+    """Load the settings, or print what is wrong with them to stderr and return None."""
+    try:
+        return load_settings(path, os.environ, require_venues=require_venues)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return None
+
+
+def run_guard(
+    config: Path, *, once: bool, force_dry_run: bool, verbose: bool, log_json: bool
+) -> int:
+    """Run the guard; returns the exit code."""
+    settings = read_settings(config)
+    if settings is None:
+        return EXIT_CONFIGURATION
+    if force_dry_run:
+        settings = replace(settings, dry_run=True)
+    configure_logging(
+        secrets=settings.secrets(),
+        json_output=log_json or not sys.stderr.isatty(),
+        verbose=verbose,
+        stream=sys.stderr,
+    )
+    log = get_logger("killswitch")
+    try:
+        with StateLock.acquire(settings.state_dir):
+            return asyncio.run(_run(settings, once=once, log=log))
+    except StateLockHeld as held:
+        print(f"another instance holds {settings.state_dir} (pid {held.pid})", file=sys.stderr)
+        return EXIT_HELD
+    except (StoreError, LockError, OSError) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
+    clock = SystemClock()
+    async with assemble(settings, clock=clock, log=log) as guard:
+        if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
+            print(
+                "a live incident is open: a dry run would leave it unattended -> "
+                "start without --dry-run and with dry_run: false, or end it with reset",
+                file=sys.stderr,
+            )
+            return EXIT_FAILED
+        _announce(settings, guard, log)
+        if once:
+            is_trusted = await guard.guardian.run_once()
+            show_accounts(guard.guardian.memory, settings)
+            return EXIT_FINE if is_trusted else EXIT_FAILED
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, guard.guardian.stop)
+        try:
+            await guard.guardian.run()
+        except InvariantViolation as violation:
+            log.critical("invariant_violated", why=str(violation))
+            return EXIT_FAILED
+        log.info("stopped")
+    return EXIT_FINE
+
+
+def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
+    log.info(
+        "started",
+        mode="DRY RUN: nothing is sent" if settings.dry_run else "LIVE",
+        books=[book.name for book in guard.policy.books],
+        simulated=list(guard.policy.simulated_scopes),
+        state_db=str(settings.state_db),
+        lock=str(settings.trading_lock_file),
+    )
+    for line in settings.unwatched:
+        log.warning("not_watched", what=line)
+    for notice in guard.notices:
+        log.warning("recovered", what=notice)
+
+
+def show_accounts(memory: Memory, settings: Settings) -> None:
+    """Print equity and positions of every scope as they were last trusted."""
+    console = Console()
+    simulated = settings.to_policy().simulated_scopes
+    for scope in (scope for venue in settings.venues for scope in venue.scopes):
+        reading = memory.scope(scope).last_trusted
+        if reading is None:
+            console.print(f"{scope}: no trusted reading", style="red")
+            continue
+        mark = "  SIMULATOR" if scope in simulated else ""
+        table = Table(
+            title=f"{scope}{mark}   equity {reading.equity:,.2f}   "
+            f"{reading.position_mode.value.lower().replace('_', '-')}",
+            title_justify="left",
+        )
+        for name in ("symbol", "side", "quantity", "entry", "mark", "notional", "unrealised"):
+            table.add_column(name, justify="left" if name in ("symbol", "side") else "right")
+        for position in sorted(reading.positions, key=lambda p: -p.notional):
+            table.add_row(
+                position.symbol,
+                position.side.value,
+                f"{position.quantity:f}",
+                f"{position.entry_price:,.6g}",
+                f"{position.mark_price:,.6g}",
+                f"{position.notional:,.2f}",
+                f"{position.unrealised_pnl:+,.2f}",
+            )
+        console.print(table if reading.positions else table.title or "")
+        if not reading.positions:
+            console.print("no positions")

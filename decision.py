@@ -1,0 +1,391 @@
+"""The whole decision of a tick: (memory, observation, policy) -> decision, and nothing else.
+
+Pure. Owns the order in which the parts are asked: what became of open incidents, what the
+operator wants, what each scope shows, which stages that completes, what they close, when a book
+may trade again, and what the lock must say. Each question is answered by the part that owns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import incidents
+import trust
+from drawdown import (
+    StreakStep,
+    WindowDrawdown,
+    advance_streaks,
+    breach_equity,
+    compute_drawdowns,
+    must_wait_for_ledger,
+    needs_alert_pace,
+    worst_breach,
+)
+from errors import InvariantViolation
+from memory import (
+    AuditEntry,
+    BookMemory,
+    Flow,
+    IncidentReport,
+    IncidentStatus,
+    Memory,
+    ReadingRecord,
+    Records,
+    RequestAnswer,
+    ScopeMemory,
+    Severity,
+)
+from model import (
+    BookPolicy,
+    LockContent,
+    OperatorRequest,
+    Policy,
+    ScopeId,
+    ScopeObservation,
+    Stage,
+    Trust,
+    Want,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that was learnt this tick, with one `now`. Scopes not in it were not read.
+
+    `reports` tell how open incidents stand after the executor worked on them.
+    """
+
+    now: float
+    scopes: tuple[ScopeObservation, ...] = ()
+    reports: tuple[IncidentReport, ...] = ()
+    requests: tuple[OperatorRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeVerdict:
+    """What was made of one scope's reading this tick."""
+
+    scope: ScopeId
+    trust: Trust
+    equity: float | None
+    drawdowns: tuple[WindowDrawdown, ...] = ()
+    wants: tuple[Want, ...] = ()
+    is_alert: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The next memory, the lock, what the store must keep, and what to read at once."""
+
+    memory: Memory
+    lock: LockContent
+    records: Records
+    verdicts: tuple[ScopeVerdict, ...] = ()
+    opened: tuple[incidents.Opening, ...] = ()
+
+    def wants_of(self, scope: ScopeId) -> tuple[Want, ...]:
+        """The reads that the scope's next observation should bring."""
+        return next((v.wants for v in self.verdicts if v.scope == scope), ())
+
+    def is_alert(self, scope: ScopeId) -> bool:
+        """Whether the scope must be polled at the faster pace."""
+        return next((v.is_alert for v in self.verdicts if v.scope == scope), False)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The decision while it is made."""
+
+    now: float
+    policy: Policy
+    scopes: dict[ScopeId, ScopeMemory]
+    books: dict[str, BookMemory]
+    readings: list[ReadingRecord] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    audits: list[AuditEntry] = field(default_factory=list)
+    answers: list[RequestAnswer] = field(default_factory=list)
+    verdicts: list[ScopeVerdict] = field(default_factory=list)
+    opened: list[incidents.Opening] = field(default_factory=list)
+    ended: list[incidents.Incident] = field(default_factory=list)
+    touched_scopes: set[ScopeId] = field(default_factory=set)
+
+    def book(self, policy: BookPolicy) -> BookMemory:
+        return self.books.get(policy.name, BookMemory(name=policy.name))
+
+    def scope(self, scope: ScopeId) -> ScopeMemory:
+        return self.scopes.get(scope, ScopeMemory(scope=scope))
+
+    def audit(self, entries: tuple[AuditEntry, ...]) -> None:
+        self.audits.extend(replace(entry, dry_run=self.policy.dry_run) for entry in entries)
+
+    def take(self, step: incidents.BookStep) -> None:
+        """Keep what one step made of a book."""
+        self.books[step.book.name] = step.book
+        self.audit(step.audits)
+        self.opened.extend(step.opened)
+        self.ended.extend(step.ended)
+
+
+def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision:
+    """Decide what this tick changes. Equal arguments give equal decisions."""
+    draft = _Draft(
+        now=observation.now,
+        policy=policy,
+        scopes={scope.scope: scope for scope in memory.scopes},
+        books={book.name: book for book in memory.books},
+    )
+    for report in observation.reports:
+        _take_report(draft, report)
+    for request in observation.requests:
+        _answer(draft, request)
+    for seen in observation.scopes:
+        _judge_scope(draft, seen)
+    for book in policy.books:
+        draft.take(incidents.keep_up(draft.book(book), policy=book, now=draft.now))
+    return _finish(draft, memory)
+
+
+def _finish(draft: _Draft, before: Memory) -> Decision:
+    memory = Memory(
+        scopes=tuple(draft.scopes[name] for name in sorted(draft.scopes)),
+        books=tuple(draft.books[name] for name in sorted(draft.books)),
+    )
+    changed = tuple(book for book in memory.books if book != before.book(book.name))
+    open_now = tuple(book.incident for book in changed if book.incident is not None)
+    return Decision(
+        memory=memory,
+        lock=incidents.compose(memory.books, policy=draft.policy),
+        records=Records(
+            readings=tuple(draft.readings),
+            scopes=tuple(draft.scopes[name] for name in sorted(draft.touched_scopes)),
+            flows=tuple(draft.flows),
+            books=changed,
+            incidents=(*draft.ended, *open_now),
+            answers=tuple(draft.answers),
+            audits=tuple(draft.audits),
+        ),
+        verdicts=tuple(draft.verdicts),
+        opened=tuple(draft.opened),
+    )
+
+
+# --- incidents and requests -------------------------------------------------------------------
+
+
+def _take_report(draft: _Draft, report: IncidentReport) -> None:
+    """Carry on an incident that is still the open one of its book."""
+    policy = draft.policy.book(report.incident.book)
+    if policy is None:
+        return
+    book = draft.book(policy)
+    if book.incident is None or book.incident.incident_id != report.incident.incident_id:
+        return
+    draft.take(incidents.carry_on(book, report, policy=policy, now=draft.now))
+
+
+def _answer(draft: _Draft, request: OperatorRequest) -> None:
+    """Carry out or refuse what the operator asked for; every request gets an answer."""
+    policy = draft.policy.book(incidents.BookName(request.argument("book")))
+    if policy is None:
+        names = ", ".join(book.name for book in draft.policy.books)
+        refusal = f"there is no book {request.argument('book')!r}; books: {names}"
+        draft.answers.append(_answered(request, draft.now, accepted=False, message=refusal))
+        return
+    match request.command:
+        case "reset":
+            answer = _reset(draft, policy, request)
+        case "flow":
+            answer = _book_flow(draft, policy, request)
+        case unknown:
+            message = f"this version does not know the command {unknown!r}"
+            answer = _answered(request, draft.now, accepted=False, message=message)
+    draft.answers.append(answer)
+
+
+def _reset(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
+    last = draft.scope(policy.scopes[0]).history.last
+    is_fresh = last is not None and draft.now - last.at <= 2 * draft.policy.max_reading_age_s
+    step, accepted, message = incidents.reset(
+        draft.book(policy),
+        request,
+        policy=policy,
+        now=draft.now,
+        has_fresh_reading=is_fresh,
+        dry_run=draft.policy.dry_run,
+    )
+    draft.take(step)
+    return _answered(request, draft.now, accepted=accepted, message=message)
+
+
+def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
+    try:
+        amount = float(request.argument("amount"))
+    except ValueError:
+        amount = float("nan")
+    if not -1e15 < amount < 1e15 or amount == 0:
+        message = f"{request.argument('amount')!r} is not an amount"
+        return _answered(request, draft.now, accepted=False, message=message)
+    scope = policy.scopes[0]
+    booking = trust.book_flow(
+        draft.scope(scope), amount=amount, now=draft.now, request_id=request.request_id
+    )
+    draft.scopes[scope] = booking.memory
+    draft.touched_scopes.add(scope)
+    draft.flows.extend(booking.flows)
+    draft.audit(booking.audits)
+    message = f"booked {amount:+,.2f} on {policy.name}"
+    return _answered(request, draft.now, accepted=True, message=message)
+
+
+def _answered(
+    request: OperatorRequest, now: float, *, accepted: bool, message: str
+) -> RequestAnswer:
+    return RequestAnswer(
+        request_id=request.request_id, at=now, accepted=accepted, message=message
+    )
+
+
+# --- one scope --------------------------------------------------------------------------------
+
+
+def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
+    """Trust or doubt one reading, and let its book act on what is trusted."""
+    policy = draft.policy.book_of(seen.scope)
+    if policy is None:
+        raise InvariantViolation(f"no book judges {seen.scope}")
+    book, known = draft.book(policy), draft.scope(seen.scope)
+    step = trust.observe_scope(
+        known,
+        seen,
+        policy=draft.policy,
+        now=draft.now,
+        breach_equity=_breach_equity(draft, policy, book, known),
+        running_streak=bool(book.streaks),
+    )
+    draft.scopes[seen.scope] = step.memory
+    draft.touched_scopes.add(seen.scope)
+    draft.flows.extend(step.flows)
+    draft.audit(step.audits)
+    if step.record is not None:
+        draft.readings.append(step.record)
+    if step.baseline_at is not None:
+        book = replace(book, baseline_at=max(book.baseline_at, step.baseline_at))
+        draft.books[book.name] = book
+    drawdowns: tuple[WindowDrawdown, ...] = ()
+    wants = list(step.wants)
+    if step.trust is Trust.TRUSTED and step.equity is not None:
+        drawdowns = compute_drawdowns(
+            history=step.memory.history,
+            units=step.memory.units,
+            equity=step.equity,
+            book=policy,
+            book_memory=book,
+            min_equity=draft.policy.min_equity,
+            now=draft.now,
+            pending_flow=step.pending_flow,
+        )
+        wants += _judge_book(draft, policy, seen=seen, step=step, drawdowns=drawdowns)
+    book = draft.book(policy)
+    draft.take(
+        incidents.judge_blindness(
+            book, scope=seen.scope, is_blind=step.is_blind, drawdowns=drawdowns,
+            trust=step.trust, now=draft.now,
+        )
+    )
+    draft.verdicts.append(
+        ScopeVerdict(
+            scope=seen.scope,
+            trust=step.trust,
+            equity=step.equity,
+            drawdowns=drawdowns,
+            wants=tuple(dict.fromkeys(wants)),
+            is_alert=needs_alert_pace(drawdowns)
+            or step.memory.suspicion is not None
+            or bool(draft.book(policy).streaks),
+        )
+    )
+
+
+def _breach_equity(
+    draft: _Draft, policy: BookPolicy, book: BookMemory, known: ScopeMemory
+) -> float | None:
+    """The equity at which the nearest threshold is breached, from what is known so far."""
+    last = known.history.last
+    if last is None:
+        return None
+    return breach_equity(
+        compute_drawdowns(
+            history=known.history,
+            units=known.units,
+            equity=last.nav * known.units,
+            book=policy,
+            book_memory=book,
+            min_equity=draft.policy.min_equity,
+            now=draft.now,
+        )
+    )
+
+
+def _judge_book(
+    draft: _Draft,
+    policy: BookPolicy,
+    *,
+    seen: ScopeObservation,
+    step: trust.ScopeStep,
+    drawdowns: tuple[WindowDrawdown, ...],
+) -> list[Want]:
+    """Count streaks on a trusted reading and open what they complete; returns further reads."""
+    book = draft.book(policy)
+    streaks = advance_streaks(
+        streaks=book.streaks,
+        drawdowns=drawdowns,
+        book=policy,
+        policy=draft.policy,
+        trust=step.trust,
+        at=seen.asked_at,
+        is_second_reading=seen.is_second_reading,
+    )
+    book = replace(book, streaks=streaks.streaks)
+    draft.books[book.name] = book
+    wants: list[Want] = []
+    if streaks.wants_second_reading and not seen.is_second_reading:
+        wants.append(Want.SECOND_READING)
+    triggered = _highest_ready(draft, book, streaks, drawdowns=drawdowns, step=step)
+    if streaks.triggered and triggered is None:
+        wants.append(Want.LEDGER)
+    facts = incidents.Facts(
+        now=draft.now,
+        policy=draft.policy,
+        book=policy,
+        seen=seen,
+        memory=step.memory,
+        drawdowns=drawdowns,
+    )
+    if triggered is not None:
+        draft.take(incidents.trigger(book, triggered, facts))
+    draft.take(incidents.follow_up(draft.book(policy), facts))
+    draft.take(incidents.rearm(draft.book(policy), facts))
+    return wants
+
+
+def _highest_ready(
+    draft: _Draft,
+    book: BookMemory,
+    streaks: StreakStep,
+    *,
+    drawdowns: tuple[WindowDrawdown, ...],
+    step: trust.ScopeStep,
+) -> Stage | None:
+    """The highest complete stage whose drawdown need not wait for the venue's records."""
+    for stage in reversed(streaks.triggered):
+        breach = worst_breach(drawdowns, stage)
+        assert breach is not None
+        if not must_wait_for_ledger(
+            breach=breach,
+            unexplained=step.memory.unexplained,
+            streak_began_at=book.streak(stage).began_at,
+            ledger_until=step.memory.ledger_until,
+            now=draft.now,
+        ):
+            return stage
+    return None

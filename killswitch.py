@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""The command line of the guard: parses words, hands them on, decides nothing.
+
+Every command's work lives in `commands/`, imported only when it is asked for, so that `--help`
+answers at once and never loads the exchange library.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_CONFIG = Path("config.yaml")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings file; config.yaml when not given.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What was given before a command's name."""
+
+    config: Path
+
+
+def _config(context: typer.Context, given: Path | None) -> Path:
+    common = context.obj
+    if given is not None:
+        return given
+    return common.config if isinstance(common, _Common) else DEFAULT_CONFIG
+
+
+def _leave(code: int) -> None:
+    raise typer.Exit(code)
+
+
+HELP = """Watch accounts and, when one falls, close the side that lost.
+
+Without a command the guard runs until it is stopped: it reads every account whose keys are in
+the environment or .env, remembers what it read, and acts by the stages in config.yaml.
+
+\b
+First steps:
+  python3 killswitch.py --test-mock   a whole crash, played on this machine
+  python3 killswitch.py --once        read your accounts once and show them
+  python3 killswitch.py --dry-run     decide on your accounts, send nothing
+  python3 killswitch.py status        what the guard sees and has done
+
+\b
+Exit codes: 0 fine, 1 failed or found a fault, 2 wrong usage or configuration,
+3 another instance holds this state directory.
+"""
+
+
+@app.callback(invoke_without_command=True, help=HELP)
+def run(
+    context: typer.Context,
+    config: ConfigOption = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Read every account once, print it, and end.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Decide and report, send nothing, whatever the file says."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every tick.")] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log JSON also on a terminal.")
+    ] = False,
+    test_mock: Annotated[
+        bool,
+        typer.Option(
+            "--test-mock", help="Play a crash against a simulated exchange; needs no keys."
+        ),
+    ] = False,
+    tape: Annotated[
+        Path | None,
+        typer.Option(
+            "--tape", metavar="PATH", help="With --test-mock: candles, one CSV or a folder."
+        ),
+    ] = None,
+    event: Annotated[
+        str | None,
+        typer.Option("--event", metavar="PREFIX", help="With --tape: files whose name begins so."),
+    ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="With --tape: begin at this UTC time."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="With --tape: end at this UTC time.")
+    ] = None,
+    book: Annotated[
+        Path | None,
+        typer.Option("--book", metavar="FILE", help="With --tape: the positions to begin with."),
+    ] = None,
+    broken: Annotated[str | None, typer.Option("--break", hidden=True)] = None,
+) -> None:
+    """Run the guard until it is stopped, or hand over to a command."""
+    context.obj = _Common(config=config or DEFAULT_CONFIG)
+    if context.invoked_subcommand is not None:
+        return
+    if test_mock:
+        from commands.test_mock import play
+
+        _leave(play(tape=tape, event=event, begin=begin, end=end, book=book, broken=broken))
+    if any(value is not None for value in (tape, event, begin, end, book, broken)):
+        typer.echo("--tape and its options belong to --test-mock", err=True)
+        _leave(2)
+    from commands.run import run_guard
+
+    _leave(
+        run_guard(
+            config or DEFAULT_CONFIG,
+            once=once,
+            force_dry_run=dry_run,
+            verbose=verbose,
+            log_json=log_json,
+        )
+    )
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds.")
+    ] = False,
+) -> None:
+    """Show books, drawdowns, stages, lock, actions."""
+    from commands.status import show_status
+
+    _leave(show_status(_config(context, config), as_json=as_json, watch=watch))
+
+
+@app.command()
+def reset(
+    context: typer.Context,
+    book: Annotated[str, typer.Argument(help="The book's name, as status shows it.")],
+    config: ConfigOption = None,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="BOOK", help="The name again, where none can be typed."),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Reset without fresh readings and with a close open.")
+    ] = False,
+) -> None:
+    """Bring a book back to NORMAL.
+
+    The book's baseline moves to now, its lock is lifted and an open incident ends as ABANDONED.
+    Nothing is bought back and no order is restored.
+    """
+    from commands.reset import reset_book
+
+    _leave(
+        reset_book(
+            _config(context, config), book=book, confirmation=confirm, reason=reason, force=force
+        )
+    )
+
+
+@app.command()
+def flow(
+    context: typer.Context,
+    book: Annotated[str, typer.Argument(help="The book's name, as status shows it.")],
+    amount: Annotated[
+        float, typer.Argument(help="Money that came in, or left with a minus sign (-- -250).")
+    ],
+    config: ConfigOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+) -> None:
+    """Book a deposit or withdrawal by hand.
+
+    Money that came or went is then neither a gain nor a loss.
+    """
+    from commands.flow import book_flow
+
+    _leave(book_flow(_config(context, config), book=book, amount=amount, reason=reason))
+
+
+if __name__ == "__main__":
+    sys.exit(app())

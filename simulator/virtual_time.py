@@ -1,0 +1,124 @@
+"""Time that a program makes: an event loop whose clock is a number, and a clock on a tape.
+
+Two ways to leave the wall clock behind. `VirtualLoop` is for a world without real IO: nothing
+ever waits, so a day passes in seconds. `TapeClock` is for a world with real IO (sockets, another
+process): time stands still while anybody works and moves only when everybody sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import selectors
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from errors import InvariantViolation
+
+
+class _InstantSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    """A selector that never waits: it adds what it was told to wait to the loop's time."""
+
+    elapsed_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready now; otherwise let the time-out pass in an instant."""
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise InvariantViolation("virtual time: every task waits for something else")
+            self.elapsed_s += max(0.0, timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in simulated time: `time()` starts at 0 and moves only by waiting."""
+
+    def __init__(self) -> None:
+        self._instant = _InstantSelector()
+        super().__init__(self._instant)
+
+    def time(self) -> float:
+        """Seconds of simulated time since the loop was made."""
+        return self._instant.elapsed_s
+
+
+class LoopClock:
+    """A clock that follows the running loop: wall time = epoch + loop time + jumps."""
+
+    def __init__(self, *, epoch: float) -> None:
+        self._epoch = epoch
+        self._jumped_s = 0.0
+
+    def now(self) -> float:
+        """UTC seconds of the simulation, including jumps."""
+        return self._epoch + asyncio.get_running_loop().time() + self._jumped_s
+
+    def monotonic(self) -> float:
+        """Seconds since the loop was made; jumps do not show."""
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in simulated time."""
+        await asyncio.sleep(max(0.0, seconds))
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward or back, as an operator or a time server would."""
+        self._jumped_s += seconds
+
+
+class TapeClock:
+    """A clock that stands still while work is done and moves when all parties sleep.
+
+    `parties` is the number of long-lived tasks that wait by `sleep`; `advance` is told each new
+    time before anybody wakes, so that prices move together with it.
+    """
+
+    def __init__(
+        self, *, starts_at: float, parties: int, advance: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._now = starts_at
+        self._parties = parties
+        self._advance = advance
+        self._asleep: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sequence = 0
+        self._mover: asyncio.Task[Any] | None = None
+
+    def now(self) -> float:
+        """UTC seconds on the tape."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The same seconds: nothing sets this clock back."""
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the tape has moved on; the last party to fall asleep moves it."""
+        if seconds <= 0:
+            return
+        wake = asyncio.get_running_loop().create_future()
+        self._sequence += 1
+        heapq.heappush(self._asleep, (self._now + seconds, self._sequence, wake))
+        self._move_if_all_asleep()
+        await wake
+
+    def leave(self) -> None:
+        """Count one party less: a task that ended no longer holds time back."""
+        self._parties -= 1
+        self._move_if_all_asleep()
+
+    def _move_if_all_asleep(self) -> None:
+        self._asleep = [entry for entry in self._asleep if not entry[2].done()]
+        heapq.heapify(self._asleep)
+        if self._asleep and len(self._asleep) >= self._parties and self._mover is None:
+            self._mover = asyncio.get_running_loop().create_task(self._move())
+
+    async def _move(self) -> None:
+        target, _, _ = self._asleep[0]
+        await self._advance(target)
+        self._now = target
+        self._mover = None
+        while self._asleep and self._asleep[0][0] <= target:
+            _, _, wake = heapq.heappop(self._asleep)
+            if not wake.done():
+                wake.set_result(None)
