@@ -11,7 +11,7 @@ is exactly what the file says. Refuses to know orders, margin rules and tapes be
       - {symbol: SOLUSDT, side: short, quantity: 50, entry: 142.5, leverage: 5}
 
 `notional` is the size in quote at the price where the tape starts. `entry` is that price unless
-given. Quantities are rounded down to a step that fits the price.
+given. Quantities are rounded down to the market's step, or one that fits the price.
 """
 
 from __future__ import annotations
@@ -98,6 +98,18 @@ class BookFile(BaseModel):
             seen.add(key)
         return self
 
+    @model_validator(mode="after")
+    def _one_setting_per_symbol(self) -> BookFile:
+        settings: dict[str, tuple[int, MarginMode]] = {}
+        for position in self.positions:
+            mine = (position.leverage, position.margin_mode)
+            if settings.setdefault(position.symbol, mine) != mine:
+                raise ValueError(
+                    f"{position.symbol}: leverage and margin_mode belong to the symbol; "
+                    "give both sides the same"
+                )
+        return self
+
 
 def load_book(path: Path | str) -> BookFile:
     """Read a book from a YAML file.
@@ -159,18 +171,25 @@ def demo_book() -> BookFile:
 
 
 def sensible_step(price: Decimal) -> Decimal:
-    """The quantity step of a market at this price, as Binance's futures roughly have it."""
-    for least_price, step in (("1000", "0.001"), ("10", "0.01"), ("0.2", "0.1"), ("0.001", "1")):
+    """A quantity step that every ordinary market of this price accepts.
+
+    Binance's own steps at one price differ by up to a hundred times; the coarsest common one is
+    taken, so that no seeded position has a remainder which its market cannot close.
+    """
+    for least_price, step in (("1000", "0.001"), ("100", "0.01"), ("0.001", "1")):
         if price >= Decimal(least_price):
             return Decimal(step)
     return Decimal(1000)
 
 
-def to_seed(book: BookFile, prices: Mapping[str, float]) -> dict[str, Any]:
+def to_seed(
+    book: BookFile, prices: Mapping[str, float], *, steps: Mapping[str, Decimal] | None = None
+) -> dict[str, Any]:
     """The simulator's seed account for a book at these prices, ready to be written as JSON.
 
     Amounts are decimal strings; `prices` are passed on as they are. The wallet is chosen so that
     wallet + unrealised profit is the book's equity: a position below its entry needs a larger one.
+    `steps` are the quantity steps of the markets, where known; elsewhere `sensible_step` is used.
     Raises BookFileError for a symbol without a price, a size below one step, or a wallet below 0.
     """
     problems: list[str] = []
@@ -184,9 +203,10 @@ def to_seed(book: BookFile, prices: Mapping[str, float]) -> dict[str, Any]:
             continue
         mark = Decimal(str(prices[position.symbol]))
         entry = mark if position.entry is None else position.entry
-        quantity = _quantity(position, mark)
+        step = (steps or {}).get(position.symbol) or sensible_step(mark)
+        quantity = _quantity(position, mark=mark, step=step)
         if quantity == 0:
-            problems.append(f"{position.symbol}: smaller than one step; enlarge it")
+            problems.append(f"{position.symbol}: smaller than one step ({step:f}); enlarge it")
         unrealised += position.side.sign * quantity * (mark - entry)
         positions.append(
             {
@@ -217,9 +237,8 @@ def to_seed(book: BookFile, prices: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _quantity(position: BookPosition, mark: Decimal) -> Decimal:
+def _quantity(position: BookPosition, *, mark: Decimal, step: Decimal) -> Decimal:
     """The position's size in base units, rounded down to its market's step."""
-    step = sensible_step(mark)
     if position.quantity is not None:
         wished = position.quantity
     else:

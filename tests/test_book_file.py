@@ -237,11 +237,33 @@ def test_a_book_that_cannot_exist_is_refused(position: dict[str, Any], complaint
 
 @pytest.mark.parametrize(
     ("price", "step"),
-    [("60000", "0.001"), ("150", "0.01"), ("0.6", "0.1"), ("0.12", "1"), ("0.00001", "1000")],
+    [("60000", "0.001"), ("150", "0.01"), ("30", "1"), ("0.12", "1"), ("0.00001", "1000")],
 )
 def test_a_step_fits_the_price(price: str, step: str) -> None:
     """Dear coins trade in thousandths, the cheapest in thousands."""
     assert sensible_step(Decimal(price)) == Decimal(step)
+
+
+def test_a_known_step_is_used_instead_of_a_guessed_one() -> None:
+    """10 / 0.6 = 16.66...: 16 at the guessed step of 1, 16.6 at the market's 0.1."""
+    book = BookFile.model_validate(
+        {"equity": 100, "positions": [{"symbol": "XRPUSDT", "side": "long", "notional": 10}]}
+    )
+    for steps, quantity in (({}, "16"), ({"XRPUSDT": Decimal("0.1")}, "16.6")):
+        seed = to_seed(book, {"XRPUSDT": 0.6}, steps=steps)
+        assert seed["positions"][0]["quantity"] == quantity
+
+
+@pytest.mark.parametrize("difference", ["leverage: 5", "margin_mode: isolated"])
+def test_both_sides_of_a_symbol_share_their_settings(tmp_path: Path, difference: str) -> None:
+    """The venue keeps leverage and margin mode per symbol, so a book cannot differ by side."""
+    text = (
+        "position_mode: hedge\nequity: 1\npositions:\n"
+        "  - {symbol: AUSDT, side: long, quantity: 1}\n"
+        "  - {symbol: AUSDT, side: short, quantity: 1, " + difference + "}\n"
+    )
+    with pytest.raises(BookFileError, match="AUSDT: leverage and margin_mode belong"):
+        load_book(written(tmp_path, text))
 
 
 def test_the_default_book_takes_the_symbols_with_most_bars() -> None:
