@@ -1,0 +1,1 @@
+"""A whole exchange on this machine: accounts, matching, price tapes and faults."""

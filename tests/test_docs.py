@@ -1,0 +1,139 @@
+"""The pages: links lead somewhere, named tests exist, and nothing speaks of one machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
+NAMED_TEST = re.compile(r"\b(?:tests/)?((?:\w+/)*test_\w+\.py)::(\w+)(?:::(\w+))?")
+MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:Users|home|mnt|root|tmp|work)\b|[A-Z]:\\)")
+UPWARD_PATH = re.compile(r"(?<![\w.])(?:\.\./)+[\w./-]*")
+STATES = {"held", "partly", "open", "not built yet"}
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """Every markdown page that belongs to the project."""
+    return sorted(
+        page
+        for page in root.rglob("*.md")
+        if not any(part.startswith(".") for part in page.relative_to(root).parts)
+    )
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page whose target does not exist; anchors are not looked at."""
+    targets = [link.split("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8"))]
+    return [
+        target
+        for target in targets
+        if target
+        and not re.match(r"[a-z][a-z0-9+.-]*:", target)
+        and not (page.parent / target).exists()
+    ]
+
+
+def paths_outside(page: Path, root: Path) -> list[str]:
+    """The `../` paths of a page that lead out of the project."""
+    return [
+        path
+        for path in UPWARD_PATH.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / path).resolve().is_relative_to(root)
+    ]
+
+
+def missing_tests(text: str, tests: Path) -> list[str]:
+    """The tests named in a text that do not exist; `file::Class::name` is understood."""
+    missing = []
+    for file_name, *names in NAMED_TEST.findall(text):
+        file = tests / file_name
+        defined: set[str] = set()
+        if file.is_file():
+            defined = {
+                node.name
+                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            }
+        if not set(filter(None, names)) <= defined:
+            missing.append("::".join(filter(None, (file_name, *names))))
+    return missing
+
+
+def coverage_rows() -> list[tuple[str, str, str]]:
+    """The (rule, test, state) rows of docs/coverage.md."""
+    rows = []
+    for line in (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8").splitlines():
+        if re.match(r"\| \d+\.\d+ ", line):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            assert len(cells) == 3, line
+            rows.append((cells[0], cells[1], cells[2]))
+    return rows
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    """A link whose target was moved or never written is found here, not by a reader."""
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_speaks_of_one_machine(page: Path) -> None:
+    """A path that exists on one machine only tells a reader nothing."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if MACHINE_PATH.search(line)] == []
+    assert paths_outside(page, ROOT) == []
+
+
+def test_every_test_named_in_the_coverage_page_exists() -> None:
+    """A rule that claims a test which was renamed or removed is held by nothing."""
+    text = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+    placeholder = "tests/test_x.py::test_name"
+    assert missing_tests(text.replace(placeholder, ""), ROOT / "tests") == []
+
+
+def test_coverage_rows_are_numbered_without_holes_in_every_section() -> None:
+    """Sections 1 to 17 all have rows, numbered 1, 2, 3 and so on, none twice."""
+    numbers: dict[int, list[int]] = {}
+    for rule, _, _ in coverage_rows():
+        section, place = rule.split()[0].split(".")
+        numbers.setdefault(int(section), []).append(int(place))
+    assert sorted(numbers) == list(range(1, 18))
+    for places in numbers.values():
+        assert places == list(range(1, len(places) + 1))
+
+
+def test_a_rule_counts_as_held_only_with_a_test() -> None:
+    """States are the four words; `held` and `partly` name a test, the others none."""
+    for rule, test, state in coverage_rows():
+        assert state.split(":")[0] in STATES, rule
+        assert (NAMED_TEST.search(test) is not None) == state.startswith(("held", "partly")), rule
+        assert NAMED_TEST.search(test) or test == "open", rule
+
+
+def test_every_version_of_the_changelog_begins_with_safety() -> None:
+    """Whoever upgrades reads first what changes when the guard acts."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert versions
+    for version in versions:
+        assert re.findall(r"^### (.+)$", version, flags=re.MULTILINE)[0] == "Safety"
+
+
+def test_the_checks_of_this_file_find_faults(tmp_path: Path) -> None:
+    """A broken link, a missing test or file, and a path of one machine are seen."""
+    page = tmp_path / "page.md"
+    page.write_text('[a](absent.md) [b](page.md#x) [c](https://x.org) [d](gone.md "title")')
+    assert broken_links(page) == ["absent.md", "gone.md"]
+    (tmp_path / "test_a.py").write_text("class TestA:\n    async def test_one(self): ...\n")
+    named = "`tests/test_a.py::test_one`, test_a.py::TestA::test_one, test_a.py::test_two"
+    assert missing_tests(named, tmp_path) == ["test_a.py::test_two"]
+    assert missing_tests("tests/test_b.py::test_one", tmp_path) == ["test_b.py::test_one"]
+    assert MACHINE_PATH.search("see /home/me/notes")
+    assert not MACHINE_PATH.search("docs/home/page and https://x.org/home/")
+    page.write_text("../beside/notes.md and ./page.md")
+    assert paths_outside(page, tmp_path) == ["../beside/notes.md"]
+    assert paths_outside(page, tmp_path.parent) == []
