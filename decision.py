@@ -26,8 +26,8 @@ from memory import (
     AuditEntry,
     BookMemory,
     Flow,
+    Incident,
     IncidentReport,
-    IncidentStatus,
     Memory,
     ReadingRecord,
     Records,
@@ -36,6 +36,7 @@ from memory import (
     Severity,
 )
 from model import (
+    BookName,
     BookPolicy,
     LockContent,
     OperatorRequest,
@@ -106,7 +107,7 @@ class _Draft:
     answers: list[RequestAnswer] = field(default_factory=list)
     verdicts: list[ScopeVerdict] = field(default_factory=list)
     opened: list[incidents.Opening] = field(default_factory=list)
-    ended: list[incidents.Incident] = field(default_factory=list)
+    ended: list[Incident] = field(default_factory=list)
     touched_scopes: set[ScopeId] = field(default_factory=set)
 
     def book(self, policy: BookPolicy) -> BookMemory:
@@ -141,7 +142,9 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
     for seen in observation.scopes:
         _judge_scope(draft, seen)
     for book in policy.books:
-        draft.take(incidents.keep_up(draft.book(book), policy=book, now=draft.now))
+        draft.take(
+            incidents.keep_up(draft.book(book), policy=book, now=draft.now, dry_run=policy.dry_run)
+        )
     return _finish(draft, memory)
 
 
@@ -178,14 +181,14 @@ def _take_report(draft: _Draft, report: IncidentReport) -> None:
     if policy is None:
         return
     book = draft.book(policy)
-    if book.incident is None or book.incident.incident_id != report.incident.incident_id:
-        return
-    draft.take(incidents.carry_on(book, report, policy=policy, now=draft.now))
+    draft.take(
+        incidents.carry_on(book, report, policy=policy, now=draft.now, dry_run=draft.policy.dry_run)
+    )
 
 
 def _answer(draft: _Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
-    policy = draft.policy.book(incidents.BookName(request.argument("book")))
+    policy = draft.policy.book(BookName(request.argument("book")))
     if policy is None:
         names = ", ".join(book.name for book in draft.policy.books)
         refusal = f"there is no book {request.argument('book')!r}; books: {names}"
@@ -210,7 +213,7 @@ def _reset(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> Reque
         request,
         policy=policy,
         now=draft.now,
-        has_fresh_reading=is_fresh,
+        has_trusted_reading=is_fresh,
         dry_run=draft.policy.dry_run,
     )
     draft.take(step)
@@ -240,9 +243,7 @@ def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> R
 def _answered(
     request: OperatorRequest, now: float, *, accepted: bool, message: str
 ) -> RequestAnswer:
-    return RequestAnswer(
-        request_id=request.request_id, at=now, accepted=accepted, message=message
-    )
+    return RequestAnswer(request_id=request.request_id, at=now, accepted=accepted, message=message)
 
 
 # --- one scope --------------------------------------------------------------------------------
@@ -288,8 +289,13 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
     book = draft.book(policy)
     draft.take(
         incidents.judge_blindness(
-            book, scope=seen.scope, is_blind=step.is_blind, drawdowns=drawdowns,
-            trust=step.trust, now=draft.now,
+            book,
+            scope=seen.scope,
+            is_blind=step.is_blind,
+            trust=step.trust,
+            drawdowns=drawdowns,
+            now=draft.now,
+            dry_run=draft.policy.dry_run,
         )
     )
     draft.verdicts.append(
@@ -350,42 +356,45 @@ def _judge_book(
     wants: list[Want] = []
     if streaks.wants_second_reading and not seen.is_second_reading:
         wants.append(Want.SECOND_READING)
-    triggered = _highest_ready(draft, book, streaks, drawdowns=drawdowns, step=step)
-    if streaks.triggered and triggered is None:
+    ready = _ready(draft, book, streaks, drawdowns=drawdowns, step=step)
+    if len(ready) < len(streaks.triggered):
         wants.append(Want.LEDGER)
+    assert seen.reading is not None and step.equity is not None
     facts = incidents.Facts(
         now=draft.now,
         policy=draft.policy,
         book=policy,
         seen=seen,
+        reading=seen.reading,
         memory=step.memory,
+        equity=step.equity,
         drawdowns=drawdowns,
     )
-    if triggered is not None:
-        draft.take(incidents.trigger(book, triggered, facts))
+    if ready:
+        draft.take(incidents.trigger(book, ready, facts))
     draft.take(incidents.follow_up(draft.book(policy), facts))
     draft.take(incidents.rearm(draft.book(policy), facts))
     return wants
 
 
-def _highest_ready(
+def _ready(
     draft: _Draft,
     book: BookMemory,
     streaks: StreakStep,
     *,
     drawdowns: tuple[WindowDrawdown, ...],
     step: trust.ScopeStep,
-) -> Stage | None:
-    """The highest complete stage whose drawdown need not wait for the venue's records."""
-    for stage in reversed(streaks.triggered):
+) -> tuple[Stage, ...]:
+    """The complete stages whose drawdown need not wait for the venue's records."""
+
+    def must_wait(stage: Stage) -> bool:
         breach = worst_breach(drawdowns, stage)
-        assert breach is not None
-        if not must_wait_for_ledger(
+        return breach is not None and must_wait_for_ledger(
             breach=breach,
             unexplained=step.memory.unexplained,
             streak_began_at=book.streak(stage).began_at,
             ledger_until=step.memory.ledger_until,
             now=draft.now,
-        ):
-            return stage
-    return None
+        )
+
+    return tuple(stage for stage in streaks.triggered if not must_wait(stage))

@@ -527,6 +527,7 @@ class Policy:
     enforce_lock_in_dry_run: bool = False
     simulated_scopes: tuple[ScopeId, ...] = ()
     unwatched: tuple[str, ...] = ()
+    instance_tag: str = "0000"
 
     def book(self, name: BookName) -> BookPolicy | None:
         """The settings of the named book, None when it is not configured."""
