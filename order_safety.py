@@ -212,7 +212,7 @@ def approve(
         _demand(key in held, close, "there is no such position")
         position = held[key]
         market = limits.get(close.symbol)
-        step = step_of(market, position.quantity)
+        step = _step(targets[key], position=position, limits=market)
         _demand(close.margin_mode is position.margin_mode, close, "for another margin mode")
         _demand(round_down(close.quantity, step) == close.quantity, close, f"off step {step}")
         most = market.market_max if market is not None else None
@@ -309,7 +309,11 @@ def _judge(
 def _excess(target: CloseTarget, *, position: Position, limits: MarketLimits | None) -> Decimal:
     """What has to go of a position, on the step, >= 0."""
     excess = subtract(position.quantity, target.may_remain)
-    return round_down(excess, step_of(limits, position.quantity))
+    return round_down(excess, _step(target, position=position, limits=limits))
+
+
+def _step(target: CloseTarget, *, position: Position, limits: MarketLimits | None) -> Decimal:
+    return step_of(limits, position.quantity, target.may_remain, target.initial_quantity)
 
 
 def _sizes(
@@ -320,7 +324,7 @@ def _sizes(
     learnt: VenueAnswers,
 ) -> tuple[Decimal, ...]:
     """The orders to send for an open target; none while enough of it is in flight."""
-    step = step_of(limits, position.quantity)
+    step = _step(target, position=position, limits=limits)
     pending = learnt.in_flight.get(target.key, ZERO)
     excess = _excess(target, position=position, limits=limits)
     size = round_down(max(ZERO, subtract(excess, pending)), step)

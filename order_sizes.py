@@ -25,17 +25,16 @@ MAX_PARTS = 36
 """Orders towards one target in one round; what is left goes in the next round."""
 
 
-def step_of(limits: MarketLimits | None, quantity: Decimal) -> Decimal:
+def step_of(limits: MarketLimits | None, *quantities: Decimal) -> Decimal:
     """Return the step on which sizes of this market lie, in base units, always positive.
 
-    Without usable limits it is the last digit that the venue itself shows in `quantity`, and
-    never more than 1.
+    Without usable limits it is the last digit that the venue itself has shown in any of
+    `quantities`, and never more than 1: 2.5 after 2.47 is still a multiple of 0.01.
     """
     if limits is not None and limits.step > 0:
         return limits.step
-    exponent = quantity.as_tuple().exponent
-    assert isinstance(exponent, int)
-    return Decimal((0, (1,), min(exponent, 0)))
+    exponents = [quantity.as_tuple().exponent for quantity in quantities]
+    return Decimal((0, (1,), min([0, *(e for e in exponents if isinstance(e, int))])))
 
 
 def round_down(quantity: Decimal, step: Decimal) -> Decimal:

@@ -334,7 +334,8 @@ def _is_near_liquidation(holding: _Holding, policy: StagePolicy) -> bool:
     mark, liquidation = holding.position.mark_price, holding.position.liquidation_price
     if liquidation is None or liquidation <= 0 or mark <= 0:
         return False
-    return holding.key.side.sign * (mark - liquidation) / mark <= policy.full_close_distance
+    distance = holding.key.side.sign * (mark - liquidation) / mark
+    return distance <= policy.full_close_distance + ROUNDING
 
 
 def _heaviest_losers(holdings: Sequence[_Holding]) -> list[_Holding]:
