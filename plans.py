@@ -383,7 +383,7 @@ def _keep_offsets(
         kept = EXACT.add(target, extra)
         if kept < holding.quantity:
             kept = holding.remainder(kept)
-        remains[holding.key] = max(target, kept)
+        remains[holding.key] = kept
     return remains
 
 
