@@ -17,6 +17,7 @@ A seed is a YAML or JSON mapping. Every number may be a string.
       - {symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.5, price: 70000, reduce_only: true,
          trigger_price: ..., close_position: ..., position_side: LONG, client_id: tp-1}
     can_trade: true
+    can_withdraw: false                     what the key may do, for the read of its permissions
     at: 1700000000                          freezes the clock there; absent: the wall clock
 
 It refuses keys it does not know, so that a typing error is not a silently different scene.
@@ -62,6 +63,7 @@ SEED_KEYS = frozenset(
         "positions",
         "orders",
         "can_trade",
+        "can_withdraw",
         "at",
     }
 )
@@ -122,6 +124,7 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
         position_mode=mode,
         multi_assets=bool(seed.get("multi_assets", False)),
         can_trade=bool(seed.get("can_trade", True)),
+        can_withdraw=bool(seed.get("can_withdraw", False)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},
         collateral={
             asset: to_decimal(rate) for asset, rate in (seed.get("collateral") or {}).items()

@@ -262,6 +262,7 @@ class Account:
     position_mode: PositionMode = PositionMode.ONE_WAY
     multi_assets: bool = False
     can_trade: bool = True
+    can_withdraw: bool = False
     wallet: dict[str, Decimal] = field(default_factory=dict)
     wallet_updated_at: dict[str, float] = field(default_factory=dict)
     collateral: dict[str, Decimal] = field(default_factory=dict)
