@@ -81,7 +81,10 @@ def required_number(fields: Fields, name: str, what: str) -> float:
     value = fields.get(name)
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return float(required_decimal(fields, name, what))
+    number = float(required_decimal(fields, name, what))
+    if not math.isfinite(number):
+        raise Malformed(f"{what}: {name} is too large")
+    return number
 
 
 def required_positive(fields: Fields, name: str, what: str) -> float:
