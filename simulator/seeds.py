@@ -1,0 +1,198 @@
+"""Seed files: what an exchange looks like before anything happens.
+
+A seed is a YAML or JSON mapping. Every number may be a string.
+
+    api_key: test-key
+    api_secret: test-secret
+    position_mode: one_way | hedge          (one_way)
+    multi_assets: false
+    wallet: {USDT: 10000}
+    collateral: {BTC: 0.95}                 what a coin counts as margin in multi-assets mode
+    prices: {BTCUSDT: 60000}
+    markets: [{symbol: NEWUSDT, step: 0.1, price: 2}]
+    positions:
+      - {symbol: BTCUSDT, side: LONG, quantity: 0.5, entry_price: 61000, mark_price: 60000,
+         leverage: 10, margin_mode: cross | isolated, isolated_margin: 500}
+    orders:
+      - {symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.5, price: 70000, reduce_only: true,
+         trigger_price: ..., close_position: ..., position_side: LONG, client_id: tp-1}
+    can_trade: true
+    can_withdraw: false                     what the key may do, for the read of its permissions
+    at: 1700000000                          freezes the clock there; absent: the wall clock
+
+It refuses keys it does not know, so that a typing error is not a silently different scene.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model import MarginMode, OrderSide, PositionMode
+from simulator.exchange import Exchange
+from simulator.markets import market_from_mapping
+from simulator.state import (
+    DEFAULT_LEVERAGE,
+    ZERO,
+    Account,
+    Cause,
+    Leg,
+    OrderRequest,
+    OrderType,
+    PositionLeg,
+    SymbolSettings,
+    TimeInForce,
+    to_decimal,
+)
+
+Seed = Mapping[str, Any]
+SEED_KEYS = frozenset(
+    {
+        "api_key",
+        "api_secret",
+        "position_mode",
+        "multi_assets",
+        "wallet",
+        "collateral",
+        "prices",
+        "markets",
+        "positions",
+        "orders",
+        "can_trade",
+        "can_withdraw",
+        "at",
+    }
+)
+POSITION_KEYS = frozenset(
+    {
+        "symbol",
+        "side",
+        "quantity",
+        "entry_price",
+        "mark_price",
+        "leverage",
+        "margin_mode",
+        "isolated_margin",
+    }
+)
+ORDER_KEYS = frozenset(
+    {
+        "symbol",
+        "side",
+        "type",
+        "quantity",
+        "price",
+        "trigger_price",
+        "activation_price",
+        "callback_percent",
+        "reduce_only",
+        "close_position",
+        "position_side",
+        "client_id",
+        "time_in_force",
+        "working_type",
+    }
+)
+
+
+def load_seed(path: Path) -> Seed:
+    """Read a seed file. Raises ValueError when it is not a mapping."""
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: a seed is a mapping")
+    return content
+
+
+def apply_seed(exchange: Exchange, seed: Seed) -> Account:
+    """Put a seed's markets, prices and account in place. Raises ValueError or Rejected.
+
+    `at` moves the exchange's clock; whether that freezes it is the server's business.
+    """
+    _refuse_unknown(seed, SEED_KEYS, "seed")
+    for entry in seed.get("markets") or ():
+        symbol = str(entry["symbol"])
+        exchange.add_market(market_from_mapping(entry, known=exchange.markets.get(symbol)))
+    mode = PositionMode(str(seed.get("position_mode", "one_way")).upper())
+    account = Account(
+        api_key=str(seed["api_key"]),
+        api_secret=str(seed["api_secret"]),
+        position_mode=mode,
+        multi_assets=bool(seed.get("multi_assets", False)),
+        can_trade=bool(seed.get("can_trade", True)),
+        can_withdraw=bool(seed.get("can_withdraw", False)),
+        wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},
+        collateral={
+            asset: to_decimal(rate) for asset, rate in (seed.get("collateral") or {}).items()
+        },
+    )
+    positions: Sequence[Mapping[str, Any]] = seed.get("positions") or ()
+    for entry in positions:
+        _refuse_unknown(entry, POSITION_KEYS, "positions")
+    marks = {
+        str(entry["symbol"]): entry["mark_price"] for entry in positions if "mark_price" in entry
+    }
+    exchange.accounts.pop(account.api_key, None)
+    exchange.set_prices({**(seed.get("prices") or {}), **marks}, at=seed.get("at"))
+    for entry in positions:
+        account.settings[str(entry["symbol"])] = SymbolSettings(
+            leverage=int(entry.get("leverage", DEFAULT_LEVERAGE)),
+            margin_mode=MarginMode(str(entry.get("margin_mode", "cross")).upper()),
+        )
+    return exchange.seed_account(
+        account,
+        positions=[_leg(entry, mode) for entry in positions],
+        orders=[order_request(entry) for entry in seed.get("orders") or ()],
+    )
+
+
+def _leg(entry: Mapping[str, Any], mode: PositionMode) -> PositionLeg:
+    side = Leg(str(entry["side"]).upper())
+    quantity = to_decimal(entry["quantity"])
+    if quantity <= 0 or side is Leg.BOTH:
+        raise ValueError(f"{entry['symbol']}: side is LONG or SHORT and quantity is positive")
+    return PositionLeg(
+        symbol=str(entry["symbol"]),
+        leg=side if mode is PositionMode.HEDGE else Leg.BOTH,
+        amount=quantity if side is Leg.LONG else -quantity,
+        entry_price=to_decimal(entry["entry_price"]),
+        isolated_wallet=to_decimal(entry.get("isolated_margin", ZERO)),
+    )
+
+
+def order_request(entry: Mapping[str, Any], *, cause: Cause = Cause.SEED) -> OrderRequest:
+    """Read an order entry of a seed file or of the control port. Raises ValueError."""
+    _refuse_unknown(entry, ORDER_KEYS, "orders")
+
+    def number(name: str) -> Any:
+        value = entry.get(name)
+        return None if value is None else to_decimal(value)
+
+    reduce_only = entry.get("reduce_only")
+    return OrderRequest(
+        symbol=str(entry["symbol"]),
+        side=OrderSide(str(entry["side"]).upper()),
+        order_type=OrderType(str(entry.get("type", "MARKET")).upper()),
+        quantity=number("quantity"),
+        leg=Leg(str(entry.get("position_side", "BOTH")).upper()),
+        price=number("price"),
+        trigger_price=number("trigger_price"),
+        activation_price=number("activation_price"),
+        callback_percent=number("callback_percent"),
+        reduce_only=None if reduce_only is None else bool(reduce_only),
+        close_position=bool(entry.get("close_position", False)),
+        client_id=str(entry.get("client_id", "")),
+        time_in_force=TimeInForce(str(entry.get("time_in_force", "GTC"))),
+        working_type=str(entry.get("working_type", "CONTRACT_PRICE")),
+        cause=cause,
+    )
+
+
+def _refuse_unknown(entry: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    unknown = sorted(set(entry) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {', '.join(unknown)}")

@@ -1,0 +1,299 @@
+"""Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
+
+Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
+how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated (spot,
+coin-margined) answer truthfully that they hold nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from model import OrderKind, PositionMode
+from simulator.exchange import Exchange
+from simulator.reasons import Rejected
+from simulator.state import Account, AccountView
+from simulator.wire import binance_account as accounts
+from simulator.wire import binance_gate as gate
+from simulator.wire import binance_orders as orders
+from simulator.wire import binance_public as public
+from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
+from simulator.wire.binance_shapes import milliseconds
+from simulator.wire.protocol import Circumstances, WireAnswer, WireRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request on its way to its handler. `account` and `view` exist on signed routes."""
+
+    exchange: Exchange
+    sent: Mapping[str, str]
+    circumstances: Circumstances
+    signed_account: Account | None = None
+
+    @property
+    def symbol(self) -> str:
+        """The symbol asked about, empty for all."""
+        return self.sent.get("symbol", "")
+
+    @property
+    def account(self) -> Account:
+        """The account behind the key."""
+        if self.signed_account is None:
+            raise ValueError("a public route has no account")
+        return self.signed_account
+
+    @property
+    def view(self) -> AccountView:
+        """What a read answers from; earlier than now when a stale answer is wanted."""
+        return self.exchange.view(
+            self.account.api_key,
+            as_of=self.circumstances.stale_as_of,
+            revision=self.circumstances.stale_revision,
+        )
+
+    @property
+    def mode_view(self) -> AccountView:
+        """The view that answers about settings; its position mode may be made wrong."""
+        view = self.view
+        if not self.circumstances.wrong_mode:
+            return view
+        hedged = view.position_mode is PositionMode.HEDGE
+        return replace(view, position_mode=PositionMode.ONE_WAY if hedged else PositionMode.HEDGE)
+
+
+Answer = Callable[[Call], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint: its handler, its weight (and without a symbol), and whether it is signed."""
+
+    handler: Answer
+    weight: int = 1
+    weight_for_all: int | None = None
+    is_signed: bool = True
+    counts_orders: bool = False
+
+
+def _public(handler: Answer, weight: int = 1, weight_for_all: int | None = None) -> Route:
+    return Route(handler=handler, weight=weight, weight_for_all=weight_for_all, is_signed=False)
+
+
+def _signed(handler: Answer, weight: int = 1, weight_for_all: int | None = None) -> Route:
+    return Route(handler=handler, weight=weight, weight_for_all=weight_for_all)
+
+
+def _place(call: Call) -> object:
+    return orders.place_order(
+        call.exchange,
+        call.account,
+        call.sent,
+        fill_fraction=call.circumstances.fill_fraction,
+        acknowledge_only=call.circumstances.acknowledge_only,
+    )
+
+
+def _place_batch(call: Call) -> object:
+    return orders.place_batch(
+        call.exchange,
+        call.account,
+        call.sent,
+        fill_fraction=call.circumstances.fill_fraction,
+        acknowledge_only=call.circumstances.acknowledge_only,
+    )
+
+
+def _acting(handler: Callable[[Exchange, Account, Mapping[str, str]], object]) -> Answer:
+    return lambda call: handler(call.exchange, call.account, call.sent)
+
+
+def _cancelling(kind: OrderKind) -> Answer:
+    return lambda call: orders.cancel_order(call.exchange, call.account, call.sent, kind)
+
+
+def _cancelling_all(kind: OrderKind) -> Answer:
+    return lambda call: orders.cancel_all(call.exchange, call.account, call.sent, kind)
+
+
+def _listing(kind: OrderKind) -> Answer:
+    return lambda call: orders.open_orders(call.view, call.symbol, kind)
+
+
+def _empty_list(_: Call) -> object:
+    return []
+
+
+MARKET_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/fapi/v1/ping"): _public(lambda _: {}),
+    ("GET", "/fapi/v1/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
+    ("GET", "/fapi/v1/exchangeInfo"): _public(lambda call: public.exchange_info(call.exchange)),
+    ("GET", "/fapi/v1/premiumIndex"): _public(
+        lambda call: public.premium_index(call.exchange, call.symbol), 1, 10
+    ),
+    ("GET", "/fapi/v1/ticker/24hr"): _public(
+        lambda call: public.ticker_24h(call.exchange, call.symbol), 1, 40
+    ),
+    ("GET", "/fapi/v1/ticker/bookTicker"): _public(
+        lambda call: public.book_ticker(call.exchange, call.symbol), 2, 5
+    ),
+    ("GET", "/fapi/v1/ticker/price"): _public(
+        lambda call: public.ticker_price(call.exchange, call.symbol), 1, 2
+    ),
+    ("GET", "/fapi/v1/assetIndex"): _public(lambda call: public.asset_index(call.exchange), 1, 10),
+    ("GET", "/api/v3/ping"): _public(lambda _: {}),
+    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
+    ("GET", "/api/v3/exchangeInfo"): _public(
+        lambda call: public.empty_exchange_info(call.exchange)
+    ),
+    ("GET", "/dapi/v1/exchangeInfo"): _public(
+        lambda call: public.empty_exchange_info(call.exchange)
+    ),
+    ("GET", "/dapi/v1/ping"): _public(lambda _: {}),
+    ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
+    ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
+    ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
+    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
+        lambda call: accounts.key_permissions(call.account)
+    ),
+    ("GET", "/sapi/v1/asset/transfer"): _signed(lambda _: {"total": 0, "rows": []}),
+}
+
+ACCOUNT_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/fapi/v2/account"): _signed(
+        lambda call: accounts.account_v2(call.view, call.account), 5
+    ),
+    ("GET", "/fapi/v3/account"): _signed(lambda call: accounts.account_v3(call.view), 5),
+    ("GET", "/fapi/v2/balance"): _signed(
+        lambda call: accounts.balances(call.view, call.account.api_key[:4]), 5
+    ),
+    ("GET", "/fapi/v3/balance"): _signed(
+        lambda call: accounts.balances(call.view, call.account.api_key[:4]), 5
+    ),
+    ("GET", "/fapi/v2/positionRisk"): _signed(
+        lambda call: accounts.position_risk_v2(call.view, call.symbol), 5
+    ),
+    ("GET", "/fapi/v3/positionRisk"): _signed(
+        lambda call: accounts.position_risk(call.view, call.symbol), 5
+    ),
+    ("GET", "/fapi/v1/leverageBracket"): _signed(
+        lambda call: public.leverage_brackets(call.exchange, call.symbol)
+    ),
+    ("GET", "/fapi/v1/positionSide/dual"): _signed(
+        lambda call: {"dualSidePosition": call.mode_view.position_mode is PositionMode.HEDGE}, 30
+    ),
+    ("GET", "/fapi/v1/multiAssetsMargin"): _signed(
+        lambda call: {"multiAssetsMargin": call.view.multi_assets}, 30
+    ),
+    ("GET", "/fapi/v1/accountConfig"): _signed(
+        lambda call: accounts.account_config(call.mode_view, call.account), 5
+    ),
+    ("GET", "/fapi/v1/rateLimit/order"): _signed(lambda _: public.order_limits()),
+    ("GET", "/fapi/v1/income"): _signed(
+        lambda call: accounts.income_history(call.view, call.account, call.sent), 30
+    ),
+    ("GET", "/fapi/v1/userTrades"): _signed(
+        lambda call: accounts.user_trades(call.view, call.account, call.sent), 5
+    ),
+    ("POST", "/fapi/v1/positionSide/dual"): _signed(_acting(orders.set_position_mode)),
+    ("POST", "/fapi/v1/multiAssetsMargin"): _signed(_acting(orders.set_multi_assets)),
+    ("POST", "/fapi/v1/leverage"): _signed(_acting(orders.set_leverage)),
+    ("POST", "/fapi/v1/marginType"): _signed(_acting(orders.set_margin_type)),
+}
+
+ORDER_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/fapi/v1/openOrders"): _signed(_listing(OrderKind.REGULAR), 1, 40),
+    ("GET", "/fapi/v1/openAlgoOrders"): _signed(_listing(OrderKind.CONDITIONAL), 1, 40),
+    ("GET", "/fapi/v1/order"): _signed(_acting(orders.query_order)),
+    ("GET", "/fapi/v1/algoOrder"): _signed(_acting(orders.query_algo_order)),
+    ("POST", "/fapi/v1/order"): Route(handler=_place, weight=0, counts_orders=True),
+    ("POST", "/fapi/v1/batchOrders"): Route(handler=_place_batch, weight=5, counts_orders=True),
+    ("POST", "/fapi/v1/algoOrder"): Route(
+        handler=_acting(orders.place_algo_order), weight=0, counts_orders=True
+    ),
+    ("POST", "/fapi/v1/countdownCancelAll"): _signed(_acting(orders.countdown), 10),
+    ("DELETE", "/fapi/v1/order"): _signed(_cancelling(OrderKind.REGULAR)),
+    ("DELETE", "/fapi/v1/algoOrder"): _signed(_cancelling(OrderKind.CONDITIONAL)),
+    ("DELETE", "/fapi/v1/batchOrders"): _signed(_acting(orders.cancel_batch)),
+    ("DELETE", "/fapi/v1/allOpenOrders"): _signed(_cancelling_all(OrderKind.REGULAR)),
+    ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
+}
+
+ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES
+
+
+class BinanceDialect:
+    """Answers as Binance USD-M does, from one exchange in memory."""
+
+    name = "binance"
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.limits = gate.Limits()
+
+    def normalise(self, path: str) -> str:
+        """Strip a host segment: it is the first one and has a dot, which no endpoint has."""
+        first, _, rest = path.lstrip("/").partition("/")
+        return f"/{rest}" if "." in first else path
+
+    def parameters(self, request: WireRequest) -> dict[str, str]:
+        """Return what was sent, without the signature."""
+        sent = gate.parameters(request)
+        sent.pop("signature", None)
+        return sent
+
+    def error(self, code: int, message: str) -> str:
+        """Return the body of an error."""
+        return error_body(code, message)
+
+    def answer(self, request: WireRequest, circumstances: Circumstances) -> WireAnswer:
+        """Answer a request completely; refusals are answers too."""
+        path = self.normalise(request.path)
+        route = ROUTES.get((request.method, path))
+        counted: str | None = None
+        try:
+            if route is None:
+                text = f"Path {path}, Method {request.method} is invalid"
+                raise BinanceError(-5000, text, status=NOT_FOUND)
+            content, counted = self._carry_out(route, request, circumstances)
+        except Rejected as refusal:
+            return self._refusal(translate(refusal), counted)
+        except BinanceError as error:
+            return self._refusal(error, counted)
+        return WireAnswer(
+            status=200,
+            body=json.dumps(content, separators=(",", ":")),
+            headers=self.limits.headers(counted),
+        )
+
+    def _carry_out(
+        self, route: Route, request: WireRequest, circumstances: Circumstances
+    ) -> tuple[object, str | None]:
+        sent = gate.parameters(request)
+        for_all = route.weight_for_all is not None and not sent.get("symbol")
+        weight = route.weight_for_all if for_all else route.weight
+        self.limits.spend(weight or 0, at=circumstances.monotonic)
+        call = Call(exchange=self.exchange, sent=sent, circumstances=circumstances)
+        if not route.is_signed:
+            return route.handler(call), None
+        account = gate.find_account(self.exchange.accounts, request)
+        gate.check_timestamp(sent, now=self.exchange.now, slack_s=circumstances.clock_slack_s)
+        gate.check_signature(account, request)
+        if request.method != "GET" and not account.can_trade:
+            raise gate.refused_key()
+        if not route.counts_orders:
+            return route.handler(replace(call, signed_account=account)), None
+        number = len(orders.batch_entries(sent)) if "batchOrders" in sent else 1
+        self.limits.spend_orders(
+            account.api_key, ten_s=number, minute=1, at=circumstances.monotonic
+        )
+        return route.handler(replace(call, signed_account=account)), account.api_key
+
+    def _refusal(self, error: BinanceError, counted: str | None) -> WireAnswer:
+        return WireAnswer(
+            status=error.status,
+            body=error.body,
+            headers=self.limits.headers(counted) | error.headers,
+        )
