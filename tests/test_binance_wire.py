@@ -35,7 +35,7 @@ from model import (
     Unknown,
     VenueOrderId,
 )
-from tests.canned_venue import Canned, CannedVenue, Heard, canned_venue
+from tests.canned_venue import Canned, CannedVenue, Heard, Responder, canned_venue
 from tests.test_binance_parsing import (
     account_answer,
     asset_row,
@@ -330,17 +330,49 @@ async def test_cached_facts_are_renewed_and_survive_a_failure(
 async def test_a_refused_time_stamp_has_the_clock_measured_again(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:
-    """The venue's clock jumped by an hour: one read fails, the next is signed for the new time."""
-    server.set("GET", f"{V3}/positionRisk", error(-1021))
-    with pytest.raises(Unavailable):
-        await venue.fetch_positions(SCOPE)
+    """The venue's clock jumped by an hour: measured once for both legs, and nothing is lost."""
     later_ms = int((START_S + SERVER_AHEAD_S + 3600) * 1000)
     server.set("GET", f"{V1}/time", Canned(json={"serverTime": later_ms}))
-    server.set("GET", f"{V3}/positionRisk", Canned(json=[position_row()]))
-    (position,) = await venue.fetch_positions(SCOPE)
-    assert position.quantity == Decimal("1.500")
-    heard = server.of("GET", f"{V3}/positionRisk")[-1]
-    assert abs(int(heard.fields["timestamp"]) - later_ms) < 5000
+
+    def strict(answer: Any) -> Responder:
+        def respond(heard: Heard) -> Canned:
+            is_near = abs(int(heard.fields["timestamp"]) - later_ms) < 5000
+            return Canned(json=answer) if is_near else error(-1021)
+
+        return respond
+
+    server.set("GET", f"{V3}/account", strict(account()))
+    server.set("GET", f"{V3}/positionRisk", strict([position_row()]))
+    assert (await venue.fetch_reading(SCOPE)).equity == 1150.75
+    assert len(server.of("GET", f"{V1}/time")) == 2
+    server.set("GET", f"{V3}/positionRisk", error(-1021))
+    with pytest.raises(Unavailable, match="-1021"):
+        await venue.fetch_positions(SCOPE)
+    assert len(server.of("GET", f"{V1}/time")) == 3
+
+
+async def test_an_order_refused_for_its_time_is_not_sent_twice_but_the_next_is_signed_anew(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """Fifty closes after a refused one measure the clock once; if that fails they go out anyway."""
+    server.set("POST", f"{V1}/order", error(-1021))
+    outcome = await venue.submit_close(close_of())
+    assert isinstance(outcome, Refused)
+    assert outcome.reason is RefusalReason.CLOCK
+    assert len(server.of("POST", f"{V1}/order")) == 1
+    server.set("POST", f"{V1}/order", filled)
+    outcomes = await venue.submit_closes([close_of()] * 50)
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert len(server.of("GET", f"{V1}/time")) == 2
+    server.set("POST", f"{V1}/order", error(-1021))
+    await venue.submit_close(close_of())
+    server.set("GET", f"{V1}/time", Canned(text="busy", status=503))
+    server.set("POST", f"{V1}/order", filled)
+    assert isinstance(await venue.submit_close(close_of()), Done)
+    server.set("GET", f"{V1}/time", Canned(how="hang"))
+    outcomes = await venue.submit_closes([close_of()] * 50)
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert len(server.of("GET", f"{V1}/time")) == 4
 
 
 async def test_orders_come_from_both_lists_or_not_at_all(

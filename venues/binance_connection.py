@@ -10,13 +10,14 @@ answer of the venue contradicts them.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from ccxt.async_support import binanceusdm
 
 from clock import Clock
-from errors import ConfigurationError, ObservationError
+from errors import ConfigurationError, ObservationError, Unavailable
 from model import RefusalReason, Refused, Unknown
 from venues.binance_account import AccountMode, parse_account_mode
 from venues.binance_errors import code_of, is_error_body, judge, retry_after_s
@@ -26,6 +27,8 @@ from venues.parsing import as_fields, required_integer
 
 Params = Mapping[str, str | int]
 
+_logger = logging.getLogger(__name__)
+
 REFRESH_S = 600.0
 """Age at which the clock offset and the account mode are read again."""
 REFRESH_RETRY_S = 60.0
@@ -33,6 +36,10 @@ REFRESH_RETRY_S = 60.0
 READER_COST_MS = 30
 """ccxt's unit of pacing: 60,000 / 30 = 2,000 request weight a minute of the venue's 2,400."""
 _CLOCK_CODES = frozenset({-1021, -5028})
+
+
+CLOCK_WAIT_S = 1.0
+"""Longest that an order waits for the clock to be measured after its time stamp was refused."""
 
 
 class BinanceConnection:
@@ -70,6 +77,7 @@ class BinanceConnection:
         self._server_offset_s = 0.0
         self._clock_due_at = 0.0
         self._is_clock_trusted = False
+        self._measuring: asyncio.Task[ObservationError | None] | None = None
 
     @property
     def server_offset_s(self) -> float:
@@ -78,6 +86,8 @@ class BinanceConnection:
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
+        if self._measuring is not None:
+            self._measuring.cancel()
         await asyncio.gather(self._reader.close(), self._trader.close())
 
     async def read(self, endpoint: str, what: str, params: Params | None = None) -> Any:
@@ -93,12 +103,16 @@ class BinanceConnection:
         )
 
     async def ask(self, endpoint: str, params: Params) -> Any | Failure:
-        """Send an order, a cancel or a lookup at once; a Failure is for `judge` to weigh."""
+        """Send an order, a cancel or a lookup at once, and once; a Failure is for `judge`."""
         try:
-            return await send(self._trader, endpoint, params, deadline_s=self._order_timeout_s)
-        except RequestFailed as failed:
-            self._learn_from(failed.failure)
-            return failed.failure
+            async with asyncio.timeout(CLOCK_WAIT_S):
+                await self.settle_clock()
+        except (ObservationError, TimeoutError):
+            # The order may still get through, and is refused without harm if it does not.
+            _logger.warning("%s is sent with a doubtful clock", endpoint)
+        return await self._send_once(
+            self._trader, endpoint, params, deadline_s=self._order_timeout_s
+        )
 
     def judge(self, failure: Failure) -> Refused | Unknown:
         """Say what a failed order or cancel proves, and drop cached facts that it contradicts."""
@@ -112,8 +126,23 @@ class BinanceConnection:
 
         Every signed request would be refused otherwise. Raises Unavailable or Malformed.
         """
-        if not self._is_clock_trusted:
+        if self._is_clock_trusted:
+            return
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.ensure_future(self._try_to_measure_clock())
+        # Shared, so that fifty closes measure once, and shielded, so that one that gives up
+        # waiting does not take the measurement from the others.
+        failed = await asyncio.shield(self._measuring)
+        if failed is not None:
+            raise failed
+
+    async def _try_to_measure_clock(self) -> ObservationError | None:
+        """Measure the clock; the error as a value, because perhaps nobody waits for it any more."""
+        try:
             await self.measure_clock()
+        except ObservationError as failed:
+            return failed
+        return None
 
     async def measure_clock(self) -> None:
         """Measure the venue's clock and sign with it from now on.
@@ -122,8 +151,12 @@ class BinanceConnection:
         receive window allows for, while a stamp from the future is refused after one second.
         """
         before = self._clock.now()
-        answer = await self.read_at_once("fapiPublicGetTime", "time")
+        answer = await self._send_once(
+            self._trader, "fapiPublicGetTime", {}, deadline_s=self._order_timeout_s
+        )
         arrived_ms, after = self._trader.milliseconds(), self._clock.now()
+        if isinstance(answer, Failure):
+            raise self._unavailable("time", answer)
         server_ms = required_integer(as_fields(answer, "time"), "serverTime", "time")
         for client in (self._reader, self._trader):
             client.options["timeDifference"] = arrived_ms - server_ms
@@ -165,14 +198,33 @@ class BinanceConnection:
     async def _fetch(
         self, client: Any, endpoint: str, what: str, *, params: Params | None, deadline_s: float
     ) -> Any:
-        """Send one read."""
+        """Send one read; after a refused time stamp the clock is measured and it is sent again.
+
+        The refusal proves that nothing happened, and after a jump of either clock (a resumed
+        machine, a corrected time) every read would otherwise be lost once.
+        """
+        answer = await self._send_once(client, endpoint, params or {}, deadline_s=deadline_s)
+        if isinstance(answer, Failure) and code_of(answer.body) in _CLOCK_CODES:
+            await self.settle_clock()
+            answer = await self._send_once(client, endpoint, params or {}, deadline_s=deadline_s)
+        if isinstance(answer, Failure):
+            raise self._unavailable(what, answer)
+        return answer
+
+    async def _send_once(
+        self, client: Any, endpoint: str, params: Params, *, deadline_s: float
+    ) -> Any | Failure:
+        """Send one request and note what its failure says about the clock."""
         try:
-            return await send(client, endpoint, params or {}, deadline_s=deadline_s)
+            return await send(client, endpoint, params, deadline_s=deadline_s)
         except RequestFailed as failed:
-            failure = failed.failure
-        self._learn_from(failure)
+            self._learn_from(failed.failure)
+            return failed.failure
+
+    def _unavailable(self, what: str, failure: Failure) -> Unavailable:
+        """The error of a failed read, with the pause that the venue asked for."""
         pause_s = retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        raise unavailable(what, failure, pause_s)
+        return unavailable(what, failure, pause_s)
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp."""
