@@ -1,0 +1,373 @@
+"""Binance USD-M futures through real ccxt: which endpoint answers which question.
+
+Fields are read by `binance_account`, `binance_records` and `binance_markets`; what a refusal
+proves is in `binance_errors`; clients, clock and account mode are in `binance_connection`.
+Requests use ccxt's implicit endpoint methods, so that quantities stay the venue's own strings and
+a listing that ccxt has not loaded can be closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import assert_never
+
+from clock import Clock
+from errors import InvariantViolation, Malformed, Unavailable
+from model import (
+    Asset,
+    ClientOrderId,
+    CloseInstruction,
+    Done,
+    Ledger,
+    MarketLimits,
+    Order,
+    OrderKind,
+    Outcome,
+    Position,
+    PositionMode,
+    Reading,
+    RecordId,
+    RefusalReason,
+    Refused,
+    ScopeId,
+    Symbol,
+    Unknown,
+    VenueOrderId,
+)
+from venues.binance_account import (
+    parse_account,
+    parse_positions,
+    position_mode_shown,
+    value_account,
+)
+from venues.binance_connection import BinanceConnection, together
+from venues.binance_errors import code_of, is_gone
+from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
+from venues.binance_records import (
+    IncomeRow,
+    judge_order,
+    parse_conditional_orders,
+    parse_income,
+    parse_orders,
+)
+from venues.failure import Failure
+from venues.parsing import plain_text
+
+LEDGER_PAGE = 1000
+"""Most records the venue gives at once."""
+LEDGER_PAGES = 20
+"""Most pages read for one ledger: 30 weight each, a third of a minute's allowance."""
+LEDGER_REACH_S = 89 * 86400.0
+"""The venue keeps three months of account records."""
+_EVERY = VenueOrderId("")
+"""Stands for the id of a cancel that names no single order."""
+
+
+class BinanceFutures:
+    """One Binance USD-M futures account (`venues.protocol.Venue`).
+
+    `stables` are the assets worth 1; `simulator_url` (literal loopback only) redirects everything.
+    Raises ConfigurationError for an unusable address or for sandbox and demo together.
+    """
+
+    def __init__(
+        self,
+        *,
+        scope: ScopeId,
+        api_key: str,
+        api_secret: str,
+        clock: Clock,
+        stables: tuple[str, ...],
+        simulator_url: str | None = None,
+        sandbox: bool = False,
+        demo: bool = False,
+        read_timeout_s: float = 10.0,
+        order_timeout_s: float = 5.0,
+    ) -> None:
+        self._scope = scope
+        self._clock = clock
+        self._stables = frozenset(Asset(name) for name in stables)
+        self._connection = BinanceConnection(
+            api_key=api_key,
+            api_secret=api_secret,
+            clock=clock,
+            simulator_url=simulator_url,
+            sandbox=sandbox,
+            demo=demo,
+            read_timeout_s=read_timeout_s,
+            order_timeout_s=order_timeout_s,
+        )
+        self._bases: dict[Symbol, Asset] = {}
+
+    @property
+    def scopes(self) -> tuple[ScopeId, ...]:
+        """The one account of this connection."""
+        return (self._scope,)
+
+    async def start(self) -> None:
+        """Learn the venue's clock, its markets and the account's mode; may be called again.
+
+        Raises Unavailable or Malformed; reads work without it and catch up on what is missing.
+        """
+        await self._connection.measure_clock()
+        await self.fetch_market_limits()
+        await self._connection.fetch_mode()
+
+    async def aclose(self) -> None:
+        """Release every connection; safe to call twice."""
+        await self._connection.aclose()
+
+    async def fetch_reading(self, scope: ScopeId) -> Reading:
+        """Read account and positions together; prices of other coins follow when there are any."""
+        self._require_scope(scope)
+        await self._connection.settle_clock()
+        asked_at = self._clock.now()
+        account_answer, positions_answer, mode = await together(
+            self._connection.read("fapiPrivateV3GetAccount", "account"),
+            self._connection.read("fapiPrivateV3GetPositionRisk", "positionRisk"),
+            self._connection.renew(),
+        )
+        account = parse_account(account_answer, is_multi_assets=mode.is_multi_assets)
+        positions = parse_positions(positions_answer, bases=self._bases)
+        prices = await self._fetch_prices(account.unstable_assets(self._stables))
+        value = value_account(account, stables=self._stables, prices=prices)
+        shown = position_mode_shown(positions_answer)
+        if shown is not None and shown is not mode.position_mode:
+            self._connection.doubt_mode()
+        return Reading(
+            scope=scope,
+            asked_at=asked_at,
+            equity=value.equity,
+            wallet=value.wallet,
+            unrealised_pnl=value.unrealised_pnl,
+            positions=positions,
+            coins=value.coins,
+            position_mode=shown or mode.position_mode,
+            wallet_defines_equity=True,
+            server_offset_s=self._connection.server_offset_s,
+        )
+
+    async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
+        """Read the positions alone, past the reader's queue."""
+        self._require_scope(scope)
+        await self._connection.settle_clock()
+        answer = await self._connection.read_at_once("fapiPrivateV3GetPositionRisk", "positionRisk")
+        return parse_positions(answer, bases=self._bases)
+
+    async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
+        """Read regular and conditional orders of all symbols; both lists, or it raises."""
+        self._require_scope(scope)
+        await self._connection.settle_clock()
+        regular, conditional = await together(
+            self._connection.read("fapiPrivateGetOpenOrders", "openOrders"),
+            self._connection.read("fapiPrivateGetOpenAlgoOrders", "openAlgoOrders"),
+        )
+        return (
+            *parse_orders(regular, scope=scope),
+            *parse_conditional_orders(conditional, scope=scope),
+        )
+
+    async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
+        """Read marks; the row of a coin bears the asset's name and is priced as the asset."""
+        if not symbols:
+            return {}
+        one = {"symbol": symbols[0]} if len(symbols) == 1 and symbols[0] in self._bases else {}
+        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", one)
+        marks = parse_marks(answer, wanted=frozenset(symbols))
+        coins = await self._fetch_prices(
+            tuple(Asset(name) for name in sorted(set(symbols) - set(marks) - set(self._bases)))
+        )
+        found = {**marks, **{Symbol(asset): price for asset, price in coins.items()}}
+        missing = sorted(set(symbols) - set(found))
+        if missing:
+            raise Unavailable(f"premiumIndex: no mark for {', '.join(missing)}")
+        return found
+
+    async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
+        """Read account records since then, valued at current marks, times on our clock.
+
+        Raises Unavailable when there are more than 20,000 records, or when their order leaves
+        doubt whether some were skipped. What is older than 89 days is not asked for.
+        """
+        self._require_scope(scope)
+        await self._connection.settle_clock()
+        asked_at = self._clock.now()
+        since = max(since, asked_at - LEDGER_REACH_S)
+        offset_s = self._connection.server_offset_s
+        rows = await self._fetch_income(start_ms=int((since + offset_s) * 1000))
+        assets = tuple(sorted({row.asset for row in rows} - self._stables))
+        prices = await self._fetch_prices(assets)
+        unpriced = [asset for asset in assets if asset not in prices]
+        if unpriced:
+            raise Malformed(f"income: no price for {unpriced[0]}; stables_keep may name it")
+        return Ledger(
+            scope=scope,
+            since=since,
+            asked_at=asked_at,
+            entries=tuple(
+                row.to_entry(
+                    scope=scope,
+                    at=row.at_ms / 1000 - offset_s,
+                    price=prices.get(row.asset, 1.0),
+                )
+                for row in rows
+            ),
+        )
+
+    async def _fetch_income(self, *, start_ms: int) -> tuple[IncomeRow, ...]:
+        """Every account record from `start_ms` on, each once, oldest first.
+
+        The next page begins at the last time seen, not after it: one trade leaves several records
+        in one millisecond, and a page may end between them.
+        """
+        rows: dict[RecordId, IncomeRow] = {}
+        for _ in range(LEDGER_PAGES):
+            params = {"startTime": start_ms, "limit": LEDGER_PAGE}
+            page = parse_income(
+                await self._connection.read("fapiPrivateGetIncome", "income", params)
+            )
+            rows.update((row.record_id, row) for row in page)
+            if len(page) < LEDGER_PAGE:
+                return tuple(sorted(rows.values(), key=lambda row: (row.at_ms, row.record_id)))
+            times = [row.at_ms for row in page]
+            if times != sorted(times) or times[-1] <= start_ms:
+                raise Unavailable("income: the order of a full page leaves records unread")
+            start_ms = times[-1]
+        raise Unavailable(f"income: more than {LEDGER_PAGES * LEDGER_PAGE} records")
+
+    async def fetch_market_limits(self) -> Mapping[Symbol, MarketLimits]:
+        """Read what every market accepts, and learn the bases of their symbols."""
+        limits = parse_market_limits(
+            await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
+        )
+        self._bases = {symbol: market.base for symbol, market in limits.items()}
+        return limits
+
+    async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
+        """Read whether the account is one-way or hedged, afresh."""
+        self._require_scope(scope)
+        return (await self._connection.fetch_mode()).position_mode
+
+    async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
+        """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
+
+        An asset that neither knows is left out of the answer.
+        """
+        if not assets:
+            return {}
+        names = {asset: (Symbol(f"{asset}USDT"), Symbol(f"{asset}USDC")) for asset in assets}
+        only = next(iter(names.values()))[0]
+        params = {"symbol": only} if len(names) == 1 and only in self._bases else {}
+        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", params)
+        marks = parse_marks(answer, wanted={name for pair in names.values() for name in pair})
+        prices = {
+            asset: marks[name]
+            for asset, pair in names.items()
+            for name in reversed(pair)
+            if name in marks
+        }
+        missing = set(assets) - set(prices)
+        if missing:
+            index = await self._connection.read("fapiPublicGetAssetIndex", "assetIndex")
+            prices |= parse_asset_prices(index, wanted=missing)
+        return prices
+
+    async def submit_close(self, instruction: CloseInstruction) -> Outcome:
+        """Send one closing market order.
+
+        One-way accounts get the reduce-only flag. Hedge accounts refuse that flag; there the order
+        is bound to its leg, and a SELL of a LONG leg (or a BUY of a SHORT one) can only close.
+        Raises InvariantViolation for anything but an approved instruction of this account.
+        """
+        if not isinstance(instruction, CloseInstruction):
+            raise InvariantViolation("only a CloseInstruction may become an order")
+        self._require_scope(instruction.scope)
+        params: dict[str, str | int] = {
+            "symbol": instruction.symbol,
+            "side": instruction.side.closing_order.value,
+            "type": "MARKET",
+            "quantity": plain_text(instruction.quantity),
+            "newClientOrderId": instruction.client_id,
+            "newOrderRespType": "RESULT",
+        }
+        match instruction.position_mode:
+            case PositionMode.ONE_WAY:
+                params["reduceOnly"] = "true"
+            case PositionMode.HEDGE:
+                params["positionSide"] = instruction.side.value
+            case _:
+                assert_never(instruction.position_mode)
+        answer = await self._connection.ask("fapiPrivatePostOrder", params)
+        if isinstance(answer, Failure):
+            return self._connection.judge(answer)
+        return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+
+    async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
+        """Send several closing orders at once; one's failure is one's own outcome."""
+        return tuple(await asyncio.gather(*map(self.submit_close, instructions)))
+
+    async def submit_cancel(self, order: Order) -> Outcome:
+        """Cancel one order where its kind lives; an order already gone is Done."""
+        self._require_scope(order.scope)
+        match order.kind:
+            case OrderKind.REGULAR:
+                answer = await self._connection.ask(
+                    "fapiPrivateDeleteOrder", {"symbol": order.symbol, "orderId": order.order_id}
+                )
+            case OrderKind.CONDITIONAL:
+                answer = await self._connection.ask(
+                    "fapiPrivateDeleteAlgoOrder", {"algoId": order.order_id}
+                )
+            case _:
+                assert_never(order.kind)
+        return self._judge_cancel(answer, order_id=order.order_id)
+
+    async def submit_cancel_all(self, scope: ScopeId, symbol: Symbol) -> Outcome:
+        """Cancel regular and conditional orders of a symbol; Done only when both are."""
+        self._require_scope(scope)
+        answers = await asyncio.gather(
+            self._connection.ask("fapiPrivateDeleteAllOpenOrders", {"symbol": symbol}),
+            self._connection.ask("fapiPrivateDeleteAlgoOpenOrders", {"symbol": symbol}),
+        )
+        outcomes = [self._judge_cancel(answer, order_id=_EVERY) for answer in answers]
+        for kind in (Unknown, Refused):
+            for outcome in outcomes:
+                if isinstance(outcome, kind):
+                    return outcome
+        return Done(order_id=_EVERY)
+
+    async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
+        """Look a regular order up by our own id.
+
+        "Does not exist" can be said too early, right after the order was sent: the caller asks
+        again before it believes it.
+        """
+        self._require_scope(scope)
+        answer = await self._connection.ask(
+            "fapiPrivateGetOrder", {"symbol": symbol, "origClientOrderId": client_id}
+        )
+        if not isinstance(answer, Failure):
+            return judge_order(answer, client_id=client_id, is_lookup=True)
+        if is_gone(answer):
+            return Refused(
+                reason=RefusalReason.NO_SUCH_ORDER,
+                code=str(code_of(answer.body)),
+                message=answer.cause,
+            )
+        return Unknown(cause=answer.cause)
+
+    def _judge_cancel(self, answer: object, *, order_id: VenueOrderId) -> Outcome:
+        """Say what the answer to a cancel proves: an echoed id, or the venue's code 200."""
+        if isinstance(answer, Failure):
+            return Done(order_id=order_id) if is_gone(answer) else self._connection.judge(answer)
+        fields = answer if isinstance(answer, dict) else {}
+        echoed = {str(fields.get(name)) for name in ("orderId", "algoId")}
+        if (order_id and order_id in echoed) or code_of(answer) == 200:
+            return Done(order_id=order_id)
+        return Unknown(cause="cancel: the answer confirms nothing")
+
+    def _require_scope(self, scope: ScopeId) -> None:
+        """Refuse work for another account: it would be carried out on this one."""
+        if scope != self._scope:
+            raise InvariantViolation(f"{self._scope} was asked to act for {scope}")

@@ -1,0 +1,263 @@
+"""Turns Binance USD-M account and position answers into the guard's model.
+
+Pure: takes decoded JSON, gives frozen values, raises `Malformed` naming the field. Owns the sign
+of positions, what backs them, and which money an account holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from errors import Malformed
+from model import (
+    Asset,
+    Coin,
+    MarginMode,
+    Position,
+    PositionMode,
+    Side,
+    Symbol,
+)
+from venues.parsing import (
+    Fields,
+    as_fields,
+    as_rows,
+    optional_decimal,
+    required_decimal,
+    required_flag,
+    required_number,
+    required_positive,
+    required_rows,
+    required_text,
+)
+
+_QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "BTC", "USD")
+"""Quotes of USD-M contracts, to find the base of a listing that exchangeInfo did not name yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountMode:
+    """The two switches of an account that change what its numbers mean."""
+
+    position_mode: PositionMode
+    is_multi_assets: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """One margin asset of the account, in its own units; `margin_balance` includes profit."""
+
+    asset: Asset
+    wallet: Decimal
+    unrealised: float
+    margin_balance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The account's totals in USD; without multi-assets mode they count USDT alone."""
+
+    wallet: float
+    unrealised: float
+    margin_balance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account answer: its assets, and its totals where the mode makes them meaningful."""
+
+    holdings: tuple[Holding, ...]
+    totals: Totals | None
+
+    def unstable_assets(self, stables: Iterable[Asset]) -> tuple[Asset, ...]:
+        """The assets that need a price: not stable, and not entirely zero."""
+        stable = frozenset(stables)
+        return tuple(
+            sorted(
+                holding.asset
+                for holding in self.holdings
+                if holding.asset not in stable
+                and (holding.wallet or holding.unrealised or holding.margin_balance)
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Valuation:
+    """The account in USD, and the coins whose price moves it."""
+
+    equity: float
+    wallet: float
+    unrealised_pnl: float
+    coins: tuple[Coin, ...]
+
+
+def parse_account_mode(answer: object) -> AccountMode:
+    """Read `accountConfig`: hedge or one-way, single-asset or multi-assets."""
+    fields = as_fields(answer, "accountConfig")
+    is_hedge = required_flag(fields, "dualSidePosition", "accountConfig")
+    return AccountMode(
+        position_mode=PositionMode.HEDGE if is_hedge else PositionMode.ONE_WAY,
+        is_multi_assets=required_flag(fields, "multiAssetsMargin", "accountConfig"),
+    )
+
+
+def parse_account(answer: object, *, is_multi_assets: bool) -> Account:
+    """Read `v3/account`. A list of zero balances is an honest zero, a missing list never is.
+
+    The totals are read in multi-assets mode, and to tell an empty account from a truncated answer
+    when the venue lists no asset at all.
+    """
+    fields = as_fields(answer, "account")
+    holdings = tuple(_parse_holding(row) for row in required_rows(fields, "assets", "account"))
+    if len({holding.asset for holding in holdings}) != len(holdings):
+        raise Malformed("account: an asset is listed twice")
+    totals = None
+    if is_multi_assets or not holdings:
+        totals = Totals(
+            wallet=required_number(fields, "totalWalletBalance", "account"),
+            unrealised=required_number(fields, "totalUnrealizedProfit", "account"),
+            margin_balance=required_number(fields, "totalMarginBalance", "account"),
+        )
+        if not holdings and (totals.wallet or totals.unrealised or totals.margin_balance):
+            raise Malformed("account: assets is empty while the totals are not zero")
+    return Account(holdings=holdings, totals=totals if is_multi_assets else None)
+
+
+def _parse_holding(row: Fields) -> Holding:
+    """Read one row of the account's assets."""
+    asset = Asset(required_text(row, "asset", "account.assets"))
+    what = f"account.assets {asset}"
+    return Holding(
+        asset=asset,
+        wallet=required_decimal(row, "walletBalance", what),
+        unrealised=required_number(row, "unrealizedProfit", what),
+        margin_balance=required_number(row, "marginBalance", what),
+    )
+
+
+def value_account(
+    account: Account, *, stables: Iterable[Asset], prices: Mapping[Asset, float]
+) -> Valuation:
+    """Value an account in USD: stable assets at 1, others at `prices`.
+
+    In multi-assets mode the venue's totals are the values, and a coin without a price is left out
+    of the rows. Elsewhere the assets are summed, because the totals would count USDT alone; there
+    a non-zero asset without a price raises Malformed.
+    """
+    stable = frozenset(stables)
+    needed = account.unstable_assets(stable)
+    coins = tuple(
+        Coin(asset=holding.asset, quantity=holding.wallet, price=prices[holding.asset])
+        for holding in account.holdings
+        if holding.asset in needed and holding.wallet > 0 and holding.asset in prices
+    )
+    if account.totals is not None:
+        return Valuation(
+            equity=account.totals.margin_balance,
+            wallet=account.totals.wallet,
+            unrealised_pnl=account.totals.unrealised,
+            coins=coins,
+        )
+    equity = wallet = unrealised = 0.0
+    for holding in account.holdings:
+        if holding.asset in needed and holding.asset not in prices:
+            raise Malformed(f"account: no price for {holding.asset}; stables_keep may name it")
+        price = prices[holding.asset] if holding.asset in needed else 1.0
+        equity += holding.margin_balance * price
+        wallet += float(holding.wallet) * price
+        unrealised += holding.unrealised * price
+    return Valuation(equity=equity, wallet=wallet, unrealised_pnl=unrealised, coins=coins)
+
+
+def parse_positions(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
+    """Read `v3/positionRisk`; rows of size zero are not positions."""
+    positions = tuple(
+        position
+        for row in as_rows(answer, "positionRisk")
+        if (position := _parse_position(row, bases=bases)) is not None
+    )
+    if len({(position.symbol, position.side) for position in positions}) != len(positions):
+        raise Malformed("positionRisk: a position is listed twice")
+    return positions
+
+
+def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
+    """Read one row, None when nothing is held.
+
+    v3 does not name the margin mode; a row is isolated when margin was set aside for it. What
+    backs it is then `isolatedWallet`, the margin without profit: `isolatedMargin` shrinks as the
+    position loses, so it would understate what can still be lost. The initial margin of a cross
+    position only informs, so the venue may leave it out.
+    """
+    symbol = Symbol(required_text(row, "symbol", "positionRisk"))
+    what = f"positionRisk {symbol}"
+    side, quantity = _signed_size(row, what)
+    if quantity == 0:
+        return None
+    liquidation = required_number(row, "liquidationPrice", what)
+    isolated_wallet = required_number(row, "isolatedWallet", what)
+    is_isolated = isolated_wallet != 0 or required_number(row, "isolatedMargin", what) != 0
+    initial_margin = optional_decimal(row, "initialMargin", what)
+    margin = isolated_wallet if is_isolated else float(initial_margin or 0)
+    return Position(
+        symbol=symbol,
+        base=bases.get(symbol) or base_of(symbol),
+        side=side,
+        quantity=quantity,
+        entry_price=required_positive(row, "entryPrice", what),
+        mark_price=required_positive(row, "markPrice", what),
+        unrealised_pnl=required_number(row, "unRealizedProfit", what),
+        liquidation_price=liquidation if liquidation > 0 else None,
+        margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
+        margin=margin if margin > 0 else None,
+        margin_asset=Asset(required_text(row, "marginAsset", what)),
+    )
+
+
+def _signed_size(row: Fields, what: str) -> tuple[Side, Decimal]:
+    """Side and size: the sign decides in one-way mode, `positionSide` in hedge mode."""
+    amount = required_decimal(row, "positionAmt", what)
+    leg = required_text(row, "positionSide", what)
+    signed = Side.LONG if amount > 0 else Side.SHORT
+    side = signed if leg == "BOTH" else parse_leg(leg, what)
+    if amount and side is not signed:
+        raise Malformed(f"{what}: the sign of positionAmt contradicts positionSide")
+    return side or signed, abs(amount)
+
+
+def parse_leg(text: str, what: str) -> Side | None:
+    """The hedge leg a `positionSide` names, None for BOTH."""
+    match text:
+        case "LONG":
+            return Side.LONG
+        case "SHORT":
+            return Side.SHORT
+        case "BOTH":
+            return None
+        case _:
+            raise Malformed(f"{what}: positionSide is neither LONG, SHORT nor BOTH")
+
+
+def position_mode_shown(answer: object) -> PositionMode | None:
+    """The mode that held positions prove, None when nothing is held.
+
+    The mode cannot be switched while a position is open, so rows outrank a cached setting.
+    """
+    legs = {
+        required_text(row, "positionSide", "positionRisk")
+        for row in as_rows(answer, "positionRisk")
+        if required_decimal(row, "positionAmt", "positionRisk") != 0
+    }
+    if not legs:
+        return None
+    return PositionMode.ONE_WAY if "BOTH" in legs else PositionMode.HEDGE
+
+
+def base_of(symbol: Symbol) -> Asset:
+    """The base of a symbol by its spelling (`NEWUSDT`, `BTCUSDT_260327`), else the symbol."""
+    pair = symbol.partition("_")[0]
+    quote = next((quote for quote in _QUOTES if pair.endswith(quote) and pair != quote), "")
+    return Asset(pair.removesuffix(quote) if quote else pair)

@@ -1,0 +1,122 @@
+"""What Binance's answers to orders prove: a table of codes, and nothing else decides.
+
+A code is in the table only where Binance's documentation says that the order was not executed.
+Everything else (time-outs, resets, 5xx, codes -1000, -1001, -1006 and -1007, pages, unknown codes)
+proves nothing and is `Unknown`. The code counts, never the text and never ccxt's class for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from model import RefusalReason, Refused, Unknown
+from venues.failure import Failure
+
+_R = RefusalReason
+
+REFUSALS: Mapping[int, RefusalReason] = {
+    # The order or request counters, or the venue's overload protection, turned it away.
+    -1003: _R.RATE_LIMITED,
+    -1008: _R.RATE_LIMITED,
+    -1015: _R.RATE_LIMITED,
+    # The time stamp was outside recvWindow, at the gateway or at the matching engine.
+    -1021: _R.CLOCK,
+    -5028: _R.CLOCK,
+    # Reduce-only with no position on that side; in hedge mode it comes without the flag too.
+    -2022: _R.NOTHING_TO_REDUCE,
+    # Resting reduce-only orders already claim the whole position.
+    -4118: _R.RESTING_ORDER_IN_THE_WAY,
+    -4005: _R.TOO_LARGE,
+    -4003: _R.TOO_SMALL,
+    -4004: _R.TOO_SMALL,
+    -4164: _R.TOO_SMALL,
+    -1111: _R.BAD_PRECISION,
+    -4023: _R.BAD_PRECISION,
+    # positionSide or reduceOnly does not suit the account's position mode.
+    -1106: _R.WRONG_POSITION_MODE,
+    -4061: _R.WRONG_POSITION_MODE,
+    -4062: _R.WRONG_POSITION_MODE,
+    # This attempt was refused because an earlier one with the same id arrived and is still open:
+    # the caller has to look that one up before it concludes anything.
+    -4116: _R.DUPLICATE_ID,
+    -1121: _R.NOT_TRADABLE,
+    -4140: _R.NOT_TRADABLE,
+    -4141: _R.NOT_TRADABLE,
+    # Key, signature, permission, or the account's own restriction.
+    -1022: _R.NOT_ALLOWED,
+    -2014: _R.NOT_ALLOWED,
+    -2015: _R.NOT_ALLOWED,
+    -2017: _R.NOT_ALLOWED,
+    -4087: _R.NOT_ALLOWED,
+    -4088: _R.NOT_ALLOWED,
+    -4192: _R.NOT_ALLOWED,
+    -4400: _R.NOT_ALLOWED,
+    -4401: _R.NOT_ALLOWED,
+    # Refused by a check before the book: margin, leverage tier, trigger price, price band.
+    -2019: _R.OTHER,
+    -2021: _R.OTHER,
+    -2027: _R.OTHER,
+    -4131: _R.OTHER,
+}
+
+GONE = frozenset({-2011, -2013})
+"""A cancel or a query of an order that the venue no longer (or never) has."""
+
+_PROVED_ON_SERVER_ERROR = frozenset({-1008})
+"""The only code that proves anything on a status 5xx, where executed orders are possible."""
+
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})\b", re.ASCII)
+
+
+def is_error_body(body: object) -> bool:
+    """True for `{"code": -1121, ...}`; cancels answer `{"code": 200, ...}` and are none."""
+    code = code_of(body)
+    return code is not None and code not in (0, 200)
+
+
+def code_of(body: object) -> int | None:
+    """The venue's error code in a decoded body, None when it has none that is a number."""
+    code = body.get("code") if isinstance(body, dict) else None
+    if isinstance(code, bool):
+        return None
+    if isinstance(code, int):
+        return code
+    if isinstance(code, str) and re.fullmatch(r"-?\d{1,6}", code, re.ASCII):
+        return int(code)
+    return None
+
+
+def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
+    """Say what a failed order or cancel request proves."""
+    if not failure.was_sent:
+        return Refused(reason=_R.NOT_REACHED, code="", message=failure.cause)
+    code = code_of(failure.body)
+    reason = REFUSALS.get(code) if code is not None else None
+    if failure.status in (418, 429):
+        # The gateway turned it away; a body is not needed to know that.
+        reason = reason or _R.RATE_LIMITED
+    elif failure.status is None or (failure.status >= 500 and code not in _PROVED_ON_SERVER_ERROR):
+        reason = None
+    if reason is None:
+        return Unknown(cause=failure.cause)
+    return Refused(
+        reason=reason,
+        code=str(code) if code is not None else f"HTTP {failure.status}",
+        message=failure.cause,
+        retry_after_s=retry_after_s(failure, venue_now_ms=venue_now_ms),
+    )
+
+
+def is_gone(failure: Failure) -> bool:
+    """True when the venue says that it has no such order (any more)."""
+    return code_of(failure.body) in GONE and (failure.status or 500) < 500
+
+
+def retry_after_s(failure: Failure, *, venue_now_ms: float) -> float | None:
+    """The pause the venue asks for in seconds: its header, or the end of a ban in its text."""
+    if failure.retry_after_s is not None:
+        return failure.retry_after_s
+    text = failure.body.get("msg") if isinstance(failure.body, dict) else None
+    banned = _BANNED_UNTIL.search(text) if isinstance(text, str) else None
+    return max(0.0, (int(banned[1]) - venue_now_ms) / 1000) if banned else None
