@@ -205,6 +205,9 @@ class _Roster:
         credentials = read_credentials(venue, self._environment)
         self._consider_spot(venue, has_keys=credentials.is_complete)
         if venue.futures.account.enabled is False:
+            if venue.venue.enabled is True and venue.spot.enabled is False:
+                wrong, remedy = "has no account switched on", "write enabled: false for the venue"
+                self._config.add((*venue.path, "enabled"), wrong=wrong, remedy=remedy)
             return
         if self._require_keys:
             if not credentials.is_complete:

@@ -7,6 +7,7 @@ every rule it touches.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +67,20 @@ def check_files(config: ConfigFile, *, state_db: Path, lock_file: Path, own: Pat
         fault = _fault_of_file(path)
         if fault is not None and config.is_sound((key,)):
             config.add((key,), wrong=fault, remedy="write the path of a file in a folder")
-        if path == own:
+        if _same(path, own):
             config.add(
                 (key,), wrong="would overwrite the configuration", remedy="name another file"
             )
-    if state_db == lock_file:
+    if _same(state_db, lock_file):
         key = "trading_lock_file" if ("trading_lock_file",) in config.lines else "state_db"
         config.add(
             (key,), wrong="is used for both database and lock", remedy="name two different files"
         )
+
+
+def _same(one: Path, other: Path) -> bool:
+    """True for two spellings of one path; links are not followed."""
+    return os.path.normpath(one) == os.path.normpath(other)
 
 
 def _fault_of_file(path: Path) -> str | None:
