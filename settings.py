@@ -1,0 +1,348 @@
+"""What the operator configured: config.yaml and the environment as one frozen, checked value.
+
+Owns assembling `Settings` and turning it into the `Policy` that decisions take. The keys are in
+`settings_schema`, rules between keys in `settings_rules`, secrets in `settings_environment`.
+Rules:
+- All mistakes are told at once, one line each, and nothing starts with any of them.
+- `repr` of anything here shows no secret.
+- A venue is never dropped in silence: it is watched, switched off by the operator, without keys
+  under `auto`, or named in `unwatched`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from config_file import ConfigFile, read_config_file
+from errors import ConfigurationError
+from model import (
+    Asset,
+    BookName,
+    BookPolicy,
+    Policy,
+    ScopeId,
+    StagePolicy,
+    Threshold,
+)
+from settings_environment import Environment, read_credentials, read_environment, say_missing
+from settings_rules import (
+    KNOWN_IDS,
+    WATCHED_IDS,
+    check_account,
+    check_files,
+    check_general,
+    check_venue,
+    thresholds_of,
+)
+from settings_schema import STAGE_KEYS, General
+from settings_sections import AccountSections, Sections, VenueSections, read_sections
+
+_NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueSettings:
+    """One connection to open: an exchange, its credentials and the scopes to watch there.
+
+    The secrets are empty only when the settings were loaded without `require_venues`.
+    `simulator_url` is a loopback address without a slash at its end.
+    """
+
+    name: str
+    id: str
+    scopes: tuple[ScopeId, ...]
+    api_key: SecretStr
+    api_secret: SecretStr
+    password: SecretStr
+    sandbox: bool
+    demo: bool
+    simulator_url: str | None
+    stables: tuple[Asset, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the guard was told. All paths are absolute; `path` is the file itself.
+
+    `unwatched` holds one printable line for each account that has keys and no guard. `base_policy`
+    is completed by `to_policy()`; change `dry_run`, `venues` or `unwatched` with
+    `dataclasses.replace` and the policy follows.
+    """
+
+    path: Path
+    dry_run: bool
+    state_db: Path
+    trading_lock_file: Path
+    store_deadline_s: float
+    venues: tuple[VenueSettings, ...]
+    unwatched: tuple[str, ...]
+    base_policy: Policy
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of the database; one guard at a time may hold it."""
+        return self.state_db.parent
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in clear, longest first, for cutting them out of logs; never print it."""
+        values = {
+            secret.get_secret_value()
+            for venue in self.venues
+            for secret in (venue.api_key, venue.api_secret, venue.password)
+        }
+        return tuple(sorted(values - {""}, key=lambda value: (-len(value), value)))
+
+    def to_policy(self) -> Policy:
+        """What decisions depend on: one book for each watched scope, of the same name."""
+        scopes = {scope for venue in self.venues for scope in venue.scopes}
+        return dataclasses.replace(
+            self.base_policy,
+            books=tuple(
+                book for book in self.base_policy.books if not scopes.isdisjoint(book.scopes)
+            ),
+            dry_run=self.dry_run,
+            simulated_scopes=tuple(
+                scope
+                for venue in self.venues
+                if venue.simulator_url is not None
+                for scope in venue.scopes
+            ),
+            unwatched=self.unwatched,
+        )
+
+
+def load_settings(
+    path: Path, environ: Mapping[str, str], *, require_venues: bool = True
+) -> Settings:
+    """Read, check and assemble the configuration at `path`.
+
+    `environ` is the environment to look into; a `.env` beside the file is read beneath it.
+    Without `require_venues` (for commands that only need the state) missing keys are no mistake,
+    and every venue of this version that is not switched off is among `venues`, keys or not.
+    Raises ConfigurationError with one line for each mistake.
+    """
+    config = read_config_file(path)
+    sections = read_sections(config)
+    own = path.absolute()
+    environment = read_environment(config, folder=own.parent, environ=environ)
+    general = sections.general
+    state_db = _resolve(config, "state_db", general.state_db, own=own, environment=environment)
+    lock_file = _resolve(
+        config, "trading_lock_file", general.trading_lock_file, own=own, environment=environment
+    )
+    check_general(config, general)
+    check_files(config, state_db=state_db, lock_file=lock_file, own=own)
+    for venue in sections.venues:
+        check_venue(config, venue)
+        check_account(config, venue.futures)
+    roster = _Roster(config=config, environment=environment, require_keys=require_venues)
+    for venue in sections.venues:
+        roster.consider(venue, general)
+    if require_venues and not config.problems and not roster.venues:
+        raise ConfigurationError((_nothing_to_watch(config, roster),))
+    if config.problems:
+        raise ConfigurationError(config.report())
+    return Settings(
+        path=own,
+        dry_run=general.dry_run,
+        state_db=state_db,
+        trading_lock_file=lock_file,
+        store_deadline_s=general.store_deadline_ms / 1000,
+        venues=tuple(roster.venues),
+        unwatched=tuple(roster.unwatched),
+        base_policy=_policy(config, sections),
+    )
+
+
+def _resolve(
+    config: ConfigFile, key: str, written: str, *, own: Path, environment: Environment
+) -> Path:
+    """An absolute path; relative ones start at the folder of the configuration."""
+    if written.startswith("~"):
+        home = environment.get("HOME")
+        if not written.startswith("~/") or not home:
+            config.add((key,), wrong="has a ~ that leads nowhere", remedy="write the whole path")
+        written = str(Path(home) / written[2:])
+    return own.parent / written
+
+
+def _nothing_to_watch(config: ConfigFile, roster: _Roster) -> str:
+    """The one helpful line for a start without any keys."""
+    found = f" ({'; '.join(roster.unwatched)})" if roster.unwatched else ""
+    return (
+        f"{config.file}  no venue to watch{found}: put BINANCE_API_KEY and BINANCE_API_SECRET into "
+        "the environment or .env (see .env.example), or look at a dry run without keys: "
+        "python3 killswitch.py --test-mock"
+    )
+
+
+class _Roster:
+    """Decides venue by venue what is watched, what is named as unwatched, and what is missing."""
+
+    def __init__(self, *, config: ConfigFile, environment: Environment, require_keys: bool) -> None:
+        self._config = config
+        self._environment = environment
+        self._require_keys = require_keys
+        self._names_by_key: dict[str, str] = {}
+        self.venues: list[VenueSettings] = []
+        self.unwatched: list[str] = []
+
+    def consider(self, venue: VenueSections, general: General) -> None:
+        """Sort one venue in; whatever cannot be as configured is recorded as a mistake."""
+        if venue.venue.enabled is False or not self._config.is_sound((*venue.path, "enabled")):
+            return
+        if venue.id not in KNOWN_IDS:
+            return
+        if venue.id not in WATCHED_IDS:
+            self._refuse(venue)
+            return
+        credentials = read_credentials(venue, self._environment)
+        self._consider_spot(venue, has_keys=credentials.is_complete)
+        if venue.futures.account.enabled is False:
+            if venue.venue.enabled is True and venue.spot.enabled is False:
+                wrong, remedy = "has no account switched on", "write enabled: false for the venue"
+                self._config.add((*venue.path, "enabled"), wrong=wrong, remedy=remedy)
+            return
+        if self._require_keys:
+            if not credentials.is_complete:
+                is_wanted = venue.venue.enabled is True or not credentials.is_absent
+                if is_wanted:
+                    self._say_missing(venue)
+                return
+            self._check_single_use(venue, credentials.api_key.get_secret_value())
+        self._check_password(venue, credentials.password.get_secret_value())
+        self.venues.append(
+            VenueSettings(
+                name=venue.name,
+                id=venue.id,
+                scopes=(_futures_scope(venue),),
+                api_key=credentials.api_key,
+                api_secret=credentials.api_secret,
+                password=credentials.password,
+                sandbox=venue.venue.sandbox,
+                demo=venue.venue.demo,
+                simulator_url=venue.venue.simulator_url,
+                stables=general.stables_keep,
+            )
+        )
+
+    def _refuse(self, venue: VenueSections) -> None:
+        """A venue without an adapter: a mistake when it is wanted, a line when it has keys."""
+        if venue.venue.enabled is True:
+            self._config.add(
+                (*venue.path, "enabled"),
+                wrong=f"{venue.id} is not supported yet",
+                remedy="write enabled: false, and watch this account by other means",
+            )
+        elif not read_credentials(venue, self._environment).is_absent:
+            self.unwatched.append(f"{venue.name}: {_NOT_WATCHED}")
+
+    def _consider_spot(self, venue: VenueSections, *, has_keys: bool) -> None:
+        """Spot accounts have no adapter in this version."""
+        path = (*venue.path, "accounts", "spot", "enabled")
+        if venue.spot.enabled is True and self._config.is_sound(path):
+            remedy = "write enabled: false, and watch this account by other means"
+            self._config.add(path, wrong="spot accounts are not supported yet", remedy=remedy)
+        elif venue.spot.enabled is None and has_keys:
+            self.unwatched.append(f"{venue.name}_spot: {_NOT_WATCHED}")
+
+    def _say_missing(self, venue: VenueSections) -> None:
+        """Keys are missing where the operator asked for the venue, or half of a pair is."""
+        missing = say_missing(self._config, venue, self._environment)
+        verb, them = ("are", "them") if " and " in missing else ("is", "it")
+        path = (*venue.path, "enabled")
+        self._config.add(
+            path if path in self._config.lines else venue.path,
+            wrong=f"{missing} {verb} empty",
+            remedy=f"set {them} in the environment or .env, or write enabled: false",
+        )
+
+    def _check_single_use(self, venue: VenueSections, api_key: str) -> None:
+        """One account under two names would be judged, and closed, twice."""
+        other = self._names_by_key.setdefault(api_key, venue.name)
+        if other != venue.name:
+            self._config.add(
+                venue.path,
+                wrong=f"has the same API key as exchanges.{other}",
+                remedy="keep one of the two, or name other variables in api_key_env",
+            )
+
+    def _check_password(self, venue: VenueSections, password: str) -> None:
+        """A variable that the file names on purpose must hold something."""
+        path = (*venue.path, "password_env")
+        if self._require_keys and venue.venue.password_env is not None and not password:
+            remedy = "set it in the environment or .env, or remove the line"
+            self._config.add(path, wrong="names a variable that is empty", remedy=remedy)
+
+
+def _futures_scope(venue: VenueSections) -> ScopeId:
+    """The name of a venue's futures account, in tables, log, lock and commands."""
+    return ScopeId(f"{venue.name}_futures")
+
+
+def _policy(config: ConfigFile, sections: Sections) -> Policy:
+    """The policy with a book for every futures account; `to_policy` keeps the watched ones."""
+    general = sections.general
+    max_age = general.max_reading_age_s
+    return Policy(
+        books=tuple(
+            _book(config, venue, auto_rearm=general.auto_rearm) for venue in sections.venues
+        ),
+        poll_s=general.poll_seconds,
+        alert_poll_s=general.alert_poll_seconds,
+        max_reading_age_s=2 * general.poll_seconds + 5 if max_age is None else max_age,
+        confirm_spacing_s=general.confirm_spacing_s,
+        suspect_grace_s=general.suspect_grace_s,
+        blind_alert_s=general.blind_alert_s,
+        blind_lock_s=general.blind_lock_s,
+        flow_poll_s=general.flow_poll_s,
+        min_equity=general.min_equity,
+        enforce_lock_in_dry_run=sections.trading_lock.enforce_in_dry_run,
+    )
+
+
+def _book(config: ConfigFile, venue: VenueSections, *, auto_rearm: bool) -> BookPolicy:
+    """A scope that is its own book, and shares its name."""
+    account = venue.futures.account
+    scope = _futures_scope(venue)
+    return BookPolicy(
+        name=BookName(scope),
+        scopes=(scope,),
+        stages=tuple(_stage(config, venue.futures, key) for key in STAGE_KEYS),
+        never_touch=tuple(dict.fromkeys(account.never_touch)),
+        never_touch_even_in_stage_3=account.never_touch_even_in_stage_3,
+        sell_collateral=account.sell_collateral,
+        auto_rearm=auto_rearm,
+    )
+
+
+def _stage(config: ConfigFile, account: AccountSections, key: str) -> StagePolicy:
+    """One stage: what the file says over the defaults of that stage; minutes become seconds."""
+    section, default = account.stages[key], STAGE_KEYS[key]
+    confirmations = section.confirm_consecutive
+    entries = thresholds_of(config, account, key)
+    return StagePolicy(
+        stage=default.stage,
+        thresholds=tuple(
+            Threshold(window_s=entry.window_s, fraction=entry.fraction)
+            for entry in sorted(entries, key=lambda entry: entry.window_s)
+        ),
+        mode=section.mode or default.mode,
+        cooldown_s=default.cooldown_s
+        if section.cooldown_min is None
+        else section.cooldown_min * 60,
+        confirm_consecutive=default.confirm_consecutive if confirmations is None else confirmations,
+        source_mode=section.source_mode,
+        source_threshold=section.source_threshold,
+        top_n=section.top_n,
+        close_fraction=Decimal(section.close_fraction),
+        full_close_distance=section.full_close_if_liq_distance_below_pct,
+        cancel_entry_orders=section.cancel_entry_orders_before_close,
+        set_trading_lock=section.set_trading_lock,
+    )

@@ -1,0 +1,119 @@
+"""Secrets: which variables hold them, and reading them from the environment and `.env`.
+
+Owns `.env` beside config.yaml and the credentials of a venue. The environment is a mapping that
+is passed in; nothing is ever exported to other programs. Rules:
+- The real environment wins over `.env`. A variable that is empty is the same as none.
+- Nothing is expanded: a secret may hold `$` and `{`.
+- No text made here contains a value of a variable.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+from pydantic import SecretStr
+
+from config_file import ConfigFile, Problem
+from settings_sections import VenueSections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What one venue logs in with. Empty where a variable is empty; `repr` shows nothing."""
+
+    api_key: SecretStr
+    api_secret: SecretStr
+    password: SecretStr
+
+    @property
+    def is_complete(self) -> bool:
+        """True when key and secret are there."""
+        return bool(self.api_key.get_secret_value() and self.api_secret.get_secret_value())
+
+    @property
+    def is_absent(self) -> bool:
+        """True when neither key nor secret is there."""
+        return not (self.api_key.get_secret_value() or self.api_secret.get_secret_value())
+
+
+class Environment:
+    """Variables by name; deliberately without a `repr` of its content."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def get(self, name: str) -> str:
+        """The value without surrounding blanks, empty when there is none."""
+        return self._values.get(name, "").strip()
+
+
+def read_environment(
+    config: ConfigFile, *, folder: Path, environ: Mapping[str, str]
+) -> Environment:
+    """Merge `environ` over the `.env` in `folder`; lines of `.env` that say nothing are problems.
+
+    A line that cannot be parsed would silently leave a venue without keys, hence unwatched.
+    """
+    path = folder / ".env"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return Environment(environ)
+    except (OSError, UnicodeDecodeError):
+        _add(config, path=path, line=None, wrong="cannot be read", remedy="make it a UTF-8 file")
+        return Environment(environ)
+    broken = [binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error]
+    for line in broken:
+        wrong, remedy = "is no NAME=value line", "write NAME=value, or # before a remark"
+        _add(config, path=path, line=line, wrong=wrong, remedy=remedy)
+    # python-dotenv would log each of those lines once more.
+    stored = {} if broken else dotenv_values(stream=io.StringIO(text), interpolate=False)
+    values = {name: value for name, value in stored.items() if value}
+    values.update({name: value for name, value in environ.items() if value.strip()})
+    return Environment(values)
+
+
+def _add(config: ConfigFile, *, path: Path, line: int | None, wrong: str, remedy: str) -> None:
+    """Record a mistake of `.env`; it never quotes the line."""
+    config.problems.append(
+        Problem(file=str(path), line=line, subject="", wrong=wrong, remedy=remedy)
+    )
+
+
+def variable_names(venue: VenueSections) -> dict[str, str]:
+    """The names of the variables by the key that sets them."""
+    prefix = venue.name.upper()
+    return {
+        "api_key_env": venue.venue.api_key_env or f"{prefix}_API_KEY",
+        "api_secret_env": venue.venue.api_secret_env or f"{prefix}_API_SECRET",
+        "password_env": venue.venue.password_env or f"{prefix}_PASSWORD",
+    }
+
+
+def read_credentials(venue: VenueSections, environment: Environment) -> Credentials:
+    """Look up what the venue logs in with."""
+    names = variable_names(venue)
+    return Credentials(
+        api_key=SecretStr(environment.get(names["api_key_env"])),
+        api_secret=SecretStr(environment.get(names["api_secret_env"])),
+        password=SecretStr(environment.get(names["password_env"])),
+    )
+
+
+def say_missing(config: ConfigFile, venue: VenueSections, environment: Environment) -> str:
+    """Name the empty variables of key and secret.
+
+    A name written in the file is shown as its line only: it could be the secret itself.
+    """
+    names = variable_names(venue)
+    said: list[str] = []
+    for key in ("api_key_env", "api_secret_env"):
+        if not environment.get(names[key]):
+            line = config.lines.get((*venue.path, key))
+            said.append(names[key] if line is None else f"the variable named in line {line}")
+    return " and ".join(said)

@@ -1,0 +1,259 @@
+"""The keys of config.yaml: one model per section, with type, bounds and default of every key.
+
+Owns which keys exist and what one section may hold. Knows no other section, no environment and no
+file; `settings_sections` feeds it. Every model refuses unknown keys, and every check speaks in the
+words of `settings_values`. None as a default means: decided from something else (see each key).
+Units are in the names; thresholds and other fractions are between 0 and 1.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from model import Asset, SourceMode, Stage, StageMode, StagePolicy, Symbol, Threshold
+from settings_values import (
+    read_asset,
+    read_count,
+    read_flag,
+    read_fraction,
+    read_kind,
+    read_number,
+    read_simulator_url,
+    read_switch,
+    read_symbol,
+    read_text,
+    read_variable_name,
+    window_key,
+    window_s,
+    wrong_value,
+)
+
+
+def _seconds(least: float, most: float, example: str) -> BeforeValidator:
+    return BeforeValidator(
+        partial(read_number, least=least, most=most, unit="seconds", example=example)
+    )
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    """A list; a single word is the usual mistake."""
+    if not isinstance(value, list):
+        raise wrong_value("is not a list", "write it in brackets: [a, b]")
+    return tuple(value)
+
+
+def _thresholds(value: object) -> object:
+    """A map of windows with at least one entry: a stage without thresholds guards nothing."""
+    if not isinstance(value, dict) or not value:
+        raise wrong_value("holds no thresholds", "write e.g. {15m: 0.045, 1h: 0.07}")
+    return value
+
+
+def _decimal_fraction(value: object) -> Decimal:
+    """A fraction that ends up in an order size."""
+    return Decimal(str(read_fraction(value, example="0.5", may_be_one=True)))
+
+
+def _source_threshold(value: object) -> float:
+    """Above one half: at one half both sides could be the source."""
+    fraction = read_fraction(value, example="0.65", may_be_one=True)
+    if fraction <= 0.5:
+        raise wrong_value("would let both sides be the source", "write more than 0.5, e.g. 0.65")
+    return fraction
+
+
+Flag = Annotated[bool, BeforeValidator(read_flag)]
+Switch = Annotated[bool | None, BeforeValidator(read_switch)]
+Variable = Annotated[str, BeforeValidator(read_variable_name)]
+Fraction = Annotated[float, BeforeValidator(partial(read_fraction, example="0.045"))]
+WindowKey = Annotated[str, AfterValidator(window_key)]
+PathText = Annotated[str, BeforeValidator(partial(read_text, example="state/killswitch.db"))]
+
+
+class _Section(BaseModel):
+    """What all sections share."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True
+    )
+
+
+class General(_Section):
+    """The keys at the top of the file.
+
+    `max_reading_age_s` None: twice the poll plus 5 s.
+    """
+
+    dry_run: Flag = True
+    poll_seconds: Annotated[float, _seconds(1, 60, "10")] = 10.0
+    alert_poll_seconds: Annotated[float, _seconds(1, 60, "3")] = 3.0
+    state_db: PathText = "state/killswitch.db"
+    trading_lock_file: PathText = "state/trading_lock.json"
+    min_equity: Annotated[
+        float,
+        BeforeValidator(partial(read_number, least=1, most=1e9, unit="USDT", example="100")),
+    ] = 100.0
+    max_reading_age_s: Annotated[float | None, _seconds(2, 600, "25")] = None
+    confirm_spacing_s: Annotated[float, _seconds(1, 30, "2")] = 2.0
+    suspect_grace_s: Annotated[float, _seconds(10, 600, "120")] = 120.0
+    blind_alert_s: Annotated[float, _seconds(5, 3600, "60")] = 60.0
+    blind_lock_s: Annotated[float, _seconds(5, 3600, "120")] = 120.0
+    flow_poll_s: Annotated[float, _seconds(10, 600, "60")] = 60.0
+    store_deadline_ms: Annotated[
+        float,
+        BeforeValidator(
+            partial(read_number, least=50, most=10_000, unit="milliseconds", example="1000")
+        ),
+    ] = 1000.0
+    stables_keep: Annotated[
+        tuple[Annotated[Asset, BeforeValidator(read_asset)], ...],
+        BeforeValidator(_listed),
+    ] = (Asset("USDT"), Asset("USDC"), Asset("FDUSD"), Asset("USD1"), Asset("BFUSD"))
+    auto_rearm: Flag = True
+
+
+class TradingLock(_Section):
+    """`trading_lock:`: how the lock file is used; where it lies is `trading_lock_file`."""
+
+    enforce_in_dry_run: Flag = False
+
+
+class Venue(_Section):
+    """`exchanges.<name>:` without its accounts.
+
+    `enabled` None is auto. `id` None: the venue's name. The names of variables None:
+    `{NAME}_API_KEY`, `{NAME}_API_SECRET`, `{NAME}_PASSWORD`.
+    """
+
+    enabled: Switch = None
+    id: Annotated[str | None, BeforeValidator(partial(read_text, example="binance"))] = None
+    api_key_env: Variable | None = None
+    api_secret_env: Variable | None = None
+    password_env: Variable | None = None
+    sandbox: Flag = False
+    demo: Flag = False
+    simulator_url: Annotated[str | None, BeforeValidator(read_simulator_url)] = None
+
+
+class FuturesAccount(_Section):
+    """`exchanges.<name>.accounts.futures:` without its stages.
+
+    `windows` None: every window that a threshold names.
+    """
+
+    enabled: Switch = True
+    windows: Annotated[
+        tuple[Annotated[float, BeforeValidator(window_s)], ...] | None,
+        BeforeValidator(_listed),
+    ] = None
+    never_touch: Annotated[
+        tuple[Annotated[Symbol, BeforeValidator(read_symbol)], ...],
+        BeforeValidator(_listed),
+    ] = ()
+    never_touch_even_in_stage_3: Flag = False
+    sell_collateral: Flag = False
+
+
+class SpotAccount(_Section):
+    """`exchanges.<name>.accounts.spot:`, of which this version knows the switch alone."""
+
+    enabled: Switch = False
+
+
+class StageSection(_Section):
+    """`stage_1:` to `stage_3:` of one account. None: the default of that stage."""
+
+    thresholds: Annotated[dict[WindowKey, Fraction] | None, BeforeValidator(_thresholds)] = None
+    mode: Annotated[StageMode | None, BeforeValidator(partial(read_kind, kinds=StageMode))] = None
+    cooldown_min: Annotated[
+        float | None,
+        BeforeValidator(partial(read_number, least=1, most=10_080, unit="minutes", example="30")),
+    ] = None
+    confirm_consecutive: Annotated[
+        int | None,
+        BeforeValidator(partial(read_count, most=20, unit="a number of readings", example="3")),
+    ] = None
+    source_mode: Annotated[SourceMode, BeforeValidator(partial(read_kind, kinds=SourceMode))] = (
+        SourceMode.AUTO
+    )
+    source_threshold: Annotated[float, BeforeValidator(_source_threshold)] = 0.65
+    top_n: Annotated[
+        int, BeforeValidator(partial(read_count, most=1000, unit="positions", example="3"))
+    ] = 3
+    close_fraction: Annotated[Decimal, BeforeValidator(_decimal_fraction)] = Decimal("0.5")
+    full_close_if_liq_distance_below_pct: Annotated[
+        float, BeforeValidator(partial(read_fraction, example="0.05", may_be_zero=True))
+    ] = 0.05
+    cancel_entry_orders_before_close: Flag = True
+    set_trading_lock: Flag = True
+
+
+STAGE_DEFAULTS = (
+    StagePolicy(
+        stage=Stage.REDUCED_TOP_RISK,
+        thresholds=(
+            Threshold(window_s=900.0, fraction=0.045),
+            Threshold(window_s=3600.0, fraction=0.07),
+        ),
+        mode=StageMode.CLOSE_TOP_RISK_CONTRIBUTORS,
+        cooldown_s=1800.0,
+        confirm_consecutive=3,
+    ),
+    StagePolicy(
+        stage=Stage.DOMINANT_CLOSED,
+        thresholds=(
+            Threshold(window_s=900.0, fraction=0.07),
+            Threshold(window_s=3600.0, fraction=0.10),
+            Threshold(window_s=86_400.0, fraction=0.15),
+        ),
+        mode=StageMode.CLOSE_DOMINANT_LOSS_DIRECTION,
+        cooldown_s=5400.0,
+        confirm_consecutive=2,
+    ),
+    StagePolicy(
+        stage=Stage.ALL_CLOSED,
+        thresholds=(
+            Threshold(window_s=900.0, fraction=0.10),
+            Threshold(window_s=3600.0, fraction=0.14),
+            Threshold(window_s=86_400.0, fraction=0.20),
+        ),
+        mode=StageMode.CLOSE_ALL_POSITIONS,
+        cooldown_s=21_600.0,
+        confirm_consecutive=1,
+    ),
+)
+"""The table of behaviour.md section 5."""
+
+STAGE_KEYS = {f"stage_{default.stage.value}": default for default in STAGE_DEFAULTS}
+"""Section name and defaults of each stage, ascending."""
+
+LATER_SECTIONS = (
+    "spot_routing",
+    "portfolio",
+    "regime_guard",
+    "operator_switch",
+    "notifications",
+    "metrics",
+)
+"""Sections that belong to the design and that this version does not have."""
+
+LATER_STAGE_KEYS = ("blacklist",)
+
+KEYS_OF_SECTION: dict[str, tuple[str, ...]] = {
+    "the top of the file": (*General.model_fields, "trading_lock", "exchanges"),
+    "trading_lock": tuple(TradingLock.model_fields),
+    "exchanges.<venue>": (*Venue.model_fields, "accounts"),
+    "exchanges.<venue>.accounts": ("futures", "spot"),
+    "exchanges.<venue>.accounts.futures": (*FuturesAccount.model_fields, *STAGE_KEYS),
+    "exchanges.<venue>.accounts.futures.stage_1": tuple(StageSection.model_fields),
+}
+"""Every key there is, by the section it belongs to; for suggestions and for the documentation."""
+
+
+def every_key() -> tuple[str, ...]:
+    """Every key of config.yaml that has a fixed name, sorted."""
+    return tuple(sorted({key for keys in KEYS_OF_SECTION.values() for key in keys}))
