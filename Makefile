@@ -1,8 +1,9 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model errors memory trust drawdown risk_attribution stage_machine \
-	exposure order_sizes client_ids plans cancels order_safety decision
+PURE := model errors memory lock_document exposure order_sizes client_ids plans cancels order_safety \
+	drawdown ledger flows explanation suspicion verdict trust risk_attribution book_locks \
+	stage_events stage_guards stage_machine stage_recovery incidents decision
 PURE_FILES := $(foreach name,$(PURE),$(name).py)
 comma := ,
 empty :=

@@ -236,13 +236,17 @@ class CloseTarget:
 
 
 class IncidentStatus(StrEnum):
-    """How an incident stands; OPEN ones are worked on until they leave that state."""
+    """How an incident stands; OPEN ones are worked on until they leave that state.
+
+    TAKEN_OVER: a higher stage or the kill goes on with its targets, merged into its own.
+    """
 
     OPEN = "OPEN"
     DONE = "DONE"
     EXPIRED = "EXPIRED"
     ABANDONED = "ABANDONED"
     SIMULATED = "SIMULATED"
+    TAKEN_OVER = "TAKEN_OVER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
