@@ -6,6 +6,9 @@
     |  |- Unavailable        the venue did not answer, or refused to
     |  `- Malformed          it answered, but a field is missing or makes no sense
     |- StoreError            SQLite could not keep or give back a record
+    |  |- StoreUnreadable    the file is damaged or no database: move it aside, go on with a halt
+    |  `- StoreMissing       a reader found no database: the guard has never run here
+    |- StateLockHeld         another process works on this state directory
     |- LockError             the lock file could not be written or read
     `- InvariantViolation    our own bug: lock, record, exit, let the supervisor restart
 
@@ -48,6 +51,23 @@ class Malformed(ObservationError):
 
 class StoreError(KillSwitchError):
     """The database could not be opened, read or written."""
+
+
+class StoreUnreadable(StoreError):
+    """The file is not a database, is damaged, or holds values that make no sense."""
+
+
+class StoreMissing(StoreError):
+    """There is no database at the place where a reader looked for one."""
+
+
+class StateLockHeld(KillSwitchError):
+    """Another process holds the state directory; `pid` is None when it cannot be told."""
+
+    def __init__(self, pid: int | None) -> None:
+        holder = "another process" if pid is None else f"process {pid}"
+        super().__init__(f"{holder} holds this state directory")
+        self.pid = pid
 
 
 class LockError(KillSwitchError):

@@ -544,6 +544,13 @@ FOREVER_TS = 253402300799.0
 """9999-12-31T23:59:59Z: the expiry of a lock that only rewriting lifts (behaviour.md 11)."""
 
 
+LOCK_VERSION = 2
+"""The form of the lock document; readers treat any other as locked."""
+
+EVERY_BOOK = "*"
+"""The scope of a lock that binds every bot."""
+
+
 class LockMode(StrEnum):
     """Why bots must stop; the order of severity is `LOCK_SEVERITY`."""
 
@@ -593,6 +600,20 @@ class LockEntry:
             case _:
                 assert_never(self.mode)
 
+    def to_document(self) -> dict[str, object]:
+        """This lock as the plain mapping that the lock file and the database hold."""
+        return {
+            "scope": self.scope,
+            "stage": int(self.stage),
+            "mode": self.mode.value,
+            "reason": self.reason,
+            "created_ts": self.created_ts,
+            "expires_ts": self.expires_ts,
+            "manual_reset_required": self.manual_reset_required,
+            "dry_run": self.dry_run,
+            "details": dict(self.details),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockContent:
@@ -607,3 +628,39 @@ class LockContent:
     def is_locked(self) -> bool:
         """True when at least one lock binds the bots."""
         return bool(self.locks)
+
+    def to_document(self, now: float) -> dict[str, object]:
+        """The lock file's content at `now`, without what only the writer knows (behaviour.md 11).
+
+        The top level speaks for the most severe lock, with the latest expiry of all, so that a bot
+        that reads nothing else is stopped. Without a lock it says `none` and has expired at 0; its
+        `created_ts` is then `now`. Locks stay until they are taken away: one that has expired but
+        still stands here keeps `locked` true, and the expiry frees the bots. `locks` begins with
+        the most severe.
+        """
+        worst = max(
+            self.locks,
+            key=lambda lock: (lock.severity, lock.expires_ts, lock.scope),
+            default=LockEntry(
+                scope=EVERY_BOOK,
+                stage=Stage.NORMAL,
+                mode=LockMode.NONE,
+                reason="",
+                created_ts=now,
+                expires_ts=0.0,
+            ),
+        )
+        return {
+            "version": LOCK_VERSION,
+            "locked": self.is_locked,
+            **worst.to_document(),
+            "expires_ts": max((lock.expires_ts for lock in self.locks), default=0.0),
+            "manual_reset_required": any(lock.manual_reset_required for lock in self.locks),
+            "dry_run": self.dry_run,
+            "details": {**dict(worst.details), **dict(self.details)},
+            "locks": [
+                lock.to_document()
+                for lock in sorted(self.locks, key=lambda lock: lock.severity, reverse=True)
+            ],
+            "would_lock": [lock.to_document() for lock in self.would_lock],
+        }

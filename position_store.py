@@ -1,0 +1,352 @@
+"""The memory that outlives the process: one SQLite file, one transaction per decision.
+
+Owns the connection that writes. Refuses to decide anything and to know a clock. `store_schema`
+has the tables, `store_codec` and `store_journal` the columns, `store_history` the readings,
+`store_views` what other processes may read; only this family imports sqlite3.
+
+Rules
+- `commit` writes all of a decision or nothing. Decisions wait for the disk (synchronous FULL),
+  mere readings do not.
+- What belongs to a dry run or a live run is written and read by its own kind only, so that a dry
+  run never acts later. The kind is named once, by `load_memory`, before anything else.
+- `load_memory` gives back what was committed. An open incident is found even when the state of
+  its book does not name it: what was begun is never forgotten.
+- A file that is damaged, or holds values that make no sense, raises StoreUnreadable; the caller
+  moves it aside and goes on with a halt. A full disk or a foreign lock raises StoreError; the
+  caller goes on and commits the next decision.
+- One thread at a time; `store_access` provides it.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from errors import StoreError
+from memory import (
+    BookMemory,
+    Flow,
+    Incident,
+    Memory,
+    OrderRecord,
+    Records,
+    RequestAnswer,
+    ScopeMemory,
+)
+from model import BookName, IncidentId, OperatorRequest, Reading, ScopeId
+from store_codec import (
+    Columns,
+    book_columns,
+    book_from,
+    flow_columns,
+    flow_from,
+    flow_ids_from,
+    incident_columns,
+    incident_from,
+    reading_to_text,
+    scope_columns,
+    scope_from,
+    target_columns,
+    target_from,
+)
+from store_history import HISTORY_S, HistoryTables
+from store_journal import (
+    answer_from,
+    arguments_to_text,
+    audit_columns,
+    order_columns,
+    order_from,
+    request_from,
+)
+from store_schema import open_for_writing, strictly, transaction, translated
+
+TAG_LENGTH = 4
+"""1.7 million tags tell our orders from those of a second guard; client ids leave no more room."""
+
+_TAG_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_TAG = "instance_tag"
+
+LOAD_TARGETS = "SELECT * FROM close_targets WHERE incident_id = ? ORDER BY number"
+LOAD_OPEN_INCIDENTS = """
+SELECT * FROM incidents WHERE dry_run = ? AND status = 'OPEN' ORDER BY opened_ts, incident_id"""
+PENDING_REQUESTS = "SELECT * FROM operator_requests WHERE answered_ts IS NULL ORDER BY request_id"
+LOAD_ORDERS = "SELECT * FROM orders WHERE incident_id = ? ORDER BY order_number"
+LOAD_FLOW = "SELECT * FROM flows WHERE scope = ? AND record_id = ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """Values of a scope that the file holds already, and the text of the reading."""
+
+    last_trusted: Reading | None = None
+    text: str | None = None
+    flows: tuple[Flow, ...] = ()
+
+
+class PositionStore:
+    """The database of one guard, open for writing. Make it with `open`."""
+
+    def __init__(self, connection: sqlite3.Connection, *, is_new: bool) -> None:
+        # Histories are long: their rows come as plain tuples, all others by column name.
+        self._history = HistoryTables(connection.cursor())
+        connection.row_factory = sqlite3.Row
+        self._connection = connection
+        self._written: dict[ScopeId, _Written] = {}
+        self._dry_run: bool | None = None
+        self._is_new = is_new
+
+    @staticmethod
+    def open(path: Path, *, rng: random.Random) -> PositionStore:
+        """Open or create the database, with its folder, and lift it to this version.
+
+        `rng` draws the instance tag of a new database. Raises StoreUnreadable for a damaged file
+        (see `move_aside`), StoreError for one that cannot be opened or is not ours.
+        """
+        connection, is_new = open_for_writing(path)
+        is_ready = False
+        try:
+            store = PositionStore(connection, is_new=is_new)
+            store.ensure_tag(rng)
+            is_ready = True
+        finally:
+            if not is_ready:
+                connection.close()
+        return store
+
+    @property
+    def is_new(self) -> bool:
+        """True when there was no database (or an empty file): what a lock file says is then all."""
+        return self._is_new
+
+    def ensure_tag(self, rng: random.Random) -> None:
+        """Give a database without an instance tag its tag."""
+        tag = "".join(rng.choice(_TAG_ALPHABET) for _ in range(TAG_LENGTH))
+        with translated("naming the database"):
+            found = self._connection.execute(
+                "SELECT value FROM store_facts WHERE name = ?", (_TAG,)
+            ).fetchone()
+            if found is not None:
+                return
+            with transaction(self._connection, full_sync=True):
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO store_facts VALUES (?, ?)", (_TAG, tag)
+                )
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        with translated("closing the database"):
+            self._connection.close()
+
+    def instance_tag(self) -> str:
+        """Four lowercase base-36 characters that mark the client order ids of this database."""
+        with strictly("reading the instance tag"):
+            row = self._connection.execute(
+                "SELECT value FROM store_facts WHERE name = ?", (_TAG,)
+            ).fetchone()
+            return str(row["value"])
+
+    # Writing.
+
+    def commit(self, records: Records) -> None:
+        """Write all of one decision in one transaction; nothing of it when this raises.
+
+        Raises StoreError (also when books are written before `load_memory` named the kind of run)
+        and StoreUnreadable.
+        """
+        staged: dict[ScopeId, _Written] = {}
+        is_kept = False
+        try:
+            with (
+                translated("writing a decision"),
+                transaction(self._connection, full_sync=records.needs_full_sync),
+            ):
+                self._history.write(records.readings, records.scopes)
+                for memory in records.scopes:
+                    staged[memory.scope] = self._write_scope(memory)
+                self._write_flows(records.flows)
+                self._write_books(records.books)
+                for incident in records.incidents:
+                    self._write_incident(incident)
+                self._write_journal(records)
+            is_kept = True
+        finally:
+            if is_kept:
+                self._history.keep()
+                self._written.update(staged)
+            else:
+                self._history.forget()
+
+    def add_request(
+        self,
+        *,
+        at: float,
+        actor: str,
+        command: str,
+        arguments: tuple[tuple[str, str], ...] = (),
+        confirmation: str = "",
+    ) -> int:
+        """Ask the daemon for a decision; gives the request's id."""
+        values = (at, actor, command, arguments_to_text(arguments), confirmation)
+        with (
+            translated("writing a request"),
+            transaction(self._connection, full_sync=True),
+        ):
+            cursor = self._connection.execute(
+                "INSERT INTO operator_requests (ts, actor, command, arguments, confirmation)"
+                " VALUES (?, ?, ?, ?, ?)",
+                values,
+            )
+        return int(cursor.lastrowid or 0)
+
+    # Reading.
+
+    def load_memory(self, *, dry_run: bool, now: float) -> Memory:
+        """Rebuild what the guard remembered, with histories since `now` - 48 h.
+
+        From here on books are written as those of this kind of run. Raises StoreUnreadable when a
+        row makes no sense, StoreError when the file cannot be read.
+        """
+        self._dry_run = dry_run
+        with strictly("loading the memory"):
+            scopes = self._connection.execute("SELECT * FROM scope_state ORDER BY scope").fetchall()
+            return Memory(
+                scopes=tuple(self._load_scope(row, oldest=now - HISTORY_S) for row in scopes),
+                books=load_books(self._connection, dry_run=dry_run),
+            )
+
+    def has_open_incident(self, dry_run: bool) -> bool:
+        """True when an incident of this kind of run is not finished."""
+        with strictly("looking for open incidents"):
+            found = self._connection.execute(f"{LOAD_OPEN_INCIDENTS} LIMIT 1", (dry_run,))
+            return found.fetchone() is not None
+
+    def pending_requests(self) -> tuple[OperatorRequest, ...]:
+        """Requests that nobody has answered, oldest first."""
+        with strictly("reading requests"):
+            rows = self._connection.execute(PENDING_REQUESTS).fetchall()
+            return tuple(request_from(row) for row in rows)
+
+    def answer(self, request_id: int) -> RequestAnswer | None:
+        """The answer to a request, None while there is none."""
+        with strictly("reading an answer"):
+            row = self._connection.execute(
+                "SELECT * FROM operator_requests WHERE request_id = ? AND answered_ts IS NOT NULL",
+                (request_id,),
+            ).fetchone()
+            return None if row is None else answer_from(row)
+
+    def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
+        """All orders and cancels of an incident, in the order in which they were recorded."""
+        with strictly("reading orders"):
+            rows = self._connection.execute(LOAD_ORDERS, (incident_id,)).fetchall()
+            return tuple(order_from(row) for row in rows)
+
+    # Parts of a commit.
+
+    def _write_scope(self, memory: ScopeMemory) -> _Written:
+        """Write what is known of a scope; what is the same value as last time is not redone."""
+        before = self._written.get(memory.scope, _Written())
+        text = before.text
+        if memory.last_trusted is not before.last_trusted:
+            text = None if memory.last_trusted is None else reading_to_text(memory.last_trusted)
+        self._upsert("scope_state", "scope", scope_columns(memory, text))
+        if memory.flows is not before.flows:
+            self._write_flows(memory.flows)
+        return _Written(last_trusted=memory.last_trusted, text=text, flows=memory.flows)
+
+    def _write_flows(self, flows: tuple[Flow, ...]) -> None:
+        for flow in flows:
+            self._upsert("flows", "scope, record_id", flow_columns(flow))
+
+    def _write_books(self, books: tuple[BookMemory, ...]) -> None:
+        for book in books:
+            if self._dry_run is None:
+                raise StoreError("books are written after load_memory has named the kind of run")
+            if book.incident is not None:
+                self._write_incident(book.incident)
+            columns = book_columns(book, dry_run=self._dry_run)
+            self._upsert("scope_stage_state", "book, dry_run", columns)
+
+    def _write_incident(self, incident: Incident) -> None:
+        self._upsert("incidents", "incident_id", incident_columns(incident))
+        self._connection.execute(
+            "DELETE FROM close_targets WHERE incident_id = ?", (incident.incident_id,)
+        )
+        for target in incident.targets:
+            columns = target_columns(target, incident)
+            self._upsert("close_targets", "incident_id, number", columns)
+
+    def _write_journal(self, records: Records) -> None:
+        for order in records.orders:
+            identity = "incident_id, action, client_id, subject, round_number"
+            self._upsert("orders", identity, order_columns(order))
+        for answer in records.answers:
+            # The first answer stands: it was the one that a person has read.
+            self._connection.execute(
+                "UPDATE operator_requests SET answered_ts = ?, accepted = ?, answer = ?"
+                " WHERE request_id = ? AND answered_ts IS NULL",
+                (answer.at, answer.accepted, answer.message, answer.request_id),
+            )
+        for entry in records.audits:
+            self._connection.execute(_insert("actions", audit_columns(entry)), audit_columns(entry))
+
+    def _upsert(self, table: str, identity: str, columns: dict[str, object]) -> None:
+        """Insert a row, or replace all columns of the one with the same identity."""
+        changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+        self._connection.execute(
+            f"{_insert(table, columns)} ON CONFLICT ({identity}) DO UPDATE SET {changes}", columns
+        )
+
+    # Parts of loading.
+
+    def _load_scope(self, row: Columns, *, oldest: float) -> ScopeMemory:
+        memory = scope_from(row)
+        history, results = self._history.load(memory.scope, oldest=oldest)
+        flows = tuple(
+            flow_from(self._connection.execute(LOAD_FLOW, (memory.scope, record_id)).fetchone())
+            for record_id in flow_ids_from(row)
+        )
+        self._written[memory.scope] = _Written(
+            last_trusted=memory.last_trusted, text=row["last_trusted"], flows=flows
+        )
+        return replace(memory, history=history, results=results, flows=flows)
+
+
+def _insert(table: str, columns: dict[str, object]) -> str:
+    """The statement that inserts `columns`; names come from this program only."""
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608 - no value enters the text
+        f" VALUES ({', '.join(f':{name}' for name in columns)})"
+    )
+
+
+def _load_incident(connection: sqlite3.Connection, row: Columns) -> Incident:
+    targets = connection.execute(LOAD_TARGETS, (row["incident_id"],)).fetchall()
+    return incident_from(row, tuple(target_from(target) for target in targets))
+
+
+def load_books(connection: sqlite3.Connection, *, dry_run: bool) -> tuple[BookMemory, ...]:
+    """The books of one kind of run with their incidents, ordered by name.
+
+    An incident that is still open belongs to its book whatever the book's row says.
+    """
+    open_incidents: dict[BookName, Incident] = {}
+    for row in connection.execute(LOAD_OPEN_INCIDENTS, (dry_run,)).fetchall():
+        incident = _load_incident(connection, row)
+        open_incidents[incident.book] = incident
+    books: dict[BookName, BookMemory] = {
+        name: BookMemory(name=name, incident=incident) for name, incident in open_incidents.items()
+    }
+    rows = connection.execute("SELECT * FROM scope_stage_state WHERE dry_run = ?", (dry_run,))
+    for row in rows.fetchall():
+        named = None
+        if row["incident_id"] is not None and BookName(row["book"]) not in open_incidents:
+            found = connection.execute(
+                "SELECT * FROM incidents WHERE incident_id = ?", (row["incident_id"],)
+            ).fetchone()
+            named = None if found is None else _load_incident(connection, found)
+        book = book_from(row, open_incidents.get(BookName(row["book"]), named))
+        books[book.name] = book
+    return tuple(books[name] for name in sorted(books))

@@ -1,0 +1,103 @@
+"""What other processes may read of the database while the guard writes it.
+
+Owns the read-only connection of `status` and the other commands. Cannot change anything: the
+file is opened with `mode=ro`, and nobody waits for a reader in WAL mode. Values come back frozen;
+a caller gets one consistent moment, because everything is read in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory import AuditEntry, BookMemory, RequestAnswer
+from model import OperatorRequest, Reading, ScopeId, Trust
+from position_store import PENDING_REQUESTS, load_books
+from store_codec import Columns, scope_from
+from store_journal import answer_from, audit_from, request_from
+from store_schema import open_for_reading, strictly
+
+LATEST_SNAPSHOT = "SELECT * FROM snapshots WHERE scope = ? ORDER BY ts DESC LIMIT 1"
+LATEST_POINT = """
+SELECT ts, nav FROM snapshots WHERE scope = ? AND nav IS NOT NULL ORDER BY ts DESC LIMIT 1"""
+RECENT_ACTIONS = "SELECT * FROM actions WHERE dry_run = ? ORDER BY action_id DESC LIMIT ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeStatus:
+    """The latest reading of one scope as it was judged, and the last one that was trusted.
+
+    `at` is when it was asked for (UTC seconds), `equity` the value that counts in the account's
+    quote, None when it was not a number. Both times are None before the first reading.
+    """
+
+    scope: ScopeId
+    at: float | None
+    trust: Trust
+    equity: float | None
+    reasons: str
+    trusted_at: float | None
+    last_trusted: Reading | None
+    is_suspected_since: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """The state of one kind of run. Books carry stage, cooldowns, streaks, locks and incident.
+
+    `actions` are the latest audit entries, newest first; `requests` those nobody has answered.
+    """
+
+    books: tuple[BookMemory, ...]
+    scopes: tuple[ScopeStatus, ...]
+    actions: tuple[AuditEntry, ...]
+    requests: tuple[OperatorRequest, ...]
+
+
+def read_status(path: Path, *, dry_run: bool, action_limit: int = 20) -> StoreStatus:
+    """Read what `status` shows, without touching the guard.
+
+    Raises StoreMissing when the guard has never run with this configuration, StoreUnreadable for
+    a damaged file, StoreError for anything else that stops reading.
+    """
+    with closing(open_for_reading(path)) as connection, strictly(f"reading {path}"):
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")
+        scopes = connection.execute("SELECT * FROM scope_state ORDER BY scope").fetchall()
+        actions = connection.execute(RECENT_ACTIONS, (dry_run, action_limit)).fetchall()
+        requests = connection.execute(PENDING_REQUESTS).fetchall()
+        return StoreStatus(
+            books=load_books(connection, dry_run=dry_run),
+            scopes=tuple(_scope_status(connection, row) for row in scopes),
+            actions=tuple(audit_from(row) for row in actions),
+            requests=tuple(request_from(row) for row in requests),
+        )
+
+
+def read_answer(path: Path, request_id: int) -> RequestAnswer | None:
+    """The answer to an operator's request, None while there is none; raises as `read_status`."""
+    with closing(open_for_reading(path)) as connection, strictly(f"reading {path}"):
+        connection.row_factory = sqlite3.Row
+        row = connection.execute(
+            "SELECT * FROM operator_requests WHERE request_id = ? AND answered_ts IS NOT NULL",
+            (request_id,),
+        ).fetchone()
+        return None if row is None else answer_from(row)
+
+
+def _scope_status(connection: sqlite3.Connection, row: Columns) -> ScopeStatus:
+    memory = scope_from(row)
+    snapshot = connection.execute(LATEST_SNAPSHOT, (memory.scope,)).fetchone()
+    point = connection.execute(LATEST_POINT, (memory.scope,)).fetchone()
+    return ScopeStatus(
+        scope=memory.scope,
+        at=None if snapshot is None else snapshot["ts"],
+        trust=Trust.UNAVAILABLE if snapshot is None else Trust(snapshot["trust"]),
+        equity=None if snapshot is None else snapshot["equity"],
+        reasons="" if snapshot is None else snapshot["reasons"],
+        trusted_at=None if point is None else point["ts"],
+        last_trusted=memory.last_trusted,
+        is_suspected_since=None if memory.suspicion is None else memory.suspicion.since,
+    )

@@ -1,0 +1,81 @@
+"""One worker per state directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from errors import StateLockHeld
+from state_lock import LOCK_NAME, StateLock
+
+_HOLD = """
+import sys
+from pathlib import Path
+from state_lock import StateLock
+held = StateLock.acquire(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_file_names_its_holder(tmp_path: Path) -> None:
+    """A person who finds the directory taken can see by whom; a missing folder is made."""
+    with StateLock.acquire(tmp_path / "state"):
+        assert (tmp_path / "state" / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+
+
+def test_a_second_worker_is_refused_with_the_pid(tmp_path: Path) -> None:
+    """Two guards on one state would close everything twice."""
+    with StateLock.acquire(tmp_path), pytest.raises(StateLockHeld) as refusal:
+        StateLock.acquire(tmp_path)
+    assert refusal.value.pid == os.getpid()
+    assert str(os.getpid()) in str(refusal.value)
+
+
+def test_an_unwritten_file_names_nobody(tmp_path: Path) -> None:
+    """Between taking the lock and writing the pid the holder is unknown, not process 0."""
+    with StateLock.acquire(tmp_path):
+        (tmp_path / LOCK_NAME).write_text("")
+        with pytest.raises(StateLockHeld, match="another process") as refusal:
+            StateLock.acquire(tmp_path)
+    assert refusal.value.pid is None
+
+
+def test_closing_lets_the_next_one_in(tmp_path: Path) -> None:
+    """Closing twice is harmless, and a longer old pid leaves nothing behind."""
+    first = StateLock.acquire(tmp_path)
+    first.close()
+    first.close()
+    (tmp_path / LOCK_NAME).write_text("1234567890123\n")
+    with StateLock.acquire(tmp_path):
+        assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+
+
+def test_the_kernel_releases_the_lock_of_a_killed_process(tmp_path: Path) -> None:
+    """A killed daemon leaves no stale lock: its successor must be able to start."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StateLockHeld) as refusal:
+            StateLock.acquire(tmp_path)
+        assert refusal.value.pid == holder.pid
+        holder.kill()
+        holder.wait()
+        StateLock.acquire(tmp_path).close()
+
+
+def test_an_unwritable_directory_is_an_os_error(tmp_path: Path) -> None:
+    """A file where the folder should be is the operator's to fix, not another holder."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(OSError, match="exists"):
+        StateLock.acquire(tmp_path / "state")

@@ -1,0 +1,252 @@
+"""The lock file that trading bots obey: written atomically by the guard, read by the bots.
+
+This file needs the standard library only, so it can be copied beside a bot:
+
+    from trading_lock import is_locked, read_lock
+
+    if is_locked("/path/to/trading_lock.json"):
+        raise RuntimeError("Trading locked")
+
+    state = read_lock("/path/to/trading_lock.json", scope="binance_futures")
+    if state.locked:
+        raise RuntimeError(f"Trading locked: {state.reason}")
+
+Rules of reading: a file that is missing, unreadable, of another version or older than its own
+heartbeat allows means locked, because a guard that is silent guards nothing. Closing positions is
+always allowed; the lock stops what opens.
+
+Rules of writing: a temporary file in the same folder, fsync, rename, fsync of the folder, so that
+a reader sees the old document or the new one and never a part. The content comes from the caller;
+the writer adds the heartbeat. An older document never replaces a newer one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSION = 2
+"""The form of the document that this file writes and understands."""
+
+HEARTBEAT_MAX_AGE_S = 60.0
+"""How long bots may trust a document: several ticks, also with slow venues."""
+
+_FILE_MODE = 0o644
+"""Bots may run as other users; they read, only the guard writes."""
+
+_EVERY_SCOPE = "*"
+_OPERATOR_REASON = "operator_"
+
+
+class LockWriteError(OSError):
+    """The lock file could not be replaced; bots still see the previous document."""
+
+
+class LockFile:
+    """The guard's side of the lock file. One writer at a time; calls from any thread."""
+
+    def __init__(
+        self, path: Path, *, pid: int, host: str, now: Callable[[], float] = time.time
+    ) -> None:
+        self._path = path
+        self._pid = pid
+        self._host = host
+        self._now = now
+        self._order = threading.Lock()
+        self._writing = threading.Lock()
+        self._sequence: int | None = None
+        self._written = -1
+
+    @property
+    def path(self) -> Path:
+        """Where the document lies."""
+        return self._path
+
+    def replace(self, document: Mapping[str, object]) -> None:
+        """Put `document` with a fresh heartbeat in place of what bots read now.
+
+        A call that a later call has overtaken (its disk hung meanwhile) writes nothing. Raises
+        LockWriteError when the file cannot be written; the previous document then still stands.
+        """
+        with self._order:
+            if self._sequence is None:
+                self._sequence = self._last_sequence()
+                self._remove_leftovers()
+            self._sequence += 1
+            sequence = self._sequence
+        content = {
+            **document,
+            "heartbeat_ts": self._now(),
+            "heartbeat_max_age_s": HEARTBEAT_MAX_AGE_S,
+            "pid": self._pid,
+            "host": self._host,
+            "sequence": sequence,
+        }
+        try:
+            text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise LockWriteError(f"{self._path}: no lock document: {error}") from error
+        with self._writing:
+            if sequence > self._written:
+                self._write(text, sequence)
+                self._written = sequence
+
+    def _write(self, text: str, sequence: int) -> None:
+        """Write beside the file, then rename over it; leaves no temporary file behind."""
+        folder = self._path.parent
+        temporary = folder / f"{self._prefix}{self._pid}-{sequence}.tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), _FILE_MODE)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+            _sync_folder(folder)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise LockWriteError(error.errno, f"{self._path}: {error}") from error
+
+    @property
+    def _prefix(self) -> str:
+        return f".{self._path.name}."
+
+    def _last_sequence(self) -> int:
+        """The sequence of the document that stands there, 0 when there is none to read."""
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8")).get("sequence")
+        except (OSError, ValueError, AttributeError, RecursionError):
+            return 0
+        return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of writers that died; the state lock allows one writer only."""
+        with suppress(OSError):
+            for entry in list(self._path.parent.iterdir()):
+                if entry.name.startswith(self._prefix) and entry.name.endswith(".tmp"):
+                    entry.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class LockState:
+    """What a bot needs to know. `reason` is empty when it may trade.
+
+    `expires_ts` is the latest expiry of the locks that bind, 0.0 when the reason is the file
+    itself. `heartbeat_age_s` is None when the file could not be read.
+    """
+
+    locked: bool
+    reason: str = ""
+    mode: str = "none"
+    stage: int = 0
+    expires_ts: float = 0.0
+    heartbeat_age_s: float | None = None
+
+
+def is_locked(path: str | os.PathLike[str], *, now: float | None = None) -> bool:
+    """True when no bot may open anything; never raises for what is wrong with the file."""
+    return read_lock(path, now=now).locked
+
+
+def read_lock(
+    path: str | os.PathLike[str],
+    *,
+    scope: str | None = None,
+    now: float | None = None,
+    max_age_s: float | None = None,
+) -> LockState:
+    """Read the lock for one scope, or for all when `scope` is None.
+
+    A scope is bound by its own locks, by those for every scope, and by the operator's. `now` is
+    UTC seconds (the machine's clock when None); `max_age_s` replaces the document's own limit on
+    the age of its heartbeat. Everything that is wrong with the file means locked, with a reason
+    that begins with `lock_`.
+    """
+    at = time.time() if now is None else now
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return LockState(locked=True, reason="lock_missing")
+    except (OSError, ValueError, RecursionError):
+        return LockState(locked=True, reason="lock_unreadable")
+    if not isinstance(document, dict):
+        return LockState(locked=True, reason="lock_unreadable")
+    if document.get("version") != VERSION:
+        return LockState(locked=True, reason="lock_version")
+    heartbeat = _number(document.get("heartbeat_ts"))
+    limit = _number(document.get("heartbeat_max_age_s")) if max_age_s is None else max_age_s
+    if heartbeat is None or limit is None:
+        return LockState(locked=True, reason="lock_unreadable")
+    # A heartbeat from the future would keep a dead guard looking alive.
+    if abs(at - heartbeat) > limit:
+        return LockState(locked=True, reason="lock_stale", heartbeat_age_s=at - heartbeat)
+    return _judge(document, scope=scope, at=at, age_s=at - heartbeat)
+
+
+def _judge(document: dict[str, object], *, scope: str | None, at: float, age_s: float) -> LockState:
+    """Judge a document whose heartbeat is fresh."""
+    locks = document.get("locks")
+    claim = document.get("locked")
+    expiry = _number(document.get("expires_ts"))
+    if not isinstance(claim, bool) or not isinstance(locks, list) or expiry is None:
+        return LockState(locked=True, reason="lock_unreadable", heartbeat_age_s=age_s)
+    if not claim and not locks:
+        return LockState(locked=False, heartbeat_age_s=age_s)
+    # The top level is the most severe lock with the latest expiry, so it answers for all scopes;
+    # a document whose two halves disagree is judged by the half that locks.
+    is_about_all = scope is None or not (claim and locks)
+    candidates = [document, *locks] if is_about_all else locks
+    binding: list[tuple[dict[str, object], float]] = []
+    for lock in candidates:
+        expires_ts = _number(lock.get("expires_ts")) if isinstance(lock, dict) else None
+        if expires_ts is None:
+            return LockState(locked=True, reason="lock_unreadable", heartbeat_age_s=age_s)
+        if expires_ts > at and (lock is document or _binds(lock, scope)):
+            binding.append((lock, expires_ts))
+    if not binding:
+        return LockState(locked=False, heartbeat_age_s=age_s)
+    first = binding[0][0]
+    stage = _number(first.get("stage"))
+    return LockState(
+        locked=True,
+        reason=str(first.get("reason") or "lock_without_reason"),
+        mode=str(first.get("mode")),
+        stage=0 if stage is None else int(stage),
+        expires_ts=max(expires_ts for _, expires_ts in binding),
+        heartbeat_age_s=age_s,
+    )
+
+
+def _binds(lock: dict[str, object], scope: str | None) -> bool:
+    """True when this lock stops a bot of `scope`."""
+    if scope is None or lock.get("scope") in (scope, _EVERY_SCOPE):
+        return True
+    return lock.get("mode") == "kill" or str(lock.get("reason")).startswith(_OPERATOR_REASON)
+
+
+def _number(value: object) -> float | None:
+    """A finite number, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with suppress(OverflowError):
+        return float(value) if math.isfinite(value) else None
+    return None
