@@ -419,6 +419,14 @@ def test_resting_reducers_expire_when_the_position_is_gone() -> None:
     assert [left.side for left in made.account(KEY).orders.values()] == [BUY]
 
 
+def test_resting_reducers_expire_when_the_position_flips() -> None:
+    """A sell-only-to-reduce has nothing to do beside a short position."""
+    made = exchange("2")
+    made.place(KEY, limit(SELL, "1", "120", reduce_only=True))
+    made.place(KEY, order(SELL, "5"))
+    assert made.account(KEY).orders == {}
+
+
 @pytest.mark.parametrize(
     ("order_type", "side", "trigger", "quiet", "due"),
     [
