@@ -6,7 +6,7 @@ There is no other side: the mark is the market, and a taker pays a linear price 
   expires. A limit order fills at its own price when the mark reaches it;
 - a conditional order becomes an ordinary one when its price is reached, with a new order id and
   the same client id; if that one is refused, the conditional order is rejected;
-- when a leg becomes flat, resting orders that could only reduce it expire.
+- when a leg becomes flat or changes its side, resting orders that could only reduce it expire.
 """
 
 from __future__ import annotations
@@ -77,12 +77,11 @@ def advance(world: World, account: Account) -> None:
 
 
 def expire_reducers(world: World, account: Account, symbol: str, leg: Leg) -> None:
-    """End resting orders that could only reduce a leg that is flat now."""
-    if account.amount(symbol, leg) != 0:
-        return
+    """End resting orders that could only reduce a leg which is flat or on the other side now."""
+    amount = account.amount(symbol, leg)
     for order in list(account.orders.values()):
         mine = order.symbol == symbol and order.leg is leg and order.kind is OrderKind.REGULAR
-        if mine and _only_reduces(account, order):
+        if mine and amount * order.sign >= 0 and _only_reduces(account, order):
             _end(world, account, order, OrderStatus.EXPIRED)
 
 

@@ -472,13 +472,11 @@ async def test_stale_reads_answer_as_of_an_earlier_request() -> None:
 async def test_stale_reads_answer_as_of_an_earlier_time() -> None:
     """Ten seconds after a withdrawal, an account read as of 30 s ago does not know it."""
     async with simulated(seed(at=1_700_000_000)) as venue, binance(venue.url) as client:
-        await client.load_time_difference()
         await venue.control.set_time(1_700_000_020)
         await venue.control.transfer("-1000")
         await venue.control.set_time(1_700_000_030)
         await venue.control.add_fault("stale", path="account", seconds=30, nth=1)
         await client.load_time_difference()
-        client.nonce = lambda: 1_700_000_030_000
         assert (await client.fapiPrivateV3GetAccount())["totalWalletBalance"] == "10000.00000000"
         assert (await client.fapiPrivateV3GetAccount())["totalWalletBalance"] == "9000.00000000"
 
@@ -603,4 +601,12 @@ async def test_the_process_ends_with_its_parent() -> None:
     assert ready["pid"] == process.pid
     process.stdin.close()
     async with asyncio.timeout(10):
+        assert await process.wait() == 0
+
+
+async def test_the_simulator_starts_without_the_client_library() -> None:
+    """It must start fast, and must not judge itself with the code it is there to test."""
+    program = "import sys, simulator.__main__; sys.exit('ccxt' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    async with asyncio.timeout(20):
         assert await process.wait() == 0

@@ -1,6 +1,8 @@
 """The venue's API port: carries requests to the dialect and does to sockets what faults ask.
 
-Listens on loopback only. It knows HTTP and nothing of any venue.
+Listens on loopback only. It knows HTTP and nothing of any venue. A client that keeps connections
+open may repeat a GET or DELETE by itself when a reused connection is reset (aiohttp does, once), so
+a reset planned for a single read can go unnoticed; plan two.
 """
 
 from __future__ import annotations
