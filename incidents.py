@@ -39,7 +39,7 @@ from model import (
 )
 from plans import Plan, merge_targets, plan_stage
 from risk_attribution import Attribution, ScoredRow, attribute, score_rows
-from stage_machine import (
+from stage_events import (
     ExpiryDue,
     IncidentEnded,
     PositionsAppeared,
@@ -48,9 +48,8 @@ from stage_machine import (
     StageEvent,
     Transition,
     Triggered,
-    advance,
-    choose_trigger,
 )
+from stage_machine import advance, choose_trigger
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 

@@ -6,25 +6,31 @@ Owns the order of opening and closing. Decides nothing.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
+import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from clock import Clock
 from decision import Decision
-from errors import LockError, StoreError, StoreUnreadable
+from errors import LockError, StoreUnreadable
 from executor import Executor
 from guardian import Guardian
+from lock_document import parse_lock_entries
 from logger import Logger
 from memory import Memory, Records
-from model import Policy, ScopeId
-from position_store import PositionStore, ThreadedStore
+from model import LockEntry, Policy, ScopeId
+from position_store import move_aside
 from recorder import LockWriter, Recorder
 from settings import Settings, VenueSettings
-from stage_machine import adopt_lock
-from trading_lock import LockFile, LockWriteError, read_document
+from stage_recovery import adopt_locks, recover_book
+from store_access import ThreadedStore
+from trading_lock import LockFile, LockWriteError
 from venues.protocol import Venue
 
 
@@ -38,17 +44,18 @@ class Assembly:
     notices: tuple[str, ...]
 
 
-def open_store(settings: Settings, *, now: float) -> tuple[PositionStore, str]:
+async def open_store(path: Path, *, now: float) -> tuple[ThreadedStore, str]:
     """Open the database; an unreadable one is moved aside and its new name told.
 
     Raises StoreError when not even a new one can be made.
     """
+    rng = random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
     try:
-        return PositionStore.open(settings.state_db), ""
+        return await ThreadedStore.open(path, rng=rng), ""
     except StoreUnreadable as error:
-        aside = PositionStore.move_aside(settings.state_db, now)
+        aside = move_aside(path, now)
         notice = f"the database could not be read ({error}); it was moved to {aside.name}"
-        return PositionStore.open(settings.state_db), notice
+        return await ThreadedStore.open(path, rng=rng), notice
 
 
 def connect(venue: VenueSettings, *, clock: Clock) -> Venue:
@@ -67,25 +74,44 @@ def connect(venue: VenueSettings, *, clock: Clock) -> Venue:
     )
 
 
-def recall(
-    store: PositionStore,
-    *,
-    settings: Settings,
-    policy: Policy,
-    now: float,
-    was_unreadable: bool,
+async def recall(
+    store: ThreadedStore, *, lock_path: Path, policy: Policy, now: float, was_moved: bool
 ) -> tuple[Memory, str]:
     """Load what is remembered; without a database, adopt what the lock file says.
 
     Returns the memory and a notice, empty when there is nothing to tell.
     """
-    memory = store.load_memory(dry_run=policy.dry_run, now=now)
-    if memory.books and not was_unreadable:
+    memory = await store.load_memory(dry_run=policy.dry_run, now=now)
+    books = tuple(recover_book(book, now=now) for book in memory.books)
+    memory = replace(memory, books=books)
+    if not store.is_new and not was_moved:
         return memory, ""
-    document = read_document(settings.trading_lock_file)
-    if document is None and not was_unreadable and not settings.trading_lock_file.exists():
+    entries, told = _entries_of(lock_path)
+    if entries is None and not was_moved:
         return memory, ""
-    return adopt_lock(memory, document=document, policy=policy, now=now)
+    adopted = tuple(
+        adopt_locks(
+            memory.book(book.name),
+            entries=entries or (),
+            policy=book,
+            now=now,
+            dry_run=policy.dry_run,
+        )
+        for book in policy.books
+    )
+    notice = f"{told}; bots stay locked until every book is reset"
+    return replace(memory, books=tuple(sorted(adopted, key=lambda book: book.name))), notice
+
+
+def _entries_of(lock_path: Path) -> tuple[tuple[LockEntry, ...] | None, str]:
+    """The entries of a lock file whose database is gone; None when there is no such file."""
+    try:
+        document = json.loads(lock_path.read_text(encoding="utf-8"))
+        return parse_lock_entries(document), "the lock file is older than the database"
+    except FileNotFoundError:
+        return None, "there is neither database nor lock file"
+    except (OSError, ValueError) as error:
+        return (), f"the lock file cannot be read ({error})"
 
 
 @asynccontextmanager
@@ -95,25 +121,29 @@ async def assemble(
     clock: Clock,
     log: Logger,
     on_decision: Callable[[Decision], None] | None = None,
-    venues: Mapping[ScopeId, Venue] | None = None,
+    make_venue: Callable[[VenueSettings], Venue] | None = None,
+    may_act: bool = True,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
-    Raises StoreError or LockError when the state directory or the lock folder cannot be used.
+    With `may_act=False` nothing is sent even when live. Raises StoreError or LockError when the
+    state directory or the lock folder cannot be used.
     """
-    policy = settings.to_policy()
-    store, moved = open_store(settings, now=clock.now())
-    policy = replace(policy, instance_tag=store.instance_tag())
-    memory, adopted = recall(
-        store, settings=settings, policy=policy, now=clock.now(), was_unreadable=bool(moved)
+    store, moved = await open_store(settings.state_db, now=clock.now())
+    policy = replace(settings.to_policy(), instance_tag=await store.instance_tag())
+    memory, adopted = await recall(
+        store,
+        lock_path=settings.trading_lock_file,
+        policy=policy,
+        now=clock.now(),
+        was_moved=bool(moved),
     )
-    threaded = ThreadedStore(store)
     lock_file = LockFile(
         settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
     )
-    lock_file.check_writable()
+    check_lock_folder(settings.trading_lock_file.parent)
     recorder = Recorder(
-        threaded,
+        store,
         on_trouble=lambda why: log.error("store_trouble", why=why),
         on_recovery=lambda: log.info("store_recovered"),
     )
@@ -122,18 +152,17 @@ async def assemble(
         on_trouble=lambda why: log.error("lock_trouble", why=why),
         on_recovery=lambda: log.info("lock_recovered"),
     )
-    connections = dict(venues or {})
-    if venues is None:
-        for venue in settings.venues:
-            connection = connect(venue, clock=clock)
-            connections.update(dict.fromkeys(venue.scopes, connection))
+    connections: dict[ScopeId, Venue] = {}
+    for venue in settings.venues:
+        connection = make_venue(venue) if make_venue else connect(venue, clock=clock)
+        connections.update(dict.fromkeys(venue.scopes, connection))
 
     async def record(records: Records, deadline_s: float) -> bool:
         return await recorder.record(records, deadline_s=deadline_s)
 
     executors = (
         {}
-        if policy.dry_run
+        if policy.dry_run or not may_act
         else {
             scope: Executor(
                 scope=scope,
@@ -141,7 +170,7 @@ async def assemble(
                 clock=clock,
                 log=log,
                 record=record,
-                load_orders=lambda incident: threaded.order_records(incident.incident_id),
+                load_orders=lambda incident: store.order_records(incident.incident_id),
                 store_deadline_s=settings.store_deadline_s,
             )
             for scope, venue in connections.items()
@@ -154,7 +183,7 @@ async def assemble(
         executors=executors,
         recorder=recorder,
         lock_writer=lock_writer,
-        load_requests=threaded.pending_requests,
+        load_requests=store.pending_requests,
         clock=clock,
         log=log,
         store_deadline_s=settings.store_deadline_s,
@@ -168,11 +197,23 @@ async def assemble(
             notices=tuple(notice for notice in (moved, adopted) if notice),
         )
     finally:
-        await asyncio.gather(*(venue.aclose() for venue in set(connections.values())))
-        await threaded.aclose()
+        await asyncio.gather(*(venue.aclose() for venue in dict.fromkeys(connections.values())))
+        await store.aclose()
 
 
-def _lock_replacer(lock_file: LockFile):  # type: ignore[no-untyped-def]
+def check_lock_folder(folder: Path) -> None:
+    """Make sure that the lock can be written; raises LockError naming folder and remedy."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LockError(f"the lock folder {folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LockError(
+            f"the lock folder {folder} is not writable -> change its owner or trading_lock_file"
+        )
+
+
+def _lock_replacer(lock_file: LockFile) -> Callable[[Mapping[str, object]], Awaitable[None]]:
     async def replace_lock(document: Mapping[str, object]) -> None:
         try:
             await asyncio.to_thread(lock_file.replace, document)

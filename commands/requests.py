@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import os
 import socket
 import sys
 import time
+from dataclasses import replace
 
 from clock import SystemClock
 from commands.assembly import assemble, open_store
 from errors import KillSwitchError
 from logger import configure_logging, get_logger
 from memory import RequestAnswer
-from position_store import PositionStore
-from settings import Settings
+from settings import Settings, VenueSettings
 from state_lock import StateLock, StateLockHeld
+from store_access import ThreadedStore
 
 ANSWER_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.1
@@ -31,9 +31,7 @@ def ask(
 ) -> int:
     """Put the request, wait for its answer and print it; returns the exit code."""
     try:
-        answer = _ask(
-            settings, command=command, arguments=arguments, confirmation=confirmation
-        )
+        answer = _ask(settings, command=command, arguments=arguments, confirmation=confirmation)
     except (KillSwitchError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 1
@@ -54,21 +52,20 @@ def _ask(
     try:
         held = StateLock.acquire(settings.state_dir)
     except StateLockHeld:
-        return _ask_daemon(
-            settings, command=command, arguments=arguments, confirmation=confirmation
+        return asyncio.run(
+            _ask_daemon(settings, command=command, arguments=arguments, confirmation=confirmation)
         )
     with held:
-        store, _ = open_store(settings, now=time.time())
-        request_id = _add(store, command=command, arguments=arguments, confirmation=confirmation)
-        store.close()
-        return asyncio.run(_answer_here(settings, request_id))
+        return asyncio.run(
+            _answer_here(settings, command=command, arguments=arguments, confirmation=confirmation)
+        )
 
 
-def _add(
-    store: PositionStore, *, command: str, arguments: dict[str, str], confirmation: str
+async def _add(
+    store: ThreadedStore, *, command: str, arguments: dict[str, str], confirmation: str
 ) -> int:
-    return store.add_request(
-        at=time.time(),
+    return await store.add_request(
+        at=SystemClock().now(),
         actor=f"{getpass.getuser()}@{socket.gethostname()}",
         command=command,
         arguments=tuple(sorted(arguments.items())),
@@ -76,47 +73,45 @@ def _add(
     )
 
 
-def _ask_daemon(
+async def _ask_daemon(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str
 ) -> RequestAnswer | None:
     """Leave the row to the daemon that holds the state directory."""
-    store = PositionStore.open(settings.state_db)
+    store, _ = await open_store(settings.state_db, now=SystemClock().now())
     try:
-        request_id = _add(store, command=command, arguments=arguments, confirmation=confirmation)
+        request_id = await _add(
+            store, command=command, arguments=arguments, confirmation=confirmation
+        )
         deadline = time.monotonic() + ANSWER_WITHIN_S
         while time.monotonic() < deadline:
-            answer = store.answer(request_id)
+            answer = await store.answer(request_id)
             if answer is not None:
                 return answer
-            time.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
         return None
     finally:
-        store.close()
+        await store.aclose()
 
 
-async def _answer_here(settings: Settings, request_id: int) -> RequestAnswer | None:
+async def _answer_here(
+    settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str
+) -> RequestAnswer | None:
     """Read the accounts once where keys are there, then decide on what waits."""
     configure_logging(
         secrets=settings.secrets(), json_output=False, verbose=False, stream=sys.stderr
     )
     log = get_logger("killswitch")
-    async with assemble(settings, clock=SystemClock(), log=log, may_act=False) as guard:
-        await guard.guardian.run_once()
+    watched = replace(settings, venues=tuple(v for v in settings.venues if _has_keys(v)))
+    policy_source = settings if not watched.venues else watched
+    async with assemble(policy_source, clock=SystemClock(), log=log, may_act=False) as guard:
+        request_id = await _add(
+            guard.store, command=command, arguments=arguments, confirmation=confirmation
+        )
+        if watched.venues:
+            await guard.guardian.run_once()
         await guard.guardian.answer_requests()
         return await guard.store.answer(request_id)
 
 
-def has_environment_keys(settings: Settings) -> bool:
-    """Whether any venue of the settings can be read with the keys that are there."""
-    return any(venue.api_key.get_secret_value() for venue in settings.venues)
-
-
-def state_dir_is_held(settings: Settings) -> bool:
-    """Whether a daemon runs on this state directory now."""
-    if not os.access(settings.state_dir, os.F_OK):
-        return False
-    try:
-        StateLock.acquire(settings.state_dir).close()
-    except StateLockHeld:
-        return True
-    return False
+def _has_keys(venue: VenueSettings) -> bool:
+    return bool(venue.api_key.get_secret_value() and venue.api_secret.get_secret_value())

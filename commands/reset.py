@@ -10,7 +10,7 @@ from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, read_settings
 from errors import StoreError
 from memory import BookMemory
 from model import BookName, Stage
-from store_views import view_books
+from store_views import read_status
 
 
 def reset_book(
@@ -26,7 +26,7 @@ def reset_book(
         print(f"reset: there is no book {book!r} -> write one of: {names}", file=sys.stderr)
         return EXIT_CONFIGURATION
     try:
-        known = view_books(settings.state_db, dry_run=policy.dry_run)
+        known = read_status(settings.state_db, dry_run=policy.dry_run).books
     except StoreError as error:
         print(f"reset: {error}", file=sys.stderr)
         return EXIT_FAILED
