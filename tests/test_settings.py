@@ -1,65 +1,27 @@
-"""config.yaml and the environment become settings, or one line for every mistake."""
+"""config.yaml and the environment become settings: values, venues, secrets."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from errors import ConfigurationError
-from model import BookPolicy, SourceMode, Stage, StageMode, Threshold
-from settings import Settings, load_settings
-from settings_schema import LATER_SECTIONS, every_key
+from model import SourceMode, Stage, StageMode, Threshold
+from settings import load_settings
+from tests.configurations import KEYS, SUB_KEYS, Load, futures, loader, only_book, problems
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = {"BINANCE_API_KEY": "test-key", "BINANCE_API_SECRET": "test-secret"}
-SUB_KEYS = {"BINANCE_SUB1_API_KEY": "sub-key", "BINANCE_SUB1_API_SECRET": "sub-secret"}
-
-Load = Callable[..., Settings]
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
     """Load the given text as config.yaml in an empty folder."""
-
-    def _load(
-        text: str, environ: Mapping[str, str] = KEYS, *, require_venues: bool = True
-    ) -> Settings:
-        path = tmp_path / "config.yaml"
-        path.write_text(dedent(text), encoding="utf-8")
-        return load_settings(path, environ, require_venues=require_venues)
-
-    return _load
-
-
-def problems(load: Load, text: str, environ: Mapping[str, str] = KEYS) -> list[str]:
-    """The lines of a configuration that must be refused, without the folder's name."""
-    with pytest.raises(ConfigurationError) as caught:
-        load(text, environ)
-    return [re.sub(r"^\S*/", "", line) for line in caught.value.problems]
-
-
-def futures(text: str) -> str:
-    """A file whose only content is keys of the futures account."""
-    head = "exchanges:\n  binance:\n    accounts:\n      futures:\n"
-    body = dedent(text).strip("\n").splitlines()
-    return head + "\n".join(f"        {line}" for line in body) + "\n"
-
-
-def only_book(loaded: Settings) -> BookPolicy:
-    """The single book of the policy."""
-    (book,) = loaded.to_policy().books
-    return book
+    return loader(tmp_path)
 
 
 # What a good file becomes.
@@ -397,349 +359,10 @@ def test_commands_without_keys_still_get_their_books(load: Load) -> None:
     assert load("exchanges: {binance: {enabled: false}}\n", {}, require_venues=False).venues == ()
 
 
-# Mistakes.
-
-
-def test_ten_mistakes_give_ten_lines_in_order(load: Load) -> None:
-    """Unknown, misspelt, type, percent, negative, order, duplicate, one window, keys, retention."""
-    text = """\
-        dry_run: true
-        colour: blue
-        poll_second: 10
-        alert_poll_seconds: soon
-        min_equity: 50
-        min_equity: 60
-        exchanges:
-          binance:
-            enabled: true
-            accounts:
-              futures:
-                stage_1:
-                  thresholds: {15m: 4.5, 1h: 0.07}
-                stage_2:
-                  thresholds:
-                    15m: -0.07
-                    1h: 0.05
-                    2d: 0.3
-                stage_3:
-                  thresholds:
-                    60: 0.14
-                    1h: 0.15
-        """
-    at = "exchanges.binance.accounts.futures"
-    assert problems(load, text, {}) == [
-        "config.yaml:2  colour = blue  is an unknown key -> remove the line",
-        "config.yaml:3  poll_second = 10  is an unknown key -> did you mean poll_seconds?",
-        "config.yaml:4  alert_poll_seconds = soon  is not a number"
-        " -> write seconds as a plain number, e.g. 3",
-        "config.yaml:6  min_equity = 60  stands here a second time (first in line 5)"
-        " -> remove one of the two",
-        "config.yaml:9  exchanges.binance.enabled = true  BINANCE_API_KEY and BINANCE_API_SECRET"
-        " are empty -> set them in the environment or .env, or write enabled: false",
-        f"config.yaml:13  {at}.stage_1.thresholds.15m = 4.5  is percent, but this is a fraction"
-        " -> write 0.045",
-        f"config.yaml:16  {at}.stage_2.thresholds.15m = -0.07  is negative; fractions are positive"
-        " -> write 0.07",
-        f"config.yaml:17  {at}.stage_2.thresholds.1h = 0.05  is below stage_1, which has 0.07 for"
-        " this window -> write 0.07 or more",
-        f"config.yaml:18  {at}.stage_2.thresholds.2d = 0.3  is a window longer than the 24 h of"
-        " kept readings -> write 1d at most",
-        f"config.yaml:22  {at}.stage_3.thresholds.1h = 0.15  is the same window as 60, which has"
-        " 0.14 -> keep one of 60 and 1h",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("poll_seconds: 0.5", "lies outside 1 to 60 -> write seconds, e.g. 10"),
-        ("poll_seconds: true", "is not a number"),
-        ("poll_seconds: '8'", "write seconds as a plain number, e.g. 8"),
-        ("poll_seconds: 8s", "e.g. 8"),
-        ("poll_seconds: 8m", "e.g. 10"),
-        ("poll_seconds: 010", "is not a number"),
-        ("poll_seconds: 1:30", "is not a number"),
-        ("poll_seconds: .nan", "is not a finite number"),
-        ("poll_seconds: -.inf", "is not a finite number"),
-        ("poll_seconds: 1" + "0" * 5000, "is not a finite number"),
-        ("poll_seconds: [10]", "is not a number"),
-        ("poll_seconds:", "has no value"),
-        ("min_equity: -1", "lies outside"),
-        ("min_equity: 0", "lies outside"),
-        ("max_reading_age_s: 5", "would call every reading too old"),
-        ("blind_alert_s: 15", "would alert between two polls"),
-        ("blind_lock_s: 15", "would lock between two polls"),
-        ("alert_poll_seconds: 11", "would poll slower while losing"),
-        ("poll_seconds: 2", "would poll slower while losing"),
-        ("dry_run: 1", "is neither true nor false"),
-        ("dry_run: 'false'", "is neither true nor false"),
-        ("state_db: ''", "is not a text"),
-        ("state_db: 7", "is not a text"),
-        ("state_db: .", "is a folder"),
-        ("state_db: config.yaml", "would overwrite the configuration"),
-        ("state_db: config.yaml/x.db", "lies below a file"),
-        ("state_db: state/../state/trading_lock.json", "both database and lock"),
-        ("state_db: ~other/x.db", "has a ~ that leads nowhere"),
-        ("trading_lock_file: state/killswitch.db", "both database and lock"),
-        (f"trading_lock_file: {'x' * 300}", "cannot be used (File name too long)"),
-        ("trading_lock: true", "is not a section"),
-        ("trading_lock:", "is an empty section"),
-        ("trading_lock: {enforce: true}", "is an unknown key"),
-        ("stables_keep: USDT", "is not a list"),
-        ("stables_keep: [USDC]", "does not hold USDT"),
-        ("stables_keep: [USDT, 5]", "is not a coin"),
-        ("cooldown_min: 30", "move it to exchanges.<venue>.accounts.futures.stage_1"),
-        ("dry_rum: true", "did you mean dry_run?"),
-        ("exchanges: [binance]", "is not a section"),
-        ("dry_run: !!python/name:os.system x", "carries a YAML tag"),
-        ("stables_keep: &me [USDT, *me]", "contains itself"),
-        ("<<: [5]", "merges what is no section"),
-        ("? [a, b]\n: 1", "has a key that is no word"),
-    ],
-)
-def test_a_wrong_key_at_the_top_is_one_line(load: Load, line: str, said: str) -> None:
-    """Each mistake gives one line that names line 1 and the remedy."""
-    (problem,) = problems(load, line + "\n")
-    assert problem.startswith("config.yaml:1  ")
-    assert said in problem
-    assert " -> " in problem
-    assert "\n" not in problem
-
-
-@pytest.mark.parametrize("section", LATER_SECTIONS)
-def test_sections_of_later_versions_are_refused(load: Load, section: str) -> None:
-    """A section that is silently ignored would be relied upon."""
-    (line,) = problems(load, f"{section}: {{enabled: true}}\n")
-    assert line == (
-        f"config.yaml:1  {section} = {{...}}  is not in this version yet -> remove the section"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("stage_1: {thresholds: {}}", "holds no thresholds"),
-        ("stage_1: {thresholds: 0.05}", "holds no thresholds"),
-        ("stage_1: {thresholds: }", "holds no thresholds"),
-        ("stage_1:", "is an empty section"),
-        ("stage_1: {thresholds: {15m: 0}}", "would always be reached"),
-        ("stage_1: {thresholds: {15m: }}", "has no value"),
-        ("stage_1: {thresholds: {15m: .nan}}", "is not a finite number"),
-        ("stage_1: {thresholds: {15m: true}}", "is not a number"),
-        ("stage_1: {thresholds: {15m: 4.5%}}", "write a fraction: 0.045"),
-        ("stage_1: {thresholds: {15m: '0,045'}}", "write a fraction: 0.045"),
-        ("stage_1: {thresholds: {15m: none}}", "write a fraction: e.g. 0.045"),
-        ("stage_1: {thresholds: {15m: 1}}", "is percent, but this is a fraction -> write 0.01"),
-        ("stage_1: {thresholds: {15m: 450}}", "write e.g. 0.045"),
-        (
-            "stage_1: {thresholds: {15m: -4.5}}",
-            "is negative; fractions are positive -> write 0.045",
-        ),
-        ("stage_1: {thresholds: {15x: 0.04}}", "is not a window"),
-        ("stage_1: {thresholds: {30s: 0.04}}", "is not a window"),
-        ("stage_1: {thresholds: {0.5: 0.04}}", "shorter than a minute"),
-        ("stage_1: {thresholds: {1441: 0.04}}", "longer than the 24 h"),
-        ("stage_1: {thresholds: {15m: 0.09}}", "above the default of stage_2, 0.07"),
-        ("stage_1: {thresholds: {15m: 0.5}}", "above the default of stage_2, 0.07"),
-        ("stage_2: {thresholds: {15m: 0.04}}", "is below stage_1, which has 0.045"),
-        ("stage_3: {thresholds: {1h: 0.08}}", "is below stage_2, which has 0.1"),
-        ("stage_1: {mode: CLOSE_ALL}", "write one of CLOSE_TOP_RISK_CONTRIBUTORS, CLOSE_DOM"),
-        ("stage_1: {mode: CLOSE_ALL_POSITION}", "did you mean CLOSE_ALL_POSITIONS?"),
-        ("stage_1: {mode: 3}", "is not known"),
-        ("stage_1: {cooldown_min: 0}", "lies outside 1 to 10080"),
-        ("stage_1: {confirm_consecutive: 2.5}", "is not a whole number"),
-        ("stage_1: {confirm_consecutive: 0}", "lies outside"),
-        ("stage_1: {source_mode: BOTH}", "write one of AUTO, LONG, SHORT, MIXED"),
-        ("stage_1: {source_threshold: 0.5}", "would let both sides be the source"),
-        ("stage_1: {close_fraction: 50}", "is percent, but this is a fraction -> write 0.5"),
-        ("stage_1: {full_close_if_liq_distance_below_pct: 5}", "write 0.05"),
-        ("stage_1: {blacklist: [X]}", "is not in this version yet"),
-        ("stage_4: {top_n: 3}", "did you mean stage_"),
-        ("enabled: 1", "write auto, true or false"),
-        ("never_touch: BTCUSDT", "is not a list"),
-        ("never_touch: [BTC]", "write it like BTCUSDT or BTC/USDT:USDT"),
-        ("never_touch: [BTC/USD:BTC]", "is a coin-margined market"),
-        ("never_touch: [5]", "is not a market"),
-        ("windows: 15m", "is not a list"),
-        ("windows: [15m, 2d]", "longer than the 24 h"),
-        ("windows: [true, 15m]", "is not a window"),
-    ],
-)
-def test_a_wrong_key_of_an_account_is_one_line(load: Load, text: str, said: str) -> None:
-    """Each mistake in the futures account gives one line that names line 5."""
-    (line,) = problems(load, futures(text))
-    assert line.startswith("config.yaml:5  exchanges.binance.accounts.futures")
-    assert said in line
-
-
-def test_thresholds_and_windows_must_agree(load: Load) -> None:
-    """A threshold outside `windows`, and a stage that `windows` leaves empty."""
-    text = "windows: [15m, 1h]\nstage_1: {thresholds: {30m: 0.04}}"
-    (line,) = problems(load, futures(text))
-    assert "30m = 0.04  is not one of the account's windows" in line
-    lines = problems(load, futures("windows: [1d]"))
-    assert ["leaves stage_1 without a threshold" in line for line in lines] == [True]
-
-
-def test_equal_thresholds_of_two_stages_are_allowed(load: Load) -> None:
-    """Only a higher stage *below* a lower one is a mistake: the highest triggered stage wins."""
-    book = only_book(load(futures("stage_2: {thresholds: {15m: 0.045, 1h: 0.07}}")))
-    assert book.stages[1].thresholds == book.stages[0].thresholds
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("", "config.yaml  is empty -> copy config_stage_based_example.yaml there"),
-        ("# nothing\n", "config.yaml  is empty -> copy config_stage_based_example.yaml there"),
-        ("- a\n", "config.yaml:1  holds no keys -> write one `key: value`"),
-        ("true\n", "config.yaml:1  holds no keys -> write one `key: value`"),
-        ("dry_run: true\n\tpoll: 1\n", "config.yaml:2  is not valid YAML -> indent with spaces"),
-        ("a: [1, 2\nb: 3\n", "config.yaml:2  is not valid YAML -> check indentation"),
-        ("a: *b\n", "config.yaml:1  is not valid YAML -> put a value that begins with *"),
-        ("a: 1\n---\nb: 2\n", "config.yaml:2  is not valid YAML -> keep one document"),
-        ("a: 1\nb: \x07\n", "config.yaml:2  holds a character that YAML forbids -> remove it"),
-        ("a: " + "[" * 5000, "config.yaml  is nested too deeply"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_one_line(load: Load, text: str, line: str) -> None:
-    """What leaves nothing to check names the file, the line where there is one, and the cure."""
-    (problem,) = problems(load, text)
-    assert problem.startswith(line)
-
-
-def test_aliases_cannot_fill_the_memory(load: Load) -> None:
-    """Ten aliases of ten aliases of ten: refused long before they are written out."""
-    layers = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    layers += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
-    (line,) = problems(load, "\n".join(layers) + "\n")
-    assert "holds too many values" in line
-
-
-def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
-    """A missing file, a folder, and bytes that are no text: one line each."""
-    with pytest.raises(ConfigurationError, match="does not exist -> copy config_stage_based"):
-        load_settings(tmp_path / "config.yaml", {})
-    with pytest.raises(ConfigurationError, match="is a folder -> name the file in it"):
-        load_settings(tmp_path, {})
-    path = tmp_path / "latin.yaml"
-    path.write_bytes(b"a: 1\nb: \xe4\n")
-    with pytest.raises(ConfigurationError, match=r"latin\.yaml:2  is not UTF-8 text"):
-        load_settings(path, {})
-    with pytest.raises(ConfigurationError, match=r"cannot be read \(File name too long\)"):
-        load_settings(tmp_path / ("x" * 300), {})
-
-
 def test_paths_may_begin_at_home(load: Load) -> None:
     """`~/` is the HOME of the environment that was passed in."""
     loaded = load("state_db: ~/guard/a.db\n", {**KEYS, "HOME": "/home/trader"})
     assert loaded.state_db == Path("/home/trader/guard/a.db")
-
-
-# Secrets in the wrong place.
-
-LOOKS_REAL = "x1" * 20
-"""Long, letters and digits mixed: what a key looks like, and plainly none."""
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"exchanges: {{binance: {{api_key_env: {LOOKS_REAL}}}}}",
-        f"exchanges: {{binance: {{api_secret_env: {LOOKS_REAL.upper()}}}}}",
-        f"exchanges: {{binance: {{api_key: {LOOKS_REAL}}}}}",
-        "exchanges: {binance: {api_secret: short}}",
-        f"exchanges: {{binance: {{enabled: {LOOKS_REAL}}}}}",
-        f"exchanges: {{binance: {LOOKS_REAL}}}",
-        f"exchanges: {{{LOOKS_REAL}: {{enabled: true}}}}",
-        f"api_token: [{LOOKS_REAL}]",
-        f"colour: {LOOKS_REAL}",
-        f"{LOOKS_REAL}: true",
-        "redis: redis://user:short@host/0",
-        "exchanges: {binance: {simulator_url: 'http://user:short@127.0.0.1:80'}}",
-        "api_key: !short x",
-        "password: *short",
-        f"dry_run: true\ndry_run: {LOOKS_REAL}",
-    ],
-)
-def test_a_secret_in_the_file_is_never_printed(load: Load, text: str) -> None:
-    """Wherever somebody writes a secret, the line that complains does not repeat it."""
-    said = "\n".join(problems(load, text + "\n"))
-    assert said
-    for secret in (LOOKS_REAL, LOOKS_REAL.upper(), "short"):
-        assert secret not in said
-
-
-def test_control_characters_never_reach_the_terminal(load: Load) -> None:
-    """A value with an escape sequence is shown without it."""
-    (line,) = problems(load, 'dry_run: "\\e[31m\\nred"\n')
-    assert line.isprintable()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://localhost:8900",
-        "http://127.0.0.1.example.com",
-        "http://127.0.0.1@example.com",
-        "http://127.0.0.1:80\\@example.com",
-        "http://0.0.0.0:8900",
-        "http://192.168.0.1",
-        "http://[::2]",
-        "http://127.1",
-        "http://127.0.0.1:99999",
-        "http://127.0.0.256",
-        "http://127.0.0.1/?to=x",
-        "ftp://127.0.0.1",
-        "127.0.0.1:8900",
-    ],
-)
-def test_a_simulator_is_never_off_this_machine(load: Load, url: str) -> None:
-    """Keys must not leave for a host that only looks like loopback."""
-    (line,) = problems(load, f"exchanges:\n  binance:\n    simulator_url: '{url}'\n")
-    assert "is not a literal loopback address" in line
-
-
-@settings(
-    max_examples=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([*every_key(), "colour", "<<", "15m"]),
-            st.recursive(
-                st.none()
-                | st.booleans()
-                | st.integers()
-                | st.floats()
-                | st.sampled_from(["auto", "15m", "BTCUSDT", "*a", "!x", "&a 1", "'", "{", "0.1"]),
-                lambda inner: (
-                    st.lists(inner, max_size=2)
-                    | st.dictionaries(st.sampled_from([*every_key(), "binance"]), inner, max_size=3)
-                ),
-                max_leaves=6,
-            ),
-        ),
-        max_size=6,
-    )
-)
-@example([("exchanges", {"binance": {"accounts": {"futures": None}}})])
-def test_any_file_gives_settings_or_printable_lines(
-    tmp_path: Path, keys: list[tuple[str, object]]
-) -> None:
-    """Whatever stands in the file, only ConfigurationError comes out of it, one line a mistake."""
-    path = tmp_path / "config.yaml"
-    body = "".join(f"{key}: {value}\n" for key, value in keys)
-    path.write_text(body.replace("None", "").replace("nan", ".nan"), encoding="utf-8")
-    try:
-        load_settings(path, KEYS)
-    except ConfigurationError as error:
-        assert error.problems
-        for line in error.problems:
-            assert line.isprintable()
-            assert " -> " in line
 
 
 # The files that ship, and the cost of importing.
@@ -764,16 +387,6 @@ def test_config_yaml_writes_the_defaults(tmp_path: Path, load: Load) -> None:
     assert shipped.to_policy() == bare.to_policy()
     assert shipped.venues == bare.venues
     assert shipped.store_deadline_s == bare.store_deadline_s
-
-
-def test_every_key_is_documented() -> None:
-    """Each key of the schema appears in config.yaml or in the example."""
-    text = "".join(
-        (ROOT / name).read_text(encoding="utf-8")
-        for name in ("config.yaml", "config_stage_based_example.yaml")
-    )
-    missing = [key for key in every_key() if not re.search(rf"\b{key}\s*:", text)]
-    assert missing == []
 
 
 def test_env_example_holds_names_and_no_values() -> None:
