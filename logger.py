@@ -37,6 +37,10 @@ _FRAGMENT = 8
 """Of a secret of `_LONG` characters or more, this many in a row count as the secret."""
 
 
+Logger = FilteringBoundLogger
+"""What every part that logs is handed."""
+
+
 class Redactor:
     """Masks known secrets in any value; also the structlog processor that does so."""
 
