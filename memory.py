@@ -207,11 +207,12 @@ class ScopeMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streak:
-    """Consecutive confirmed breaches of one stage, and when the last one was counted."""
+    """Consecutive confirmed breaches of one stage, and when the first and last were counted."""
 
     stage: Stage
     count: int = 0
     last_counted_at: float = 0.0
+    began_at: float = 0.0
 
 
 class TargetStatus(StrEnum):
