@@ -1,7 +1,8 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model errors memory trust drawdown risk_attribution stage_machine order_safety decision
+PURE := model errors memory ledger flows explanation verdict suspicion trust drawdown \
+	risk_attribution stage_machine order_safety decision
 PURE_FILES := $(foreach name,$(PURE),$(name).py)
 comma := ,
 empty :=
