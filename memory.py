@@ -22,6 +22,7 @@ from model import (
     BookName,
     ClientOrderId,
     IncidentId,
+    LedgerEntry,
     LedgerKind,
     LockEntry,
     Outcome,
@@ -141,7 +142,10 @@ class Flow:
 
     `effective_at` is the time of the first trusted reading that contains it, None while that step
     has not been seen; `factor` is E / (E - F) there, 1.0 while pending. `is_inferred` marks a flow
-    that was concluded from an unexplained rise and waits for the venue's own record.
+    that was concluded from an unexplained rise, or booked by hand, and waits for the venue's own
+    record. `is_cancelled` says that it is settled otherwise: replaced by that record (then it has
+    no `effective_at` and a factor of 1.0), or undone by a second flow (then both keep theirs).
+    So the units at any time are the product of the factors of all flows effective by then.
     """
 
     record_id: RecordId
@@ -184,9 +188,13 @@ class ScopeMemory:
     """What is remembered of one scope.
 
     `last_trusted` is the last trusted reading with its positions, `history.last` its equity as it
-    was trusted. `units` turns nav into today's money. `ledger_until` is the time up to which the
-    venue's records are known, `ledger_asked_at` when they were last asked for. `watch_began_at`
-    is when this scope was first watched in this run: blindness counts from there at the earliest.
+    was trusted; only while a suspicion is open may the history run ahead of it, with points that
+    are trusted at their explained value. `units` turns nav into today's money. `ledger_until` is
+    the time up to which the venue's records are known, `ledger_asked_at` when they were last asked
+    for, and `entries` the recent ones that are no flows, so that each is counted once.
+    `accepted_losses` are falls that nothing explained and that a rise may still undo.
+    `watch_began_at` is when this scope was first watched in this run: blindness counts from there
+    at the earliest.
     """
 
     scope: ScopeId
@@ -199,6 +207,8 @@ class ScopeMemory:
     flows: tuple[Flow, ...] = ()
     ledger_until: float = 0.0
     ledger_asked_at: float = 0.0
+    entries: tuple[LedgerEntry, ...] = ()
+    accepted_losses: tuple[Doubt, ...] = ()
     watch_began_at: float = 0.0
     failures: int = 0
     cross_check_alerted: bool = False

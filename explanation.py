@@ -1,0 +1,147 @@
+"""What prices and records explain of an equity move, and whether a reading agrees with itself.
+
+Pure. Owns the first half of behaviour.md section 3 (explained, cross-checks). Refuses to judge:
+that is `trust.py`.
+
+Rules:
+- Rows explain themselves by their results between the two readings (section 7).
+- After a gap of more than 10 minutes only rows of unchanged quantity and entry do; for the others
+  the ledger decides: what it realised, plus the change of their unrealised profit. Before it has
+  answered they explain nothing.
+- The same account by the ledger stands in for the prices where these leave a large part open: a
+  liquidation at a price that no reading saw.
+- Funding and fees belong to the row they name, else to the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ledger import share_by_row
+from memory import RowResults
+from model import LedgerEntry, LedgerKind, Reading, Row, RowKey, Symbol
+from risk_attribution import compute_row_results
+
+GAP_S = 600.0
+"""After so long positions may have been closed and opened again; they explain nothing then."""
+
+CHECK_SHARE = 0.01
+CHECK_AMOUNT = 10.0
+CHECK_NOTIONAL_SHARE = 0.005
+"""Tolerance of the cross-checks: venues price totals and positions a moment apart."""
+
+REALISED_KINDS = (LedgerKind.REALISED, LedgerKind.LIQUIDATION)
+RUNNING_COST_KINDS = (LedgerKind.FUNDING, LedgerKind.FEE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What each row made between two readings, and what the account made beside its rows."""
+
+    results: RowResults
+    beside_rows: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The explained move in quote money, flows not included; NaN if a price is none."""
+        return sum(made for _, made in self.results) + self.beside_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The two readings that an explanation lies between, and the records from between them.
+
+    `is_gap` says that they are too far apart for changed rows to explain themselves, `is_covered`
+    that the ledger is known for the time between them.
+    """
+
+    earlier: tuple[Row, ...]
+    later: tuple[Row, ...]
+    entries: tuple[LedgerEntry, ...]
+    marks: Mapping[Symbol, float]
+    is_gap: bool
+    is_covered: bool
+
+
+def explain_by_prices(interval: Interval) -> Explanation:
+    """Explain a move by the results of rows, funding and fees."""
+    results = compute_row_results(
+        earlier=interval.earlier, later=interval.later, marks=interval.marks
+    )
+    if interval.is_gap:
+        changed = _changed_keys(interval)
+        results = {key: 0.0 if key in changed else made for key, made in results.items()}
+    return _with_entries(interval, results, kinds=RUNNING_COST_KINDS)
+
+
+def explain_by_ledger(interval: Interval) -> Explanation | None:
+    """Explain a move by the ledger where rows changed; None when the ledger adds nothing.
+
+    A changed position made what the ledger realised on its symbol plus the change of its own
+    unrealised profit: realised results count from the entry, not from the last reading.
+    """
+    told = {entry.symbol for entry in interval.entries if entry.kind in REALISED_KINDS}
+    is_deciding = interval.is_gap and interval.is_covered
+    if not told and not is_deciding:
+        return None
+    results = compute_row_results(
+        earlier=interval.earlier, later=interval.later, marks=interval.marks
+    )
+    before = {row.key: row.unrealised_pnl for row in interval.earlier}
+    after = {row.key: row.unrealised_pnl for row in interval.later}
+    coins = {row.key for row in (*interval.earlier, *interval.later) if row.is_coin}
+    for key in _changed_keys(interval):
+        if key in coins:
+            results[key] = 0.0 if interval.is_gap else results[key]
+        elif key.symbol in told or is_deciding:
+            results[key] = after.get(key, 0.0) - before.get(key, 0.0)
+        elif interval.is_gap:
+            results[key] = 0.0
+    return _with_entries(interval, results, kinds=(*RUNNING_COST_KINDS, *REALISED_KINDS))
+
+
+def _changed_keys(interval: Interval) -> set[RowKey]:
+    """The rows whose quantity or entry differs between the two readings."""
+    before = {row.key: (row.quantity, row.entry_price) for row in interval.earlier}
+    after = {row.key: (row.quantity, row.entry_price) for row in interval.later}
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def _with_entries(
+    interval: Interval, results: dict[RowKey, float], *, kinds: tuple[LedgerKind, ...]
+) -> Explanation:
+    """Add records to the rows they name, or beside them where there is no such row."""
+    beside_rows = 0.0
+    rows = {row.key: row for row in (*interval.earlier, *interval.later)}
+    for entry in interval.entries:
+        if entry.kind not in kinds:
+            continue
+        shares = share_by_row(entry.symbol, entry.amount, rows.values()) if entry.symbol else ()
+        if not shares:
+            beside_rows += entry.amount
+        for key, amount in shares:
+            results[key] += amount
+    return Explanation(results=tuple(sorted(results.items())), beside_rows=beside_rows)
+
+
+def failed_cross_checks(reading: Reading, *, equity: float) -> tuple[str, ...]:
+    """Name the checks of a reading against itself that fail; empty when it agrees.
+
+    `equity` sets the tolerance: max(1 % of it, 10, 0.5 % of gross notional). A total that is not
+    a number fails; one that the venue does not give is not checked.
+    """
+    gross = sum(position.notional for position in reading.positions)
+    tolerance = max(CHECK_SHARE * abs(equity), CHECK_AMOUNT, CHECK_NOTIONAL_SHARE * gross)
+    failed: list[str] = []
+    total = reading.unrealised_pnl
+    if total is None:
+        return ()
+    summed = sum(position.unrealised_pnl for position in reading.positions)
+    if not abs(total - summed) <= tolerance:
+        failed.append(f"unrealised profit {total:.2f}, positions add up to {summed:.2f}")
+    if reading.wallet_defines_equity and reading.wallet is not None:
+        sum_of_parts = reading.wallet + total
+        if not abs(sum_of_parts - reading.equity) <= tolerance:
+            failed.append(f"wallet and profit {sum_of_parts:.2f}, equity {reading.equity:.2f}")
+    return tuple(failed)

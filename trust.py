@@ -1,0 +1,372 @@
+"""What one attempt to read a scope is worth, and what to do about it at once.
+
+Pure. Owns behaviour.md section 3 from the attempt to the verdict: unavailable readings, what a
+reading is compared with, wants, blindness, the record. How a doubt grows and ends is
+`suspicion.py`. Refuses to know what a breach leads to.
+
+Rules:
+- A failed, old or overtaken reading is UNAVAILABLE, never an empty account.
+- Records that came along count all the same.
+- No TRUSTED reading for `blind_alert_s` is alerted once; for `blind_lock_s` the scope is blind.
+- The ledger is wanted while anything large is unexplained, while a suspicion lasts, when a streak
+  begins and every `flow_poll_s`, but never twice within a second.
+- A history that lies ahead of the clock means that the clock was set back: it is moved along,
+  because waiting for the old time would be blindness.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from explanation import GAP_S, Explanation, Interval, explain_by_prices, failed_cross_checks
+from flows import Settled, is_small, settle, sum_pending
+from ledger import learn_ledger
+from memory import (
+    AuditEntry,
+    Doubt,
+    Flow,
+    History,
+    Point,
+    ReadingRecord,
+    ScopeMemory,
+    Severity,
+)
+from model import Policy, Reading, ScopeObservation, Symbol, Trust, Want
+from suspicion import doubts_of, find_ending, find_undoing, is_limit_reached, suspect
+from verdict import (
+    Attempt,
+    Case,
+    Verdict,
+    accept,
+    attempt_with,
+    audit_of,
+    best_attempt,
+    sum_known_flows,
+)
+
+REPEAT_LEDGER_S = 1.0
+"""The ledger is never asked twice within this time: it costs the most of the rate limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeStep:
+    """What one attempt to read a scope came to.
+
+    `equity` is the value that counts while `trust` is TRUSTED, None otherwise. `pending_flow` is
+    the sum of flows on their way: a breach counts only if it holds with and without it.
+    `baseline_at` is where the book's baseline must start, because a flow left too little to scale
+    by. `unexplained` is the part of this step's move that nothing explains. `flows` are new or
+    changed ones for the store.
+    """
+
+    memory: ScopeMemory
+    trust: Trust
+    equity: float | None
+    reasons: tuple[str, ...] = ()
+    pending_flow: float = 0.0
+    wants: tuple[Want, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    baseline_at: float | None = None
+    audits: tuple[AuditEntry, ...] = ()
+    record: ReadingRecord | None = None
+    is_blind: bool = False
+    unexplained: float = 0.0
+
+
+def observe_scope(
+    memory: ScopeMemory,
+    seen: ScopeObservation,
+    *,
+    policy: Policy,
+    now: float,
+    breach_equity: float | None,
+    running_streak: bool,
+) -> ScopeStep:
+    """Judge one attempt to read a scope, and take in the records that came with it.
+
+    `breach_equity` is the equity at or below which a threshold of the book is breached, None when
+    none can be; `running_streak` says that a streak of the book runs already.
+    """
+    memory, clock_audits = _moved_with_clock(memory, seen, policy=policy, now=now)
+    if not 0 < memory.watch_began_at <= now:
+        memory = replace(memory, watch_began_at=now)
+    settled = learn_ledger(memory, seen.ledger, now=now, min_equity=policy.min_equity)
+    last = memory.history.last
+    if last is not None:
+        settled = settled.then(
+            settle(settled.memory, equity=last.equity, min_equity=policy.min_equity)
+        )
+    verdict = _verdict(settled.memory, seen, policy=policy, now=now, breach_equity=breach_equity)
+    settled = settled.then(verdict.settled)
+    memory, blind_audits, is_blind = _watched(settled.memory, verdict, policy=policy, now=now)
+    begins_streak = (
+        not running_streak
+        and verdict.equity is not None
+        and breach_equity is not None
+        and verdict.equity <= breach_equity
+    )
+    memory, wants = _wanted(memory, verdict, policy=policy, now=now, begins_streak=begins_streak)
+    last = memory.history.last
+    return ScopeStep(
+        memory=memory,
+        trust=verdict.trust,
+        equity=verdict.equity,
+        reasons=verdict.reasons,
+        pending_flow=sum_pending(memory, equity=last.equity if last else 0.0, now=now),
+        wants=wants,
+        flows=settled.changed,
+        baseline_at=settled.baseline_at,
+        audits=(*clock_audits, *verdict.audits, *blind_audits),
+        record=_record(memory, seen, verdict),
+        is_blind=is_blind,
+        unexplained=verdict.unexplained,
+    )
+
+
+def _verdict(
+    memory: ScopeMemory,
+    seen: ScopeObservation,
+    *,
+    policy: Policy,
+    now: float,
+    breach_equity: float | None,
+) -> Verdict:
+    """UNAVAILABLE with its reason, or what the judgement says."""
+    reading, last = seen.reading, memory.history.last
+    if reading is None:
+        refusal = seen.failure or "no reading"
+        memory = replace(memory, failures=memory.failures + 1)
+    elif now - reading.asked_at > policy.max_reading_age_s:
+        refusal = f"the reading is {now - reading.asked_at:.0f} s old"
+    elif last is not None and reading.asked_at <= last.at:
+        refusal = "the reading is not newer than the last trusted one"
+    else:
+        return _judge(
+            replace(memory, failures=0),
+            reading,
+            marks=seen.marks,
+            policy=policy,
+            breach_equity=breach_equity,
+        )
+    return Verdict(settled=Settled(memory=memory), trust=Trust.UNAVAILABLE, reasons=(refusal,))
+
+
+def _judge(
+    memory: ScopeMemory,
+    reading: Reading,
+    *,
+    marks: Mapping[Symbol, float],
+    policy: Policy,
+    breach_equity: float | None,
+) -> Verdict:
+    """Judge a reading that is recent and newer than the history (behaviour.md 3)."""
+    if memory.history.last is None:
+        return _judge_first(memory, reading, policy=policy)
+    case = _case(memory, reading, marks=marks, policy=policy, breach_equity=breach_equity)
+    by_prices = explain_by_prices(case.interval)
+    if not (math.isfinite(reading.equity) and math.isfinite(by_prices.total)):
+        explained = case.reference.equity + by_prices.total + sum_known_flows(case, memory)
+        return suspect(
+            case,
+            None,
+            explained_equity=explained,
+            by=by_prices,
+            reasons=("equity or a price is not a number",),
+        )
+    attempt, explanation = best_attempt(case, by_prices)
+    undoing = find_undoing(case, attempt)
+    if undoing is not None:
+        return undoing
+    checks = failed_cross_checks(reading, equity=case.scale)
+    reasons = doubts_of(case, attempt.unexplained, checks)
+    if not reasons:
+        return _without_doubt(case, attempt, checks)
+    doubt = Doubt(at=reading.asked_at, equity=reading.equity, unexplained=attempt.unexplained)
+    ending = find_ending(case, attempt, doubt)
+    if ending is not None:
+        return replace(ending, reasons=reasons)
+    return suspect(
+        case,
+        doubt,
+        explained_equity=case.reference.equity + attempt.explained,
+        by=explanation,
+        reasons=reasons,
+    )
+
+
+def _judge_first(memory: ScopeMemory, reading: Reading, *, policy: Policy) -> Verdict:
+    """The first reading of a scope: there is nothing to compare it with but itself."""
+    case = Case(
+        memory=memory,
+        reading=reading,
+        reference=Point(at=reading.asked_at, equity=reading.equity, nav=reading.equity),
+        interval=Interval(
+            earlier=(), later=(), entries=(), marks={}, is_gap=False, is_covered=False
+        ),
+        policy=policy,
+        breach_equity=None,
+    )
+    is_finite = math.isfinite(reading.equity)
+    is_empty = reading.equity == 0 and not reading.positions and not reading.coins
+    is_due = memory.suspicion is not None and is_limit_reached(case, memory.suspicion)
+    if is_finite and (reading.equity > 0 or is_empty or is_due):
+        attempt = attempt_with(case, Explanation(results=()))
+        return _without_doubt(case, attempt, failed_cross_checks(reading, equity=reading.equity))
+    reason = "the first equity is not above 0" if is_finite else "equity is not a number"
+    return suspect(
+        case, None, explained_equity=math.nan, by=Explanation(results=()), reasons=(reason,)
+    )
+
+
+def _case(
+    memory: ScopeMemory,
+    reading: Reading,
+    *,
+    marks: Mapping[Symbol, float],
+    policy: Policy,
+    breach_equity: float | None,
+) -> Case:
+    """Find the reference of a reading and what lies between the two."""
+    trusted = memory.last_trusted
+    reference = memory.history.last
+    if trusted is not None:
+        points = memory.history.points_backwards()
+        reference = next((p for p in points if p.at <= trusted.asked_at), reference)
+    assert reference is not None
+    is_gap = trusted is None or reading.asked_at - trusted.asked_at > GAP_S
+    return Case(
+        memory=memory,
+        reading=reading,
+        reference=reference,
+        interval=Interval(
+            earlier=trusted.rows() if trusted is not None else (),
+            later=reading.rows(),
+            entries=tuple(
+                entry for entry in memory.entries if reference.at < entry.at <= reading.asked_at
+            ),
+            marks=marks,
+            is_gap=is_gap,
+            is_covered=memory.ledger_until >= reading.asked_at - policy.flow_poll_s,
+        ),
+        policy=policy,
+        breach_equity=breach_equity,
+    )
+
+
+def _without_doubt(case: Case, attempt: Attempt, checks: tuple[str, ...]) -> Verdict:
+    """The reading is believed; a failed cross-check alone is shown, and alerted once."""
+    audits: list[AuditEntry] = []
+    if case.memory.suspicion is not None:
+        audits.append(audit_of(case, "suspicion_ended", "the reading is believed again"))
+    if checks and not case.memory.cross_check_alerted:
+        message = f"a cross-check failed: {'; '.join(checks)}"
+        audits.append(audit_of(case, "cross_check_failed", message, Severity.WARNING))
+    memory = replace(attempt.settled.memory, cross_check_alerted=bool(checks))
+    attempt = replace(attempt, settled=replace(attempt.settled, memory=memory))
+    return replace(accept(case, attempt, audits=tuple(audits)), reasons=checks)
+
+
+def _record(memory: ScopeMemory, seen: ScopeObservation, verdict: Verdict) -> ReadingRecord | None:
+    """The reading as it was judged, None when there is none worth keeping."""
+    if seen.reading is None or verdict.trust is Trust.UNAVAILABLE:
+        return None
+    return ReadingRecord(
+        reading=seen.reading,
+        trust=verdict.trust,
+        at=seen.reading.asked_at,
+        point=memory.history.last if verdict.trust is Trust.TRUSTED else None,
+        reasons=verdict.reasons,
+    )
+
+
+def _watched(
+    memory: ScopeMemory, verdict: Verdict, *, policy: Policy, now: float
+) -> tuple[ScopeMemory, tuple[AuditEntry, ...], bool]:
+    """Whether the scope is blind, and the alert when it begins to be and when it sees again."""
+    if verdict.trust is Trust.TRUSTED:
+        if not memory.blind_alerted:
+            return memory, (), False
+        audit = AuditEntry(
+            at=now, scope=memory.scope, event="sight_regained", message="readings are trusted again"
+        )
+        return replace(memory, blind_alerted=False), (audit,), False
+    last = memory.history.last
+    silent_s = now - max(memory.watch_began_at, last.at if last is not None else 0.0)
+    is_blind = silent_s >= policy.blind_lock_s
+    if silent_s < policy.blind_alert_s or memory.blind_alerted:
+        return memory, (), is_blind
+    audit = AuditEntry(
+        at=now,
+        scope=memory.scope,
+        event="blind",
+        message=f"no trusted reading for {silent_s:.0f} s: {'; '.join(verdict.reasons)}",
+        severity=Severity.CRITICAL,
+        details=(("silent_s", round(silent_s, 3)), ("failures", memory.failures)),
+    )
+    return replace(memory, blind_alerted=True), (audit,), is_blind
+
+
+def _wanted(
+    memory: ScopeMemory, verdict: Verdict, *, policy: Policy, now: float, begins_streak: bool
+) -> tuple[ScopeMemory, tuple[Want, ...]]:
+    """Ask for the venue's records where they could explain something, or are due."""
+    last = memory.history.last
+    is_large = last is not None and not is_small(verdict.unexplained, equity=last.equity)
+    waited_s = now - memory.ledger_asked_at
+    is_due = not 0 <= waited_s < policy.flow_poll_s
+    has_reason = is_large or memory.suspicion is not None or begins_streak or is_due
+    if not has_reason or 0 <= waited_s < REPEAT_LEDGER_S:
+        return memory, ()
+    return replace(memory, ledger_asked_at=now), (Want.LEDGER,)
+
+
+def _moved_with_clock(
+    memory: ScopeMemory, seen: ScopeObservation, *, policy: Policy, now: float
+) -> tuple[ScopeMemory, tuple[AuditEntry, ...]]:
+    """The memory in the time of a clock that was set back beyond the age of a reading."""
+    last = memory.history.last
+    if last is None or last.at <= now + policy.max_reading_age_s:
+        return memory, ()
+    by_s = min(seen.asked_at, now) - REPEAT_LEDGER_S - last.at
+    audit = AuditEntry(
+        at=now,
+        scope=memory.scope,
+        event="clock_set_back",
+        message=f"the clock was set back by about {-by_s:.0f} s; the history is moved along",
+        severity=Severity.WARNING,
+    )
+    return move_times(memory, by_s=by_s), (audit,)
+
+
+def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:
+    """Move every time of our own clock in a scope's memory; the venue's times stay."""
+    trusted, suspicion = memory.last_trusted, memory.suspicion
+    return replace(
+        memory,
+        history=History.of(
+            tuple(replace(point, at=point.at + by_s) for point in memory.history.points())
+        ),
+        last_trusted=replace(trusted, asked_at=trusted.asked_at + by_s) if trusted else None,
+        suspicion=replace(
+            suspicion,
+            since=suspicion.since + by_s,
+            doubts=tuple(replace(doubt, at=doubt.at + by_s) for doubt in suspicion.doubts),
+            consistent_since=None
+            if suspicion.consistent_since is None
+            else suspicion.consistent_since + by_s,
+        )
+        if suspicion
+        else None,
+        flows=tuple(
+            flow
+            if flow.effective_at is None
+            else replace(flow, effective_at=flow.effective_at + by_s)
+            for flow in memory.flows
+        ),
+        accepted_losses=tuple(replace(loss, at=loss.at + by_s) for loss in memory.accepted_losses),
+        ledger_asked_at=memory.ledger_asked_at + by_s,
+        ledger_until=memory.ledger_until + by_s,
+        watch_began_at=memory.watch_began_at + by_s,
+    )
