@@ -22,6 +22,7 @@ from drawdown import (
     worst_breach,
 )
 from errors import InvariantViolation
+from flows import book_flow
 from memory import (
     AuditEntry,
     BookMemory,
@@ -33,7 +34,6 @@ from memory import (
     Records,
     RequestAnswer,
     ScopeMemory,
-    Severity,
 )
 from model import (
     BookName,
@@ -41,6 +41,7 @@ from model import (
     LockContent,
     OperatorRequest,
     Policy,
+    RecordId,
     ScopeId,
     ScopeObservation,
     Stage,
@@ -229,15 +230,36 @@ def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> R
         message = f"{request.argument('amount')!r} is not an amount"
         return _answered(request, draft.now, accepted=False, message=message)
     scope = policy.scopes[0]
-    booking = trust.book_flow(
-        draft.scope(scope), amount=amount, now=draft.now, request_id=request.request_id
+    booking = book_flow(
+        draft.scope(scope),
+        amount,
+        draft.now,
+        RecordId(f"by-hand-{request.request_id}"),
+        min_equity=draft.policy.min_equity,
     )
     draft.scopes[scope] = booking.memory
     draft.touched_scopes.add(scope)
-    draft.flows.extend(booking.flows)
-    draft.audit(booking.audits)
+    draft.flows.extend(booking.changed)
+    if booking.baseline_at is not None:
+        book = draft.book(policy)
+        baseline_at = max(book.baseline_at, booking.baseline_at)
+        draft.books[book.name] = replace(book, baseline_at=baseline_at)
+    draft.audit((_flow_audit(policy, request, amount=amount, now=draft.now),))
     message = f"booked {amount:+,.2f} on {policy.name}"
     return _answered(request, draft.now, accepted=True, message=message)
+
+
+def _flow_audit(
+    policy: BookPolicy, request: OperatorRequest, *, amount: float, now: float
+) -> AuditEntry:
+    reason = request.argument("reason")
+    return AuditEntry(
+        at=now,
+        scope=policy.name,
+        event="flow_booked",
+        message=f"{request.actor} booked {amount:+,.2f}" + (f": {reason}" if reason else ""),
+        details=(("amount", amount), ("actor", request.actor)),
+    )
 
 
 def _answered(

@@ -174,21 +174,23 @@ class Executor:
         work = self._work.get(incident.incident_id)
         if work is not None:
             return work
-        work = _Work(
-            fates=OrderFates(
-                scope=self._scope,
-                venue=self._venue,
-                clock=self._clock,
-                log=self._log,
-                position_mode=rules.position_mode,
-            )
+        earlier = next(iter(self._work.values()), None)
+        fates = OrderFates(
+            scope=self._scope,
+            venue=self._venue,
+            clock=self._clock,
+            log=self._log,
+            position_mode=rules.position_mode,
         )
+        if earlier is not None:
+            # A higher stage takes over: what was sent before may still land.
+            fates.inherit(earlier.fates)
+        work = _Work(fates=fates)
         if incident.rounds:
             try:
                 work.fates.recall(await self._load_orders(incident))
             except StoreError as error:
                 self._log.warning("orders_unreadable", scope=self._scope, why=str(error))
-        # One incident at a time is open on a scope, so older work is finished business.
         self._work = {incident.incident_id: work}
         return work
 
@@ -297,14 +299,15 @@ class Executor:
             for number, order in enumerate(plan.cancels, start=1)
         )
         await self._write(Records(orders=closes + cancels, incidents=(incident,)), work)
-        close_outcomes, *cancel_outcomes = await asyncio.gather(
-            self._submit_closes(plan.closes), *(self._submit_cancel(o) for o in plan.cancels)
+        close_outcomes, cancel_outcomes = await asyncio.gather(
+            self._submit_closes(plan.closes), self._submit_cancels(plan.cancels)
         )
-        outcomes = (*close_outcomes, *cancel_outcomes)
         answered_at = self._clock.now()
         done = tuple(
             replace(record, outcome=outcome, answered_at=answered_at)
-            for record, outcome in zip(closes + cancels, outcomes, strict=True)
+            for record, outcome in zip(
+                closes + cancels, close_outcomes + cancel_outcomes, strict=True
+            )
         )
         await self._write(Records(orders=done), work)
         return done
@@ -317,6 +320,9 @@ class Executor:
                 return await self._venue.submit_closes(closes)
         except TimeoutError:
             return tuple(Unknown(cause="no answer in time") for _ in closes)
+
+    async def _submit_cancels(self, orders: tuple[Order, ...]) -> tuple[Outcome, ...]:
+        return tuple(await asyncio.gather(*(self._submit_cancel(order) for order in orders)))
 
     async def _submit_cancel(self, order: Order) -> Outcome:
         try:

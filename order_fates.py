@@ -22,8 +22,8 @@ from model import (
     Done,
     Outcome,
     PositionMode,
-    Refused,
     RefusalReason,
+    Refused,
     RowKey,
     ScopeId,
     Symbol,
@@ -87,6 +87,10 @@ class OrderFates:
             too_small=dict(self._too_small),
             in_flight=in_flight,
         )
+
+    def inherit(self, earlier: OrderFates) -> None:
+        """Take over the orders in flight of the incident that this one replaces."""
+        self._in_flight.update(earlier._in_flight)
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
         """Take up closes of an earlier run whose outcome was never recorded."""

@@ -25,11 +25,11 @@ from lock_document import parse_lock_entries
 from logger import Logger
 from memory import Memory, Records
 from model import LockEntry, Policy, ScopeId
-from position_store import move_aside
 from recorder import LockWriter, Recorder
 from settings import Settings, VenueSettings
 from stage_recovery import adopt_locks, recover_book
 from store_access import ThreadedStore
+from store_schema import move_aside
 from trading_lock import LockFile, LockWriteError
 from venues.protocol import Venue
 
@@ -193,7 +193,7 @@ async def assemble(
         yield Assembly(
             guardian=guardian,
             policy=policy,
-            store=threaded,
+            store=store,
             notices=tuple(notice for notice in (moved, adopted) if notice),
         )
     finally:

@@ -15,11 +15,11 @@ from dataclasses import replace
 
 from clock import SystemClock
 from commands.assembly import assemble, open_store
-from errors import KillSwitchError
+from errors import KillSwitchError, StateLockHeld
 from logger import configure_logging, get_logger
 from memory import RequestAnswer
 from settings import Settings, VenueSettings
-from state_lock import StateLock, StateLockHeld
+from state_lock import StateLock
 from store_access import ThreadedStore
 
 ANSWER_WITHIN_S = 10.0

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from clock import SystemClock
 from commands.assembly import Assembly, assemble
-from errors import ConfigurationError, InvariantViolation, LockError, StoreError
+from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from settings import Settings, load_settings
-from state_lock import StateLock, StateLockHeld
+from state_lock import StateLock
 
 EXIT_FINE = 0
 EXIT_FAILED = 1

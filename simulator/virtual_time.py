@@ -16,7 +16,7 @@ from typing import Any
 from errors import InvariantViolation
 
 
-class _InstantSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _InstantSelector(selectors.DefaultSelector):
     """A selector that never waits: it adds what it was told to wait to the loop's time."""
 
     elapsed_s = 0.0
