@@ -166,8 +166,16 @@ class Guardian:
 
     async def _recover(self, scope: ScopeId) -> None:
         """Go on with an incident that an earlier run left open, before anything else."""
-        if self._open_incident(scope) is not None and await self._start(scope) == "":
-            await self._act(scope)
+        if self._open_incident(scope) is None or await self._start(scope):
+            return
+        watch = self._watches[scope]
+        try:
+            async with asyncio.timeout(READ_DEADLINE_S):
+                watch.position_mode = await watch.venue.fetch_position_mode(scope)
+        except (ObservationError, TimeoutError) as error:
+            self._log.warning("position_mode_unread", scope=scope, why=str(error) or "too slow")
+            return
+        await self._act(scope)
 
     def _pause(self, scope: ScopeId) -> float:
         watch = self._watches[scope]
@@ -242,7 +250,6 @@ class Guardian:
             async with asyncio.timeout(READ_DEADLINE_S * 2):
                 await watch.venue.start()
                 watch.limits = await watch.venue.fetch_market_limits()
-                watch.position_mode = await watch.venue.fetch_position_mode(scope)
         except ObservationError as error:
             return str(error)
         except TimeoutError:

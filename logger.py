@@ -205,4 +205,4 @@ def configure_logging(
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """The logger of one module; its events carry `name` as `logger`."""
-    return cast("FilteringBoundLogger", structlog.get_logger(logger=name))
+    return cast("FilteringBoundLogger", structlog.get_logger().bind(logger=name))

@@ -10,7 +10,6 @@ import asyncio
 import getpass
 import socket
 import sys
-import time
 from dataclasses import replace
 
 from clock import SystemClock
@@ -82,12 +81,13 @@ async def _ask_daemon(
         request_id = await _add(
             store, command=command, arguments=arguments, confirmation=confirmation
         )
-        deadline = time.monotonic() + ANSWER_WITHIN_S
-        while time.monotonic() < deadline:
+        clock = SystemClock()
+        deadline = clock.monotonic() + ANSWER_WITHIN_S
+        while clock.monotonic() < deadline:
             answer = await store.answer(request_id)
             if answer is not None:
                 return answer
-            await asyncio.sleep(LOOK_EVERY_S)
+            await clock.sleep(LOOK_EVERY_S)
         return None
     finally:
         await store.aclose()

@@ -106,12 +106,11 @@ class BinanceFutures:
         return (self._scope,)
 
     async def start(self) -> None:
-        """Learn the venue's clock, its markets and the account's mode; may be called again.
+        """Learn the venue's clock and the account's mode; may be called again.
 
         Raises Unavailable or Malformed; reads work without it and catch up on what is missing.
         """
         await self._connection.measure_clock()
-        await self.fetch_market_limits()
         await self._connection.fetch_mode()
 
     async def aclose(self) -> None:

@@ -33,7 +33,7 @@ class Venue(Protocol):
         """The accounts this connection watches."""
 
     async def start(self) -> None:
-        """Make the connection ready: markets, clock offset, account kind; may be repeated.
+        """Make the connection ready: clock offset, account kind; may be repeated.
 
         Raises Unavailable or Malformed; calling it again after a failure is right.
         """
