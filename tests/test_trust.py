@@ -697,7 +697,8 @@ def test_ledger_replaces_prices_only_where_it_tells() -> None:
     watch.see(0, 10_000, position("10", 1_000, 1_000), eth)
     told = [record("l", LedgerKind.LIQUIDATION, 5, -1_500, BTC)]
     step = watch.see(10, 8_300, marks={BTC: 990.0, ETH: 500.0}, ledger=told)
-    assert (step.trust, step.unexplained) == (TRUSTED, pytest.approx(0.0))
+    assert step.trust is TRUSTED
+    assert step.unexplained == pytest.approx(0.0)
     assert [made for _, made in watch.memory.results] == pytest.approx([-1_500.0, -200.0])
 
 
