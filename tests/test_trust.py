@@ -687,6 +687,21 @@ def test_liquidation_below_every_mark_seen_is_credited_to_its_row() -> None:
     assert dict(watch.memory.results)[RowKey(SCOPE, BTC, Side.LONG)] == pytest.approx(-1_500.0)
 
 
+def test_ledger_replaces_prices_only_where_it_tells() -> None:
+    """BTC liquidated at 850 (mark 990 again) is told; ETH, closed at its mark, explains itself.
+
+    -1,500 from the ledger and -200 from ETH: 10 x (500 - 520).
+    """
+    watch = Watch()
+    eth = position("10", 520, 520, symbol=ETH)
+    watch.see(0, 10_000, position("10", 1_000, 1_000), eth)
+    told = [record("l", LedgerKind.LIQUIDATION, 5, -1_500, BTC)]
+    step = watch.see(10, 8_300, marks={BTC: 990.0, ETH: 500.0}, ledger=told)
+    assert step.trust is TRUSTED
+    assert step.unexplained == pytest.approx(0.0)
+    assert [made for _, made in watch.memory.results] == pytest.approx([-1_500.0, -200.0])
+
+
 def test_realised_loss_that_was_unrealised_before_explains_nothing_new() -> None:
     """Long 10 stood at -1,500 already; closing it at that price moves no equity.
 
