@@ -15,6 +15,7 @@ from clock import Clock
 from decision import Decision, Observation, decide
 from errors import InvariantViolation, ObservationError, StoreError, Unavailable
 from executor import DriveRules, Executor
+from ledger import ledger_since
 from logger import Logger
 from memory import AuditEntry, Incident, IncidentStatus, Memory, Records, Severity
 from model import (
@@ -44,7 +45,6 @@ SECOND_READING_AFTER_S = 1.0
 REQUEST_POLL_S = 1.0
 MAX_PAUSE_S = 30.0
 """A failing venue is retried for ever, at most this far apart (behaviour.md section 3)."""
-LEDGER_LOOKBACK_S = 24 * 3600.0
 
 
 @dataclass(slots=True)
@@ -267,8 +267,7 @@ class Guardian:
 
     async def _read_ledger(self, scope: ScopeId) -> Ledger | None:
         """Read the venue's records since the last ones known; None when they cannot be read."""
-        known_until = self.memory.scope(scope).ledger_until
-        since = max(known_until, self._clock.now() - LEDGER_LOOKBACK_S)
+        since = ledger_since(self.memory.scope(scope), now=self._clock.now())
         try:
             async with asyncio.timeout(LEDGER_DEADLINE_S):
                 return await self._watches[scope].venue.fetch_ledger(scope, since)

@@ -83,7 +83,8 @@ async def recall(
     """
     memory = await store.load_memory(dry_run=policy.dry_run, now=now)
     books = tuple(recover_book(book, now=now) for book in memory.books)
-    memory = replace(memory, books=books)
+    scopes = tuple(replace(scope, watch_began_at=0.0) for scope in memory.scopes)
+    memory = replace(memory, scopes=scopes, books=books)
     if not store.is_new and not was_moved:
         return memory, ""
     entries, told = _entries_of(lock_path)

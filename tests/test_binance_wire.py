@@ -176,7 +176,7 @@ async def test_start_asks_for_nothing_that_a_trading_key_may_not_read(
     protocol: Venue = venue
     assert protocol.scopes == (SCOPE,)
     paths = [heard.path for heard in server.heard]
-    assert paths == [f"{V1}/time", f"{V1}/exchangeInfo", f"{V1}/accountConfig"]
+    assert paths == [f"{V1}/time", f"{V1}/accountConfig"]
 
 
 async def test_a_reading_joins_account_and_positions(
