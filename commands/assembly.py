@@ -20,7 +20,7 @@ from clock import Clock
 from decision import Decision
 from errors import LockError, StoreUnreadable
 from executor import Executor
-from guardian import Guardian
+from guardian import REQUEST_POLL_S, Guardian
 from lock_document import parse_lock_entries
 from logger import Logger
 from memory import Memory, Records
@@ -124,6 +124,7 @@ async def assemble(
     on_decision: Callable[[Decision], None] | None = None,
     make_venue: Callable[[VenueSettings], Venue] | None = None,
     may_act: bool = True,
+    request_poll_s: float = REQUEST_POLL_S,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
@@ -189,6 +190,7 @@ async def assemble(
         log=log,
         store_deadline_s=settings.store_deadline_s,
         on_decision=on_decision,
+        request_poll_s=request_poll_s,
     )
     try:
         yield Assembly(

@@ -401,6 +401,7 @@ async def test_marks_are_complete_or_an_error(server: CannedVenue, venue: Binanc
 
     server.set("GET", f"{V1}/premiumIndex", marks)
     server.set("GET", f"{V1}/assetIndex", Canned(json=[]))
+    await venue.fetch_market_limits()
     assert await venue.fetch_marks([]) == {}
     assert await venue.fetch_marks([ETH]) == {ETH: 2100.5}
     assert server.of("GET", f"{V1}/premiumIndex")[-1].fields == {"symbol": "ETHUSDT"}

@@ -282,6 +282,13 @@ class BinanceFutures:
         if not isinstance(instruction, CloseInstruction):
             raise InvariantViolation("only a CloseInstruction may become an order")
         self._require_scope(instruction.scope)
+        answer = await self._connection.ask("fapiPrivatePostOrder", self._close_params(instruction))
+        if isinstance(answer, Failure):
+            return self._connection.judge(answer)
+        return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+
+    def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
+        """The order as the venue wants it; see `docs/architecture.md` for the modes."""
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
             "side": instruction.side.closing_order.value,
@@ -297,10 +304,7 @@ class BinanceFutures:
                 params["positionSide"] = instruction.side.value
             case _:
                 assert_never(instruction.position_mode)
-        answer = await self._connection.ask("fapiPrivatePostOrder", params)
-        if isinstance(answer, Failure):
-            return self._connection.judge(answer)
-        return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+        return params
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send several closing orders at once; one's failure is one's own outcome."""
