@@ -10,6 +10,8 @@ from model import (
     BookName,
     BookPolicy,
     IncidentId,
+    LockEntry,
+    LockMode,
     RowKey,
     ScopeId,
     Side,
@@ -20,6 +22,8 @@ from model import (
     Symbol,
     Threshold,
 )
+from stage_events import StageEvent, Transition, Triggered
+from stage_machine import advance
 
 NOW = 1_000_000.0
 BOOK = BookName("binance_futures")
@@ -104,3 +108,26 @@ def book(stage: Stage = Stage.NORMAL, *, running: Incident | None = None) -> Boo
 def streak(stage: Stage, *, count: int = 1, at: float = NOW) -> Streak:
     """A streak of one stage."""
     return Streak(stage=stage, count=count, last_counted_at=at)
+
+
+def step(
+    state: BookMemory,
+    event: StageEvent,
+    *,
+    policy: BookPolicy = POLICY,
+    now: float = NOW,
+    dry_run: bool = False,
+) -> Transition:
+    """Advance with ordinary settings."""
+    return advance(state, event, policy=policy, now=now, dry_run=dry_run)
+
+
+def trigger(stage: Stage) -> Triggered:
+    """A trigger with one position to close."""
+    return Triggered(incident=incident(stage, target()))
+
+
+def lock_of(state: BookMemory, stage: Stage) -> LockEntry:
+    """The one lock of a stage."""
+    (entry,) = [e for e in state.locks if e.mode is LockMode.STAGE and e.stage is stage]
+    return entry

@@ -7,12 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from memory import BookMemory, IncidentStatus, TargetStatus
+from memory import IncidentStatus, TargetStatus
 from model import (
     FOREVER_TS,
-    BookPolicy,
-    LockEntry,
-    LockMode,
     Stage,
 )
 from stage_events import (
@@ -20,54 +17,25 @@ from stage_events import (
     IncidentEnded,
     PositionsAppeared,
     RearmDue,
-    ResetRequested,
-    StageEvent,
     StageRefusal,
-    Transition,
     Triggered,
 )
-from stage_machine import advance
 from tests.stage_cases import (
-    BOOK,
     COOLDOWN,
     EMPTY_POLICY,
     MANUAL_POLICY,
     NOW,
-    POLICY,
     book,
     incident,
+    lock_of,
+    step,
     streak,
     target,
+    trigger,
 )
 
 S0, S1, S2, S3, S4 = Stage
 REARM = RearmDue(has_trusted_reading=True)
-RESET = ResetRequested(confirmation=BOOK, is_switch_running=True, has_trusted_reading=True)
-
-
-def step(
-    state: BookMemory,
-    event: StageEvent,
-    *,
-    policy: BookPolicy = POLICY,
-    now: float = NOW,
-    dry_run: bool = False,
-) -> Transition:
-    """Advance with ordinary settings."""
-    return advance(state, event, policy=policy, now=now, dry_run=dry_run)
-
-
-def trigger(stage: Stage) -> Triggered:
-    """A trigger with one position to close."""
-    return Triggered(incident=incident(stage, target()))
-
-
-def lock_of(state: BookMemory, stage: Stage) -> LockEntry:
-    """The one lock of a stage."""
-    (entry,) = [e for e in state.locks if e.mode is LockMode.STAGE and e.stage is stage]
-    return entry
-
-
 R = StageRefusal
 
 

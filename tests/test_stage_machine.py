@@ -27,10 +27,9 @@ from stage_events import (
     ResetRequested,
     StageEvent,
     StageRefusal,
-    Transition,
     Triggered,
 )
-from stage_machine import TABLE, advance, choose_trigger, is_latching
+from stage_machine import TABLE, choose_trigger, is_latching
 from tests.stage_cases import (
     BOOK,
     COOLDOWN,
@@ -41,38 +40,16 @@ from tests.stage_cases import (
     UNLOCKED_POLICY,
     book,
     incident,
+    lock_of,
+    step,
     streak,
     target,
+    trigger,
 )
 
 S0, S1, S2, S3, S4 = Stage
 REARM = RearmDue(has_trusted_reading=True)
 RESET = ResetRequested(confirmation=BOOK, is_switch_running=True, has_trusted_reading=True)
-
-
-def step(
-    state: BookMemory,
-    event: StageEvent,
-    *,
-    policy: BookPolicy = POLICY,
-    now: float = NOW,
-    dry_run: bool = False,
-) -> Transition:
-    """Advance with ordinary settings."""
-    return advance(state, event, policy=policy, now=now, dry_run=dry_run)
-
-
-def trigger(stage: Stage) -> Triggered:
-    """A trigger with one position to close."""
-    return Triggered(incident=incident(stage, target()))
-
-
-def lock_of(state: BookMemory, stage: Stage) -> LockEntry:
-    """The one lock of a stage."""
-    (entry,) = [e for e in state.locks if e.mode is LockMode.STAGE and e.stage is stage]
-    return entry
-
-
 R = StageRefusal
 PAIRS: list[tuple[EventName, StageEvent, tuple[Stage | StageRefusal, ...]]] = [
     # what each event makes of NORMAL, stage 1, stage 2, stage 3, LOCKDOWN, nothing else at work
