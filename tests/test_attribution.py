@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory import RowResults
 from model import (
-    USDT,
-    LedgerEntry,
-    LedgerKind,
-    RecordId,
     Row,
     RowKey,
     Side,
@@ -23,12 +18,10 @@ from model import (
 )
 from risk_attribution import (
     RowResult,
-    add_results,
-    compute_cost_results,
     compute_row_results,
     score_rows,
 )
-from tests.attribution_cases import LONG, SCOPE, SHORT, blame, key, row
+from tests.attribution_cases import LONG, SHORT, blame, key, row
 
 
 def result_of_one(
@@ -226,46 +219,6 @@ def test_splitting_an_interval_with_an_addition_changes_nothing(
     halves = result_of_one(before, between) + result_of_one(between, after)
     assert halves == pytest.approx(expected, rel=1e-6, abs=1e-4)
     assert result_of_one(before, after) == pytest.approx(expected, rel=1e-6, abs=1e-4)
-
-
-def entry_of(kind: LedgerKind, amount: float, symbol: str | None) -> LedgerEntry:
-    """A ledger record of the usual scope."""
-    return LedgerEntry(
-        record_id=RecordId(f"{kind}-{symbol}-{amount}"),
-        scope=SCOPE,
-        kind=kind,
-        at=1_000.0,
-        amount=amount,
-        asset=USDT,
-        symbol=None if symbol is None else Symbol(symbol),
-    )
-
-
-def test_funding_and_fees_belong_to_the_row_they_name() -> None:
-    """The larger side of a hedge pays; other kinds, other symbols and no symbol add nothing."""
-    rows = (
-        row("A", LONG, quantity=1, entry=100, mark=100),
-        row("A", SHORT, quantity=3, entry=100, mark=100),
-        row("B", LONG, quantity=1, entry=100, mark=100),
-    )
-    entries = (
-        entry_of(LedgerKind.FUNDING, -3.0, "A"),
-        entry_of(LedgerKind.FEE, -1.0, "A"),
-        entry_of(LedgerKind.FUNDING, 2.0, "B"),
-        entry_of(LedgerKind.REALISED, -50.0, "A"),
-        entry_of(LedgerKind.FEE, -9.0, "C"),
-        entry_of(LedgerKind.FEE, -9.0, None),
-    )
-    results = compute_cost_results(entries=entries, rows=rows)
-    assert results == {key("A", SHORT): -4.0, key("B", LONG): 2.0}
-
-
-def test_running_totals_keep_rows_that_are_gone_and_stay_ordered() -> None:
-    """A closed row keeps its total, a new one starts from its first result."""
-    totals: RowResults = ((key("B", LONG), 5.0),)
-    summed = add_results(totals, {key("C", LONG): 1.0, key("A", SHORT): -2.0})
-    summed = add_results(summed, {key("A", SHORT): -1.0})
-    assert summed == ((key("A", SHORT), -3.0), (key("B", LONG), 5.0), (key("C", LONG), 1.0))
 
 
 @pytest.mark.parametrize(

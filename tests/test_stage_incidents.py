@@ -60,6 +60,15 @@ def test_higher_stage_takes_over_what_was_still_to_close() -> None:
     assert after.book.incident == after.opened
 
 
+def test_incident_raised_under_its_own_id_ends_nothing() -> None:
+    """The same incident goes on with a higher stage: no second record may close it."""
+    running = incident(S1, target("A"), identity="one")
+    asked = incident(S2, target("A", may_remain="3"), identity="one")
+    after = step(book(S1, running=running), Triggered(incident=asked))
+    assert after.ended is None
+    assert after.book.incident == incident(S2, target("A"), identity="one")
+
+
 def test_end_starts_cooldown_and_moves_the_baselines_up_to_its_stage() -> None:
     """Stage 2 done at NOW: it rests 90 minutes, 1 and 2 measure from NOW, 3 keeps its window."""
     running = incident(S2, target(status=TargetStatus.HELD), opened_at=NOW - 40)
