@@ -1,7 +1,7 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model errors memory trust drawdown risk_attribution stage_machine order_safety decision
+PURE := model lock_document errors memory trust drawdown risk_attribution stage_machine order_safety decision
 PURE_FILES := $(foreach name,$(PURE),$(name).py)
 comma := ,
 empty :=

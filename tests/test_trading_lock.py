@@ -95,7 +95,7 @@ def run_snippet(path: Path, now: float) -> None:
             return self._name.read_text()
 
     names = {"json": json, "time": Time, "open": opened, "lock_path": path}
-    exec(compile(SNIPPET, "snippet", "exec"), names)
+    exec(compile(SNIPPET, "<snippet>", "exec"), names)
 
 
 # --- the document -----------------------------------------------------------------------------
@@ -312,38 +312,25 @@ def test_a_folder_that_cannot_be_made_is_a_write_error(tmp_path: Path) -> None:
         lock_file(tmp_path / "file" / "lock.json").replace({})
 
 
-def test_a_hung_write_never_replaces_a_later_one(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overtaken_write_never_replaces_a_later_one(path: Path) -> None:
     """The guard gives up waiting after 300 ms; the late write must not bring back the old lock."""
-    writer = lock_file(path)
-    writer.replace({"reason": "first"})
     begun, go_on = threading.Event(), threading.Event()
-    real = os.fsync
 
-    def hang(descriptor: int) -> None:
-        begun.set()
-        assert go_on.wait(10)
-        real(descriptor)
+    def hang_once() -> float:
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(10)
+        return NOW
 
-    monkeypatch.setattr(os, "fsync", hang)
-    threads = [
-        threading.Thread(target=writer.replace, args=({"reason": name},)) for name in ("b", "c")
-    ]
-    threads[0].start()
+    writer = lock_file(path, hang_once)
+    late = threading.Thread(target=writer.replace, args=({"reason": "old"},))
+    late.start()
     assert begun.wait(10)
-    threads[1].start()
-    last = threading.Thread(target=writer.replace, args=({"reason": "last"},))
-    while writer._sequence != 3:
-        os.sched_yield()
-    last.start()
-    while writer._sequence != 4:
-        os.sched_yield()
+    writer.replace({"reason": "new"})
     go_on.set()
-    for thread in (*threads, last):
-        thread.join(10)
+    late.join(10)
     document = json.loads(path.read_text())
-    assert (document["reason"], document["sequence"]) == ("last", 4)
+    assert (document["reason"], document["sequence"]) == ("new", 2)
 
 
 def _watch(path: Path, stop: Event, ready: Event, failures: Any) -> None:
