@@ -58,7 +58,7 @@ async def open_store(path: Path, *, now: float) -> tuple[ThreadedStore, str]:
         return await ThreadedStore.open(path, rng=rng), notice
 
 
-def connect(venue: VenueSettings, *, clock: Clock) -> Venue:
+def connect(venue: VenueSettings, *, clock: Clock, paces_reads: bool = True) -> Venue:
     """Make the connection that a venue's settings describe, without talking to it yet."""
     from venues.binance import BinanceFutures
 
@@ -71,6 +71,7 @@ def connect(venue: VenueSettings, *, clock: Clock) -> Venue:
         simulator_url=venue.simulator_url,
         sandbox=venue.sandbox,
         demo=venue.demo,
+        paces_reads=paces_reads,
     )
 
 

@@ -82,6 +82,7 @@ def prove_live_run(evidence: Evidence) -> tuple[Claim, ...]:
     groups = by_incident(fills)
     early = [fill for group in groups[:2] for fill in group]
     late = [fill for group in groups[2:] for fill in group]
+    orders = _orders(evidence)
     account = next(iter(evidence.state["accounts"].values()))
     return (
         Claim(
@@ -105,10 +106,8 @@ def prove_live_run(evidence: Evidence) -> tuple[Claim, ...]:
         ),
         Claim(
             text="every order of ours was marked reduce-only",
-            holds=all(
-                entry["parameters"].get("reduceOnly") == "true" for entry in _orders(evidence)
-            ),
-            figures=f"{len(_orders(evidence))} orders",
+            holds=bool(orders) and all(_is_reduce_only(order) for order in orders),
+            figures=f"{len(orders)} orders",
         ),
         Claim(
             text="no order was executed twice",
@@ -134,6 +133,10 @@ def _orders(evidence: Evidence) -> list[Mapping[str, Any]]:
         for entry in evidence.requests
         if entry["method"] == "POST" and str(entry["path"]).endswith("/order")
     ]
+
+
+def _is_reduce_only(order: Mapping[str, Any]) -> bool:
+    return bool(order["parameters"].get("reduceOnly") == "true")
 
 
 def _before(fill: Mapping[str, Any]) -> Decimal:

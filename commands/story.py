@@ -196,14 +196,16 @@ class Story:
             figures = f"  [dim]{claim.figures}[/dim]" if claim.figures else ""
             self._out.print(f"  {mark}  {claim.text}{figures}")
 
-    def where_to_look(self, state: Path) -> None:
+    def where_to_look(self, folder: Path) -> None:
         """Name the files of the run and how to look inside."""
         self._out.print()
         self._out.print("Look inside:")
+        state = folder / "live" / "state"
         database = state / "killswitch.db"
         query = "SELECT datetime(ts, 'unixepoch'), outcome, message FROM actions"
         self._out.print(f'  sqlite3 {database} "{query}"', soft_wrap=True)
         self._out.print(f"  cat {state / 'trading_lock.json'}", soft_wrap=True)
+        self._out.print(f"  less {folder / 'guard.log'}", soft_wrap=True)
 
     def requests_served(self, *counts: Mapping[str, int]) -> None:
         """The last line: what the exchange was asked, by endpoint."""

@@ -28,7 +28,7 @@ from errors import KillSwitchError
 from logger import configure_logging, get_logger
 from model import CloseInstruction, PositionMode, Stage
 from settings import Settings, VenueSettings, load_settings
-from simulator.book_file import BookFile, default_book, demo_book, load_book, to_seed
+from simulator.book_file import BookFile, BookFileError, default_book, demo_book, load_book, to_seed
 from simulator.candles import load_tape
 from simulator.control import ControlClient, start_simulator
 from simulator.scenarios import DEMO_WAYPOINTS, demo_squeeze
@@ -62,18 +62,21 @@ def play(
     if tape is None and any(value is not None for value in (event, begin, end, book)):
         print("--event, --from, --to and --book belong to --tape", file=sys.stderr)
         return 2
-    configure_logging(secrets=(), json_output=False, verbose=False, stream=sys.stderr)
     folder = Path(tempfile.mkdtemp(prefix="killswitch-demo-"))
     try:
-        if tape is None:
-            return asyncio.run(_play_demo(folder, broken=broken))
-        candles = load_tape(tape, event=event, begin=_time(begin), end=_time(end))
-        return asyncio.run(
-            _play_tape(folder, candles, load_book(book) if book else default_book(candles))
-        )
+        with (folder / "guard.log").open("w", encoding="utf-8") as log:
+            configure_logging(secrets=(), json_output=False, verbose=False, stream=log)
+            if tape is None:
+                return asyncio.run(_play_demo(folder, broken=broken))
+            candles = load_tape(tape, event=event, begin=_time(begin), end=_time(end))
+            chosen = load_book(book) if book else default_book(candles)
+            return asyncio.run(_play_tape(folder, candles, chosen))
+    except (TapeError, BookFileError) as error:
+        print(error, file=sys.stderr)
+        return 2
     except KillSwitchError as error:
         print(error, file=sys.stderr)
-        return 2 if isinstance(error, TapeError) else 1
+        return 1
 
 
 def _time(text: str | None) -> float | None:
@@ -122,7 +125,7 @@ async def _play_demo(folder: Path, *, broken: str | None) -> int:
     story.comparison(guarded=live.equities, alone=alone)
     claims = (*prove_dry_run(dry.evidence), *prove_live_run(live.evidence))
     story.claims(claims)
-    story.where_to_look(folder / "live" / "state")
+    story.where_to_look(folder)
     story.requests_served(dry.evidence.request_counts, live.evidence.request_counts)
     return 0 if all(claim.holds for claim in claims) else 1
 
@@ -134,7 +137,7 @@ async def _play_tape(folder: Path, tape: Tape, book: BookFile) -> int:
     alone = play_unguarded(to_seed(book, tape.prices_at(tape.starts_at)), tape)
     story.closings(live.evidence.ledger)
     story.comparison(guarded=live.equities, alone=alone)
-    story.where_to_look(folder / "live" / "state")
+    story.where_to_look(folder)
     story.requests_served(live.evidence.request_counts)
     return 0
 
@@ -300,7 +303,7 @@ def _read_lock(path: Path) -> LockSeen | None:
 def _maker(clock: TapeClock, broken: str | None) -> Callable[[VenueSettings], Venue]:
     def make(venue: VenueSettings) -> Venue:
         if broken is None:
-            return connect(venue, clock=clock)
+            return connect(venue, clock=clock, paces_reads=False)
         return _SabotagedBinance(
             broken,
             scope=venue.scopes[0],
@@ -309,6 +312,7 @@ def _maker(clock: TapeClock, broken: str | None) -> Callable[[VenueSettings], Ve
             clock=clock,
             stables=venue.stables,
             simulator_url=venue.simulator_url,
+            paces_reads=False,
         )
 
     return make

@@ -68,6 +68,7 @@ class BinanceFutures:
     """One Binance USD-M futures account (`venues.protocol.Venue`).
 
     `stables` are the assets worth 1; `simulator_url` (literal loopback only) redirects everything.
+    `paces_reads=False` is for simulated time, in which a minute's allowance is spent in a second.
     Raises ConfigurationError for an unusable address or for sandbox and demo together.
     """
 
@@ -84,6 +85,7 @@ class BinanceFutures:
         demo: bool = False,
         read_timeout_s: float = 10.0,
         order_timeout_s: float = 5.0,
+        paces_reads: bool = True,
     ) -> None:
         self._scope = scope
         self._clock = clock
@@ -97,6 +99,7 @@ class BinanceFutures:
             demo=demo,
             read_timeout_s=read_timeout_s,
             order_timeout_s=order_timeout_s,
+            paces_reads=paces_reads,
         )
         self._bases: dict[Symbol, Asset] = {}
 
