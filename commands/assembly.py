@@ -44,12 +44,14 @@ class Assembly:
     notices: tuple[str, ...]
 
 
-async def open_store(path: Path, *, now: float) -> tuple[ThreadedStore, str]:
+async def open_store(
+    path: Path, *, now: float, rng: random.Random | None = None
+) -> tuple[ThreadedStore, str]:
     """Open the database; an unreadable one is moved aside and its new name told.
 
-    Raises StoreError when not even a new one can be made.
+    `rng` draws the tag of a new database. Raises StoreError when not even a new one can be made.
     """
-    rng = random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
+    rng = rng or random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
     try:
         return await ThreadedStore.open(path, rng=rng), ""
     except StoreUnreadable as error:
@@ -126,13 +128,14 @@ async def assemble(
     make_venue: Callable[[VenueSettings], Venue] | None = None,
     may_act: bool = True,
     request_poll_s: float = REQUEST_POLL_S,
+    rng: random.Random | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
     With `may_act=False` nothing is sent even when live. Raises StoreError or LockError when the
     state directory or the lock folder cannot be used.
     """
-    store, moved = await open_store(settings.state_db, now=clock.now())
+    store, moved = await open_store(settings.state_db, now=clock.now(), rng=rng)
     policy = replace(settings.to_policy(), instance_tag=await store.instance_tag())
     memory, adopted = await recall(
         store,

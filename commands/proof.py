@@ -122,7 +122,9 @@ def prove_live_run(evidence: Evidence) -> tuple[Claim, ...]:
             text="bots were locked in stages 1, 2 and 3 and free after the reset",
             holds=[lock.stage for lock in evidence.locks if lock.is_locked] == [1, 2, 3]
             and not evidence.locks[-1].is_locked,
-            figures=" -> ".join(lock.reason or "free" for lock in evidence.locks),
+            figures=" -> ".join(
+                f"stage {lock.stage}" if lock.is_locked else "free" for lock in evidence.locks
+            ),
         ),
     )
 

@@ -17,13 +17,19 @@ from rich.text import Text
 from commands.proof import OUR_PREFIX, Claim
 from decision import Decision
 from incidents import Opening, say_window
-from memory import AuditEntry
+from memory import AuditEntry, IncidentStatus
 from model import RowKey, Side
 from simulator.book_file import BookFile
 from simulator.tape import Tape
 
 PIPE_WIDTH = 100
-TOLD_EVENTS = ("rearmed", "reset", "incident_done", "incident_simulated", "incident_stuck", "blind")
+TOLD_EVENTS = ("rearmed", "reset", "incident_stuck", "blind", "suspect")
+ENDINGS = {
+    IncidentStatus.DONE: "done: every target holds, seen twice",
+    IncidentStatus.SIMULATED: "simulated: nothing was sent",
+    IncidentStatus.EXPIRED: "expired",
+    IncidentStatus.ABANDONED: "abandoned",
+}
 STAGE_COLOURS = {1: "yellow", 2: "dark_orange", 3: "red", 4: "red"}
 
 
@@ -86,6 +92,10 @@ class Story:
                 self._drawdown = f", drawdown {worst:.2%}"
         for opening in decision.opened:
             self._opened(opening, now)
+        for incident in decision.records.incidents:
+            if incident.status in ENDINGS:
+                word = ENDINGS[incident.status]
+                self._out.print(f"{self._when(now)}  stage {int(incident.stage)} {word}")
         for entry in decision.records.audits:
             if entry.event in TOLD_EVENTS:
                 self._told(entry, now)
@@ -191,10 +201,13 @@ class Story:
         """Show what was proved, and what was not."""
         self._out.print()
         self._out.print("Proved from the exchange's books, its request log and the lock file:")
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in range(3):
+            table.add_column(overflow="fold")
         for claim in claims:
-            mark = "[green]yes[/green]" if claim.holds else "[bold red]NO [/bold red]"
-            figures = f"  [dim]{claim.figures}[/dim]" if claim.figures else ""
-            self._out.print(f"  {mark}  {claim.text}{figures}")
+            mark = "[green]yes[/green]" if claim.holds else "[bold red]NO[/bold red]"
+            table.add_row(f"  {mark}", claim.text, f"[dim]{claim.figures}[/dim]")
+        self._out.print(table)
 
     def where_to_look(self, folder: Path) -> None:
         """Name the files of the run and how to look inside."""
