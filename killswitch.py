@@ -115,7 +115,7 @@ def run(
     if context.invoked_subcommand is not None:
         return
     if test_mock:
-        from commands.test_mock import play
+        from commands.test_mock.play import play
 
         _leave(play(tape=tape, event=event, begin=begin, end=end, book=book, broken=broken))
     if any(value is not None for value in (tape, event, begin, end, book, broken)):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands.proof import OUR_PREFIX, Claim
+from commands.test_mock.proof import OUR_PREFIX, Claim
 from decision import Decision
 from incidents import Opening, say_window
 from memory import AuditEntry, IncidentStatus

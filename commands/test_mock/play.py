@@ -4,7 +4,7 @@ The real guard runs: settings, real exchange library, HTTP, database, lock file.
 is a process of our own. The clock stands still while work is done and moves together with the
 prices when the guard sleeps, so a quarter of an hour passes in seconds and the same story is told
 every time. What is claimed at the end is proved from the exchange's books, its request log and
-the lock file alone (`commands.proof`), never from what the guard says of itself.
+the lock file alone (`proof`), never from what the guard says of itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from commands.assembly import Assembly, assemble, connect
-from commands.proof import Evidence, LockSeen, prove_dry_run, prove_live_run
-from commands.story import Story
-from commands.unguarded import play_unguarded
+from commands.test_mock.proof import Evidence, LockSeen, prove_dry_run, prove_live_run
+from commands.test_mock.story import Story
+from commands.test_mock.unguarded import play_unguarded
 from decision import Decision
 from errors import KillSwitchError
 from logger import configure_logging, get_logger
