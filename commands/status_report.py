@@ -89,6 +89,11 @@ class ScopeView:
     holdings: Holdings | None = None
     drawdowns: tuple[WindowDrawdown, ...] = ()
 
+    @property
+    def is_judged(self) -> bool:
+        """False while the account is too small, or too new, for any drawdown to count."""
+        return any(drawdown.is_judged for drawdown in self.drawdowns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookView:
@@ -207,6 +212,7 @@ def build_report(
         actions=stored.actions,
         warnings=(
             *_warn_of_guard(lock, holder, now=now),
+            *_warn_of_mode(dry_run, configured=policy.dry_run),
             *_warn_of_other_kind(stored, dry_run=dry_run),
             *(line for book in books for line in _warn_of_book(book, now=now)),
             *_warn_of_requests(stored.requests, now=now),
@@ -333,8 +339,12 @@ def _drawdowns(
 def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> list[str]:
     """Nobody guards, or whoever does gives no sign of life."""
     if holder is None:
-        since = "" if lock.heartbeat_ts is None else f" since {say_span(now - lock.heartbeat_ts)}"
-        return [f"no guard is running{since}: nothing is watched and nothing will be closed"]
+        sign = (
+            ""
+            if lock.heartbeat_ts is None
+            else f", last sign {say_span(now - lock.heartbeat_ts)} ago"
+        )
+        return [f"no guard is running{sign}: nothing is watched, nothing will be closed"]
     if lock.is_stale and lock.heartbeat_age_s is not None and lock.pid == holder.pid:
         return [
             f"the guard has not written its lock for {say_span(lock.heartbeat_age_s)}: it hangs, "
@@ -343,6 +353,16 @@ def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> 
     if lock.is_stale or not lock.is_readable:
         return ["a process holds the state directory but has not written the lock yet"]
     return []
+
+
+def _warn_of_mode(dry_run: bool, *, configured: bool) -> list[str]:
+    """What the file says holds at the next start only, and a dry run may be asked for there."""
+    if dry_run == configured:
+        return []
+    kind = "a dry run" if dry_run else "LIVE"
+    return [
+        f"the running guard is {kind}, the configuration says dry_run: {str(configured).lower()}"
+    ]
 
 
 def _warn_of_other_kind(stored: StoreStatus, *, dry_run: bool) -> list[str]:
@@ -375,5 +395,8 @@ def _warn_of_book(book: BookView, *, now: float) -> list[str]:
 
 
 def _warn_of_requests(requests: tuple[OperatorRequest, ...], *, now: float) -> list[str]:
-    late = [request for request in requests if now - request.at > LATE_ANSWER_S]
-    return [f"{len(late)} request(s) unanswered for over {LATE_ANSWER_S:.0f} s"] if late else []
+    return [
+        f"nobody has answered: {request.command}, asked {say_span(now - request.at)} ago"
+        for request in requests
+        if now - request.at > LATE_ANSWER_S
+    ]

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from commands.status_drawdowns import drawdown_parts
 from commands.status_lock import LockFileView
 from commands.status_report import BookView, Holdings, ScopeView, StatusReport
-from commands.wording import say_money, say_percent, say_span, say_time
-from drawdown import WindowDrawdown
-from incidents import say_window
+from commands.wording import say_money, say_span, say_time
 from memory import AuditEntry, Incident, Severity, TargetStatus
 from model import (
     CLOSING_STAGES,
@@ -34,8 +32,6 @@ from model import (
 )
 from store_views import OrderTally
 
-WIDE = 100
-"""From this width on there is room for when a peak was."""
 ACTIONS_SHOWN = 8
 
 _STAGE_STYLES = {
@@ -60,6 +56,8 @@ def _parts(report: StatusReport) -> Iterator[RenderableType]:
         yield Text(f" {line}", style="yellow")
     for line in report.warnings:
         yield _hanging(" ! ", Text(line), style="bold red")
+    if not report.books:
+        yield Text(" no account is configured: nothing to guard", style="bold red")
     for book in report.books:
         yield _book(book, now=report.now)
     yield _lock(report)
@@ -87,8 +85,6 @@ def _headline(report: StatusReport) -> Table:
     else:
         pid = "" if report.holder.pid is None else f", pid {report.holder.pid}"
         left.append(f"  running{pid}", style="green")
-    if report.dry_run != report.configured_dry_run:
-        left.append(f"  (config: dry_run {str(report.configured_dry_run).lower()})", style="yellow")
     grid = Table.grid(expand=True)
     grid.add_column()
     grid.add_column(justify="right", no_wrap=True)
@@ -107,9 +103,11 @@ def _book(book: BookView, *, now: float) -> Panel:
     state = book.state
     style = _STAGE_STYLES[state.stage]
     title = Text.assemble((state.name, "bold"), "  ", (_say_state(book, now=now), style))
+    if any(scope.is_simulated for scope in book.scopes):
+        title.append("  SIMULATOR", style="magenta")
     parts: list[RenderableType] = []
     for scope in book.scopes:
-        parts += [_facts(scope, book, now=now), *_drawdowns(scope)]
+        parts += [_facts(scope, book, now=now), *drawdown_parts(scope)]
     if not book.scopes:
         parts.append(Text("no longer configured: nobody reads it", style="red"))
     incident = book.open_incident
@@ -137,6 +135,8 @@ def _facts(scope: ScopeView, book: BookView, *, now: float) -> Table:
         grid.add_row("doubt", Text(_say_doubt(scope, now=now), style="yellow"))
     elif scope.reasons:
         grid.add_row("note", Text(scope.reasons, style="yellow"))
+    if any(drawdown.peak for drawdown in scope.drawdowns) and not scope.is_judged:
+        grid.add_row("note", Text("not judged: it never held min_equity", style="yellow"))
     if scope.pending_flow:
         grid.add_row("flow", f"{say_money(scope.pending_flow, signed=True)} on its way")
     if scope.holdings is not None:
@@ -155,7 +155,6 @@ def _equity(scope: ScopeView, *, now: float) -> Text:
         f"  {say_span(now - scope.equity_at)} ago  ",
         (scope.trust.value, _TRUST_STYLES[scope.trust]),
         f"  {scope.failures} failed in a row" if scope.failures else "",
-        ("  SIMULATOR", "magenta") if scope.is_simulated else "",
     )
 
 
@@ -201,119 +200,6 @@ def _say_cooldowns(book: BookView, now: float) -> str:
         for stage, seconds in left.items()
         if seconds
     )
-
-
-# --- drawdowns --------------------------------------------------------------------------------
-
-
-def _drawdowns(scope: ScopeView) -> Iterator[RenderableType]:
-    """One line per window: how far it fell, and where the stages stand on the way."""
-    if not scope.drawdowns:
-        return
-    windows: dict[float, list[WindowDrawdown]] = {}
-    for drawdown in scope.drawdowns:
-        windows.setdefault(drawdown.window_s, []).append(drawdown)
-    stages = sorted({drawdown.stage for drawdown in scope.drawdowns})
-    yield _DrawdownTable(stages=stages, windows=dict(sorted(windows.items())), at=scope.equity_at)
-
-
-class _DrawdownTable:
-    """The table of windows; it leaves out when the peaks were where there is no room."""
-
-    def __init__(
-        self, *, stages: list[Stage], windows: dict[float, list[WindowDrawdown]], at: float | None
-    ) -> None:
-        self._stages = stages
-        self._windows = windows
-        self._at = at
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        del console
-        is_wide = options.max_width >= WIDE - 4
-        table = Table(
-            box=None, expand=True, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim"
-        )
-        table.add_column("window", no_wrap=True)
-        table.add_column("drawdown", justify="right", no_wrap=True)
-        table.add_column(ratio=1)
-        for stage in self._stages:
-            table.add_column(f"stage {stage.value}", justify="right", no_wrap=True)
-        table.add_column("peak", justify="right", no_wrap=True)
-        if is_wide:
-            table.add_column("", no_wrap=True)
-        for window_s, drawdowns in self._windows.items():
-            table.add_row(*self._cells(window_s, drawdowns, is_wide=is_wide))
-        yield table
-
-    def _cells(
-        self, window_s: float, drawdowns: list[WindowDrawdown], *, is_wide: bool
-    ) -> Iterator[RenderableType]:
-        by_stage = {drawdown.stage: drawdown for drawdown in drawdowns}
-        # A higher stage measures from the older peak, so the highest shows the whole fall.
-        shown = by_stage[max(by_stage)]
-        yield say_window(window_s)
-        yield Text(f"{say_percent(shown.fraction)} %", style=_nearness_style(drawdowns))
-        # A stage that has acted measures from then on: its threshold is not on this scale.
-        yield _Bar([d for d in drawdowns if _is_like(d, shown)], style=_nearness_style(drawdowns))
-        for stage in self._stages:
-            yield _threshold(by_stage.get(stage), shown)
-        if shown.peak is None:
-            yield Text("none yet", style="dim")
-        else:
-            yield say_money(shown.peak_equity)
-        if is_wide:
-            at = shown.peak.at if shown.peak is not None else None
-            yield "" if at is None else Text(say_time(at, now=self._at or at), style="dim")
-
-
-def _threshold(drawdown: WindowDrawdown | None, shown: WindowDrawdown) -> Text:
-    """The threshold of a stage, with its own drawdown where that differs from the one shown."""
-    if drawdown is None:
-        return Text("-", style="dim")
-    own = "" if _is_like(drawdown, shown) else f"{say_percent(drawdown.fraction)} of "
-    mark = "!" if drawdown.is_breach else "?" if drawdown.is_in_doubt else ""
-    return Text(f"{own}{mark}{say_percent(drawdown.threshold)}", style=_nearness_style([drawdown]))
-
-
-def _is_like(drawdown: WindowDrawdown, shown: WindowDrawdown) -> bool:
-    """Whether two stages see the same fall, as far as it is written."""
-    return say_percent(drawdown.fraction) == say_percent(shown.fraction)
-
-
-def _nearness_style(drawdowns: list[WindowDrawdown]) -> str:
-    """Red in breach, yellow from half of the nearest threshold on, as the faster pace begins."""
-    if any(drawdown.is_breach for drawdown in drawdowns):
-        return "bold red"
-    if not all(drawdown.is_judged for drawdown in drawdowns):
-        return "dim"
-    return "yellow" if any(drawdown.severity >= 0.5 for drawdown in drawdowns) else "green"
-
-
-class _Bar:
-    """A scale from 0 to the highest threshold, a tick at each one, filled as far as it fell."""
-
-    def __init__(self, drawdowns: list[WindowDrawdown], *, style: str) -> None:
-        self._fraction = max(drawdown.fraction for drawdown in drawdowns)
-        self._thresholds = sorted(drawdown.threshold for drawdown in drawdowns)
-        self._style = style
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        del console
-        return Measurement(10, options.max_width)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        del console
-        full, empty, tick = ("#", ".", "|") if options.ascii_only else ("█", "·", "│")
-        width, top = options.max_width, self._thresholds[-1]
-        filled = round(min(1.0, self._fraction / top) * width)
-        ticks = {max(0, round(threshold / top * width) - 1) for threshold in self._thresholds}
-        text = Text(no_wrap=True)
-        for cell in range(width):
-            if cell in ticks:
-                text.append(tick, style=self._style if cell < filled else "dim")
-            else:
-                text.append(full if cell < filled else empty, style=self._style)
-        yield text
 
 
 # --- incident, lock, requests, actions --------------------------------------------------------
@@ -390,7 +276,7 @@ def _verdict(lock: LockFileView, *, now: float) -> Text:
 
 def _say_entry(entry: LockEntry, *, now: float, is_named: bool) -> str:
     scope = "every book: " if entry.scope == EVERY_BOOK else f"{entry.scope}: " if is_named else ""
-    return f"{scope}{entry.reason}, {_say_end(entry, now=now)}"
+    return f"{scope}{entry.reason} {_say_end(entry, now=now)}"
 
 
 def _say_end(entry: LockEntry, *, now: float) -> str:
@@ -401,7 +287,7 @@ def _say_end(entry: LockEntry, *, now: float) -> str:
         left_s = entry.expires_ts - now
         if left_s <= 0:
             return f"ran out {say_span(-left_s)} ago"
-        return f"until {say_time(entry.expires_ts, now=now)} ({say_span(left_s)})"
+        return f"until {say_time(entry.expires_ts, now=now)} ({say_span(left_s, is_short=True)})"
     return "until it sees again" if entry.mode is LockMode.BLIND else "until you lift it"
 
 
@@ -411,7 +297,7 @@ def _requests(report: StatusReport) -> RenderableType:
 
 
 def _say_request(request: OperatorRequest, *, now: float) -> str:
-    words = " ".join(value for _, value in request.arguments if value)
+    words = " ".join(f"{name}={value}" for name, value in request.arguments if value)
     return f"{request.command} {words} by {request.actor}, {say_span(now - request.at)} ago"
 
 

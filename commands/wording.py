@@ -18,10 +18,11 @@ def say_percent(fraction: float) -> str:
     return f"{fraction * 100:.2f}"
 
 
-def say_span(seconds: float) -> str:
+def say_span(seconds: float, *, is_short: bool = False) -> str:
     """A span in its two largest units, rounded down: `4 s`, `29 min 50 s`, `2 h 5 min`, `3 d 4 h`.
 
-    Negative spans, as after a clock was set back, keep their sign.
+    The largest alone when `is_short`. Negative spans, as after a clock was set back, keep their
+    sign.
     """
     sign, whole = ("-", int(-seconds)) if seconds < 0 else ("", int(seconds))
     for unit_s, unit, part_s, part in (
@@ -31,7 +32,9 @@ def say_span(seconds: float) -> str:
     ):
         if whole >= unit_s:
             rest = whole % unit_s // part_s
-            return f"{sign}{whole // unit_s} {unit}" + (f" {rest} {part}" if rest else "")
+            return f"{sign}{whole // unit_s} {unit}" + (
+                f" {rest} {part}" if rest and not is_short else ""
+            )
     return f"{sign if whole else ''}{whole} s"
 
 
