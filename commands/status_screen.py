@@ -142,7 +142,7 @@ def _facts(scope: ScopeView, book: BookView, *, now: float) -> Table:
     if scope.holdings is not None:
         grid.add_row("positions", _holdings(scope.holdings, scope, now=now))
     for label, line in (("streaks", _say_streaks(book)), ("cooldown", _say_cooldowns(book, now))):
-        if line:
+        if line and scope is book.scopes[-1]:
             grid.add_row(label, Text(line, style="yellow"))
     return grid
 
@@ -180,7 +180,7 @@ def _holdings(holdings: Holdings, scope: ScopeView, *, now: float) -> Text:
     if scope.equity is not None and scope.equity > 0:
         lines[1] += f"   gross {gross / scope.equity:.1f} x equity"
     if scope.equity_at is not None and scope.equity_at - holdings.at > 1:
-        lines[1] += f"   {say_span(now - holdings.at)} ago"
+        lines[0] += f"   {say_span(now - holdings.at)} ago"
     return Text("\n".join(lines))
 
 

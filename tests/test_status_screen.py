@@ -17,24 +17,41 @@ from commands.status_screen import render
 from commands.wording import say_money, say_span, say_time
 from memory import (
     BookMemory,
+    Doubt,
+    Flow,
+    IncidentStatus,
+    ReadingRecord,
     Records,
+    ScopeMemory,
+    Suspicion,
 )
 from model import (
     FOREVER_TS,
+    BookName,
+    IncidentId,
+    LedgerKind,
     LockContent,
     LockEntry,
     LockMode,
+    RecordId,
+    ScopeId,
     Stage,
+    Trust,
 )
 from settings import Settings
 from tests.guard_files import (
     BOOK,
+    INCIDENT,
     LOCK,
     NOW,
+    SCOPE,
+    STATE,
     busy,
     held_report,
+    history,
     known,
     quiet,
+    reading,
     screen,
     settings_in,
     write,
@@ -276,6 +293,105 @@ def test_a_reset_shows_that_no_peak_counts_yet(tmp_path: Path) -> None:
     settings = quiet(tmp_path)
     write(settings, Records(books=(BookMemory(name=BOOK, baseline_at=NOW - 1),)))
     assert "none yet" in screen(held_report(settings))
+
+
+def page(settings: Settings, memory: ScopeMemory, readings: tuple[ReadingRecord, ...]) -> str:
+    """The page for one scope remembered like this."""
+    write(settings, Records(readings=readings, scopes=(memory,)))
+    return screen(held_report(settings), width=120)
+
+
+def test_a_doubt_that_is_not_blindness_yet_is_warned_of(tmp_path: Path) -> None:
+    """The alert begins with the first doubted reading, so does the page."""
+    memory, readings = known((30, 10_000.0))
+    doubt = Doubt(at=NOW - 3, equity=9_000.0, unexplained=-1_000.0)
+    suspicion = Suspicion(since=NOW - 3, doubts=(doubt,), consistent_since=NOW - 3)
+    doubted = ReadingRecord(
+        reading=reading(NOW - 3, 9_000.0),
+        trust=Trust.SUSPECT,
+        at=NOW - 3,
+        point=None,
+        reasons=("-1000 unexplained",),
+    )
+    said = page(settings_in(tmp_path), replace(memory, suspicion=suspicion), (*readings, doubted))
+    assert " ! binance_futures: the latest readings are doubted" in said
+    assert "10,000.00  30 s ago  SUSPECT" in said
+    assert "for 3 s: reads 9,000.00; -1000 unexplained; believed in 1 min 57 s" in said
+
+
+def test_a_failed_cross_check_is_noted(tmp_path: Path) -> None:
+    """The reading is trusted, and what does not add up is shown all the same."""
+    memory, (record,) = known((3, 10_000.0))
+    record = replace(record, reasons=("the totals disagree",))
+    assert "note       the totals disagree" in page(settings_in(tmp_path), memory, (record,))
+
+
+def test_a_flow_on_its_way_is_shown(tmp_path: Path) -> None:
+    """Until its step comes a breach counts only with and without it."""
+    memory, readings = known((3, 10_000.0))
+    flow = Flow(
+        record_id=RecordId("f1"),
+        scope=SCOPE,
+        at=NOW - 5,
+        amount=-2_000.0,
+        kind=LedgerKind.TRANSFER,
+    )
+    said = page(settings_in(tmp_path), replace(memory, flows=(flow,)), readings)
+    assert "flow       -2,000.00 on its way" in said
+
+
+def test_positions_older_than_the_equity_tell_their_age(tmp_path: Path) -> None:
+    """While a doubt lasts, explained values run ahead of the last reading that was believed."""
+    memory, readings = known((90, 10_000.0), (3, 9_900.0))
+    memory = replace(memory, last_trusted=readings[0].reading)
+    assert "1 min 30 s ago" in page(settings_in(tmp_path), memory, readings)
+
+
+def test_a_flat_account_has_no_positions(tmp_path: Path) -> None:
+    """And one without equity no multiple of it."""
+    memory, _ = known((3, 10_000.0))
+    flat = reading(NOW - 3, 10_000.0, positions=())
+    settings = settings_in(tmp_path)
+    assert "positions  none" in page(settings, replace(memory, last_trusted=flat), ())
+    empty = replace(memory, history=history((3, 0.0)))
+    assert "x equity" not in page(settings_in(tmp_path), empty, ())
+
+
+def test_a_book_that_waits_for_a_person_says_how(tmp_path: Path) -> None:
+    """The command to type stands there."""
+    settings = quiet(tmp_path)
+    state = BookMemory(name=BOOK, stage=Stage.ALL_CLOSED, manual_reset_required=True)
+    write(settings, Records(books=(state,)))
+    said = screen(held_report(settings))
+    assert "waits for you: python3 killswitch.py reset binance_futures" in said
+    assert "stage 3 ALL_CLOSED" in said
+
+
+def test_an_incident_without_targets_says_so(tmp_path: Path) -> None:
+    """An empty plan is an incident too."""
+    settings = busy(tmp_path)
+    incident = replace(INCIDENT, incident_id=IncidentId("other"), targets=())
+    ended = replace(INCIDENT, status=IncidentStatus.EXPIRED, ended_at=NOW)
+    write(
+        settings,
+        Records(books=(replace(STATE, incident=incident),), incidents=(ended,)),
+    )
+    said = screen(held_report(settings))
+    assert "nothing was to be closed" in said
+    assert "orders:" not in said
+
+
+def test_several_books_and_accounts_are_told_apart(tmp_path: Path) -> None:
+    """Names stand before locks, actions and accounts as soon as there is more than one."""
+    settings = busy(tmp_path)
+    book = next(book for book in settings.base_policy.books if book.name == BOOK)
+    other = replace(book, name=BookName("both"), scopes=(SCOPE, ScopeId("second")))
+    policy = replace(settings.base_policy, books=(book, other))
+    said = screen(held_report(replace(settings, base_policy=policy)), width=120)
+    assert "account  second" in said
+    assert said.count("cooldown ") == 1
+    assert "binance_futures: killswitch_stage_1" in said
+    assert "trigger  binance_futures: REDUCED_TOP_RISK" in said
 
 
 def test_no_account_at_all_is_said(tmp_path: Path) -> None:
