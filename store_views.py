@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from memory import AuditEntry, BookMemory, RequestAnswer
+from memory import AuditEntry, BookMemory, History, Point, RequestAnswer, ScopeMemory
 from model import OperatorRequest, Reading, ScopeId, Trust
-from position_store import PENDING_REQUESTS, load_books
-from store_codec import Columns, scope_from
+from position_store import LOAD_FLOW, LOAD_OPEN_INCIDENTS, PENDING_REQUESTS, load_books
+from store_codec import Columns, flow_from, flow_ids_from, scope_from
+from store_history import LOAD_POINTS
 from store_journal import answer_from, audit_from, request_from
 from store_schema import open_for_reading, strictly
 
@@ -30,7 +31,9 @@ class ScopeStatus:
     """The latest reading of one scope as it was judged, and the last one that was trusted.
 
     `at` is when it was asked for (UTC seconds), `equity` the value that counts in the account's
-    quote, None when it was not a number. Both times are None before the first reading.
+    quote, None when it was not a number. Both times are None before the first reading. `memory`
+    holds what the guard remembers of the scope, with the points that were asked for, whose
+    `results` are left out: they cost the most to read and no drawdown needs them.
     """
 
     scope: ScopeId
@@ -41,6 +44,7 @@ class ScopeStatus:
     trusted_at: float | None
     last_trusted: Reading | None
     is_suspected_since: float | None
+    memory: ScopeMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +52,25 @@ class StoreStatus:
     """The state of one kind of run. Books carry stage, cooldowns, streaks, locks and incident.
 
     `actions` are the latest audit entries, newest first; `requests` those nobody has answered.
+    `other_open_incidents` names the books with an open incident of the other kind of run, which
+    this kind neither shows nor works on.
     """
 
     books: tuple[BookMemory, ...]
     scopes: tuple[ScopeStatus, ...]
     actions: tuple[AuditEntry, ...]
     requests: tuple[OperatorRequest, ...]
+    other_open_incidents: tuple[str, ...] = ()
 
 
-def read_status(path: Path, *, dry_run: bool, action_limit: int = 20) -> StoreStatus:
+def read_status(
+    path: Path, *, dry_run: bool, action_limit: int = 20, history_s: float | None = None
+) -> StoreStatus:
     """Read what `status` shows, without touching the guard.
 
-    Raises StoreMissing when the guard has never run with this configuration, StoreUnreadable for
-    a damaged file, StoreError for anything else that stops reading.
+    Of each scope's history the last `history_s` seconds before its latest trusted reading are
+    read, none for None. Raises StoreMissing when the guard has never run with this configuration,
+    StoreUnreadable for a damaged file, StoreError for anything else that stops reading.
     """
     with closing(open_for_reading(path)) as connection, strictly(f"reading {path}"):
         connection.row_factory = sqlite3.Row
@@ -70,9 +80,13 @@ def read_status(path: Path, *, dry_run: bool, action_limit: int = 20) -> StoreSt
         requests = connection.execute(PENDING_REQUESTS).fetchall()
         return StoreStatus(
             books=load_books(connection, dry_run=dry_run),
-            scopes=tuple(_scope_status(connection, row) for row in scopes),
+            scopes=tuple(_scope_status(connection, row, history_s=history_s) for row in scopes),
             actions=tuple(audit_from(row) for row in actions),
             requests=tuple(request_from(row) for row in requests),
+            other_open_incidents=tuple(
+                row["book"]
+                for row in connection.execute(LOAD_OPEN_INCIDENTS, (not dry_run,)).fetchall()
+            ),
         )
 
 
@@ -87,10 +101,20 @@ def read_answer(path: Path, request_id: int) -> RequestAnswer | None:
         return None if row is None else answer_from(row)
 
 
-def _scope_status(connection: sqlite3.Connection, row: Columns) -> ScopeStatus:
+def _scope_status(
+    connection: sqlite3.Connection, row: Columns, *, history_s: float | None
+) -> ScopeStatus:
     memory = scope_from(row)
+    flows = (
+        connection.execute(LOAD_FLOW, (memory.scope, record_id)).fetchone()
+        for record_id in flow_ids_from(row)
+    )
     snapshot = connection.execute(LATEST_SNAPSHOT, (memory.scope,)).fetchone()
     point = connection.execute(LATEST_POINT, (memory.scope,)).fetchone()
+    history = History()
+    if point is not None and history_s is not None:
+        history = _history(connection, memory.scope, oldest=point["ts"] - history_s)
+    memory = replace(memory, flows=tuple(flow_from(flow) for flow in flows), history=history)
     return ScopeStatus(
         scope=memory.scope,
         at=None if snapshot is None else snapshot["ts"],
@@ -100,4 +124,23 @@ def _scope_status(connection: sqlite3.Connection, row: Columns) -> ScopeStatus:
         trusted_at=None if point is None else point["ts"],
         last_trusted=memory.last_trusted,
         is_suspected_since=None if memory.suspicion is None else memory.suspicion.since,
+        memory=memory,
+    )
+
+
+def _history(connection: sqlite3.Connection, scope: ScopeId, *, oldest: float) -> History:
+    """The points of a scope as drawdowns need them: navs and times are exact, results left out."""
+    return History.of(
+        tuple(
+            Point(
+                at=ts,
+                equity=equity,
+                nav=nav,
+                unexplained=unexplained,
+                may_be_peak=bool(may_be_peak),
+            )
+            for ts, equity, nav, unexplained, may_be_peak in connection.execute(
+                LOAD_POINTS, (scope, oldest)
+            )
+        )
     )

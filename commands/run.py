@@ -8,17 +8,20 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
-from commands.assembly import Assembly, assemble
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from settings import Settings, load_settings
 from state_lock import StateLock
+
+if TYPE_CHECKING:
+    from commands.assembly import Assembly
 
 EXIT_FINE = 0
 EXIT_FAILED = 1
@@ -64,6 +67,10 @@ def run_guard(
 
 
 async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
+    # Here and not above: the other commands read their settings through this file and must not
+    # wait for everything a running guard needs.
+    from commands.assembly import assemble
+
     clock = SystemClock()
     async with assemble(settings, clock=clock, log=log) as guard:
         if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
