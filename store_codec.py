@@ -273,7 +273,13 @@ def book_columns(book: BookMemory, *, dry_run: bool) -> dict[str, object]:
         "incident_id": None if book.incident is None else book.incident.incident_id,
         "streaks": compact(
             [
-                {"stage": int(s.stage), "count": s.count, "last_counted_at": s.last_counted_at}
+                {
+                    "stage": int(s.stage),
+                    "count": s.count,
+                    "last_counted_at": s.last_counted_at,
+                    "began_at": s.began_at,
+                    "is_answered": s.is_answered,
+                }
                 for s in book.streaks
             ]
         ),
@@ -297,6 +303,8 @@ def book_from(row: Columns, incident: Incident | None) -> BookMemory:
                 stage=Stage(item["stage"]),
                 count=item["count"],
                 last_counted_at=item["last_counted_at"],
+                began_at=item.get("began_at", item["last_counted_at"]),
+                is_answered=flag(item.get("is_answered", False)),
             )
             for item in json.loads(row["streaks"])
         ),
