@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import incidents
+import openings
 import trust
 from drawdown import (
     StreakStep,
@@ -48,6 +49,7 @@ from model import (
     Trust,
     Want,
 )
+from stage_recovery import with_past_baselines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ class Decision:
     lock: LockContent
     records: Records
     verdicts: tuple[ScopeVerdict, ...] = ()
-    opened: tuple[incidents.Opening, ...] = ()
+    opened: tuple[openings.Opening, ...] = ()
 
     def wants_of(self, scope: ScopeId) -> tuple[Want, ...]:
         """The reads that the scope's next observation should bring."""
@@ -107,7 +109,7 @@ class _Draft:
     audits: list[AuditEntry] = field(default_factory=list)
     answers: list[RequestAnswer] = field(default_factory=list)
     verdicts: list[ScopeVerdict] = field(default_factory=list)
-    opened: list[incidents.Opening] = field(default_factory=list)
+    opened: list[openings.Opening] = field(default_factory=list)
     ended: list[Incident] = field(default_factory=list)
     touched_scopes: set[ScopeId] = field(default_factory=set)
 
@@ -119,6 +121,11 @@ class _Draft:
 
     def audit(self, entries: tuple[AuditEntry, ...]) -> None:
         self.audits.extend(replace(entry, dry_run=self.policy.dry_run) for entry in entries)
+
+    def start_baseline(self, policy: BookPolicy, at: float) -> None:
+        """Let no peak of a book be older than this; a baseline never moves back."""
+        book = self.book(policy)
+        self.books[book.name] = replace(book, baseline_at=max(book.baseline_at, at))
 
     def take(self, step: incidents.BookStep) -> None:
         """Keep what one step made of a book."""
@@ -134,7 +141,7 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
         now=observation.now,
         policy=policy,
         scopes={scope.scope: scope for scope in memory.scopes},
-        books={book.name: book for book in memory.books},
+        books={book.name: with_past_baselines(book, now=observation.now) for book in memory.books},
     )
     for report in observation.reports:
         _take_report(draft, report)
@@ -207,18 +214,22 @@ def _answer(draft: _Draft, request: OperatorRequest) -> None:
 
 
 def _reset(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
-    last = draft.scope(policy.scopes[0]).history.last
-    is_fresh = last is not None and draft.now - last.at <= 2 * draft.policy.max_reading_age_s
     step, accepted, message = incidents.reset(
         draft.book(policy),
         request,
         policy=policy,
         now=draft.now,
-        has_trusted_reading=is_fresh,
+        has_trusted_reading=all(_is_fresh(draft, scope) for scope in policy.scopes),
         dry_run=draft.policy.dry_run,
     )
     draft.take(step)
     return _answered(request, draft.now, accepted=accepted, message=message)
+
+
+def _is_fresh(draft: _Draft, scope: ScopeId) -> bool:
+    """Whether the last trusted reading is still one; from either side, for a clock set back."""
+    last = draft.scope(scope).history.last
+    return last is not None and abs(draft.now - last.at) <= draft.policy.max_reading_age_s
 
 
 def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
@@ -241,9 +252,7 @@ def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> R
     draft.touched_scopes.add(scope)
     draft.flows.extend(booking.changed)
     if booking.baseline_at is not None:
-        book = draft.book(policy)
-        baseline_at = max(book.baseline_at, booking.baseline_at)
-        draft.books[book.name] = replace(book, baseline_at=baseline_at)
+        draft.start_baseline(policy, booking.baseline_at)
     draft.audit((_flow_audit(policy, request, amount=amount, now=draft.now),))
     message = f"booked {amount:+,.2f} on {policy.name}"
     return _answered(request, draft.now, accepted=True, message=message)
@@ -276,42 +285,31 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
     policy = draft.policy.book_of(seen.scope)
     if policy is None:
         raise InvariantViolation(f"no book judges {seen.scope}")
-    book, known = draft.book(policy), draft.scope(seen.scope)
+    book = draft.book(policy)
+    known = _known_drawdowns(draft, policy, seen.scope)
     step = trust.observe_scope(
-        known,
+        draft.scope(seen.scope),
         seen,
         policy=draft.policy,
         now=draft.now,
-        breach_equity=_breach_equity(draft, policy, book, known),
+        breach_equity=breach_equity(known),
         running_streak=bool(book.streaks),
     )
-    draft.scopes[seen.scope] = step.memory
-    draft.touched_scopes.add(seen.scope)
-    draft.flows.extend(step.flows)
-    draft.audit(step.audits)
-    if step.record is not None:
-        draft.readings.append(step.record)
-    if step.baseline_at is not None:
-        book = replace(book, baseline_at=max(book.baseline_at, step.baseline_at))
-        draft.books[book.name] = book
+    _keep(draft, policy, step)
     drawdowns: tuple[WindowDrawdown, ...] = ()
     wants = list(step.wants)
     if step.trust is Trust.TRUSTED and step.equity is not None:
-        drawdowns = compute_drawdowns(
-            history=step.memory.history,
-            units=step.memory.units,
+        drawdowns = _drawdowns(
+            draft,
+            policy,
+            step.memory,
             equity=step.equity,
-            book=policy,
-            book_memory=book,
-            min_equity=draft.policy.min_equity,
-            now=draft.now,
             pending_flow=step.pending_flow,
         )
         wants += _judge_book(draft, policy, seen=seen, step=step, drawdowns=drawdowns)
-    book = draft.book(policy)
     draft.take(
         incidents.judge_blindness(
-            book,
+            draft.book(policy),
             scope=seen.scope,
             is_blind=step.is_blind,
             trust=step.trust,
@@ -327,30 +325,54 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
             equity=step.equity,
             drawdowns=drawdowns,
             wants=tuple(dict.fromkeys(wants)),
-            is_alert=needs_alert_pace(drawdowns)
+            is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
             or bool(draft.book(policy).streaks),
         )
     )
 
 
-def _breach_equity(
-    draft: _Draft, policy: BookPolicy, book: BookMemory, known: ScopeMemory
-) -> float | None:
-    """The equity at which the nearest threshold is breached, from what is known so far."""
-    last = known.history.last
+def _keep(draft: _Draft, policy: BookPolicy, step: trust.ScopeStep) -> None:
+    """Remember and record what a reading was worth."""
+    scope = step.memory.scope
+    draft.scopes[scope] = step.memory
+    draft.touched_scopes.add(scope)
+    draft.flows.extend(step.flows)
+    draft.audit(step.audits)
+    if step.record is not None:
+        draft.readings.append(step.record)
+    if step.baseline_at is not None:
+        draft.start_baseline(policy, step.baseline_at)
+
+
+def _known_drawdowns(
+    draft: _Draft, policy: BookPolicy, scope: ScopeId
+) -> tuple[WindowDrawdown, ...]:
+    """The drawdowns at the last trusted equity; none before the first."""
+    memory = draft.scope(scope)
+    last = memory.history.last
     if last is None:
-        return None
-    return breach_equity(
-        compute_drawdowns(
-            history=known.history,
-            units=known.units,
-            equity=last.nav * known.units,
-            book=policy,
-            book_memory=book,
-            min_equity=draft.policy.min_equity,
-            now=draft.now,
-        )
+        return ()
+    return _drawdowns(draft, policy, memory, equity=last.nav * memory.units)
+
+
+def _drawdowns(
+    draft: _Draft,
+    policy: BookPolicy,
+    memory: ScopeMemory,
+    *,
+    equity: float,
+    pending_flow: float = 0.0,
+) -> tuple[WindowDrawdown, ...]:
+    return compute_drawdowns(
+        history=memory.history,
+        units=memory.units,
+        equity=equity,
+        book=policy,
+        book_memory=draft.book(policy),
+        min_equity=draft.policy.min_equity,
+        now=draft.now,
+        pending_flow=pending_flow,
     )
 
 
@@ -382,7 +404,7 @@ def _judge_book(
     if len(ready) < len(streaks.triggered):
         wants.append(Want.LEDGER)
     assert seen.reading is not None and step.equity is not None
-    facts = incidents.Facts(
+    facts = openings.Facts(
         now=draft.now,
         policy=draft.policy,
         book=policy,

@@ -329,6 +329,7 @@ def book_columns(book: BookMemory, *, dry_run: bool) -> dict[str, object]:
                     "count": s.count,
                     "last_counted_at": s.last_counted_at,
                     "began_at": s.began_at,
+                    "is_answered": s.is_answered,
                 }
                 for s in book.streaks
             ]
@@ -354,6 +355,7 @@ def book_from(row: Columns, incident: Incident | None) -> BookMemory:
                 count=item["count"],
                 last_counted_at=item["last_counted_at"],
                 began_at=item["began_at"],
+                is_answered=flag(item["is_answered"]),
             )
             for item in json.loads(row["streaks"])
         ),
