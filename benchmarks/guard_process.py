@@ -1,6 +1,6 @@
 """One guard in a process of its own that ticks when it is told, and says what that cost.
 
-    python3 -m benchmarks.guard_process CONFIG
+    python3 -m benchmarks.guard_process CONFIG STARTS_AT
 
 One JSON object per line in and out: `{"do": "tick", "at": TIME}` answers with the CPU time of this
 whole process, all threads, in milliseconds; `{"do": "stop"}` ends. Time is the caller's, so that a
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scene import BEGINS_AT, SCOPE
+from benchmarks.scene import SCOPE
 from commands.assembly import assemble
 from decision import Decision
 from guardian import Guardian
@@ -108,10 +108,10 @@ class Process:
         }
 
 
-async def serve(config: Path) -> None:
+async def serve(config: Path, starts_at: float) -> None:
     """Answer the caller's lines until it says stop or goes away."""
     settings = load_settings(config, KEYS)
-    clock = ToldClock(BEGINS_AT + 1.0)
+    clock = ToldClock(starts_at)
     made: list[MarkedBinance] = []
 
     def make(venue: VenueSettings) -> MarkedBinance:
@@ -159,14 +159,12 @@ def say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
-def main(config: Path) -> None:
+def main(config: Path, starts_at: float) -> None:
     """Serve with a log as in production, written beside the settings."""
     with (config.parent / "guard.log").open("w", encoding="utf-8") as log:
-        configure_logging(
-            secrets=tuple(KEYS.values()), json_output=True, verbose=False, stream=log
-        )
-        asyncio.run(serve(config))
+        configure_logging(secrets=tuple(KEYS.values()), json_output=True, verbose=False, stream=log)
+        asyncio.run(serve(config, starts_at))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), float(sys.argv[2]))

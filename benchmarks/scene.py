@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,12 @@ from position_store import PositionStore
 from store_schema import open_for_writing, transaction
 
 SCOPE = ScopeId("binance_futures")
-BEGINS_AT = 1_767_225_600.0
-"""The last reading in the database; the guard is started right after it."""
 STEP_S = 3.0
 DAYS_S = 72 * 3600.0
 EQUITY = 10_000.0
 NOTIONAL = 1_200
 POSITIONS_PER_SIDE = 10
-LOST_AT = BEGINS_AT - 1200.0
+LOST_BEFORE_S = 1200.0
 """Twenty minutes ago: in the 1 h window, out of the 15 min one."""
 LOST_FRACTION = 0.04
 """Over half of stage 1's 0.07 in 1 h, so the guard polls at its alert pace; no breach."""
@@ -70,13 +69,11 @@ def symbols() -> tuple[tuple[str, Side], ...]:
 def prices(short_loss_fraction: float) -> dict[str, float]:
     """Prices at which the shorts together have lost that fraction of the account's 10,000."""
     rise = short_loss_fraction * EQUITY / (POSITIONS_PER_SIDE * NOTIONAL)
-    return {
-        symbol: 10.0 if side is Side.LONG else 10.0 * (1 + rise) for symbol, side in symbols()
-    }
+    return {symbol: 10.0 if side is Side.LONG else 10.0 * (1 + rise) for symbol, side in symbols()}
 
 
 def seed() -> dict[str, Any]:
-    """The simulated exchange at the moment when the guard starts."""
+    """The simulated exchange when the guard starts; its clock runs until a time is set."""
     return {
         "api_key": "test-key",
         "api_secret": "test-secret",
@@ -92,108 +89,106 @@ def seed() -> dict[str, Any]:
             }
             for symbol, side in symbols()
         ],
-        "at": BEGINS_AT,
     }
 
 
-def fill(path: Path, *, step_s: float = STEP_S, span_s: float = DAYS_S) -> int:
-    """Write the scene's past into a new database; gives the number of readings."""
-    times = [
-        BEGINS_AT - step_s * number for number in range(int(span_s / step_s) - 1, 0, -1)
-    ]
-    connection, _ = open_for_writing(path)
-    with closing(connection), transaction(connection, full_sync=False):
-        connection.executemany(_READING_ROW, _reading_rows(times))
-        connection.executemany(_POSITION_ROW, _position_rows(times))
-    with closing(PositionStore.open(path, rng=random.Random(0))) as store:
-        _commit_last(store)
-    return len(times) + 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the database holds: readings up to `ends_at` (UTC seconds), one every `step_s`."""
 
+    ends_at: float
+    step_s: float = STEP_S
+    span_s: float = DAYS_S
 
-def _lost_at(at: float) -> float:
-    """The fraction of 10,000 that the shorts had lost by then."""
-    return LOST_FRACTION if at >= LOST_AT else 0.0
+    def fill(self, path: Path) -> int:
+        """Write it into a new database; gives the number of readings."""
+        count = int(self.span_s / self.step_s)
+        times = [self.ends_at - self.step_s * number for number in range(count - 1, 0, -1)]
+        connection, _ = open_for_writing(path)
+        with closing(connection), transaction(connection, full_sync=False):
+            connection.executemany(_READING_ROW, self._reading_rows(times))
+            connection.executemany(_POSITION_ROW, self._position_rows(times))
+        with closing(PositionStore.open(path, rng=random.Random(0))) as store:
+            self._commit_last(store)
+        return count
 
+    def _lost_at(self, at: float) -> float:
+        """The fraction of 10,000 that the shorts had lost by then."""
+        return LOST_FRACTION if at >= self.ends_at - LOST_BEFORE_S else 0.0
 
-def _reading_rows(times: list[float]) -> Iterator[tuple[object, ...]]:
-    for at in times:
-        lost = _lost_at(at) * EQUITY
-        equity = EQUITY - lost
-        yield (SCOPE, at, at, at, equity, equity, EQUITY, -lost, equity)
+    def _reading_rows(self, times: list[float]) -> Iterator[tuple[object, ...]]:
+        for at in times:
+            lost = self._lost_at(at) * EQUITY
+            equity = EQUITY - lost
+            yield (SCOPE, at, at, at, equity, equity, EQUITY, -lost, equity)
 
+    def _position_rows(self, times: list[float]) -> Iterator[tuple[object, ...]]:
+        for at in times:
+            for position in _positions(self._lost_at(at)):
+                yield (
+                    SCOPE,
+                    at,
+                    position.symbol,
+                    position.side.value,
+                    str(position.quantity),
+                    position.entry_price,
+                    position.mark_price,
+                    position.unrealised_pnl,
+                    position.margin,
+                    position.unrealised_pnl,
+                )
 
-def _position_rows(times: list[float]) -> Iterator[tuple[object, ...]]:
-    for at in times:
-        for position in _positions(_lost_at(at)):
-            yield (
-                SCOPE,
-                at,
-                position.symbol,
-                position.side.value,
-                str(position.quantity),
-                position.entry_price,
-                position.mark_price,
-                position.unrealised_pnl,
-                position.margin,
-                position.unrealised_pnl,
-            )
-
-
-def _commit_last(store: PositionStore) -> None:
-    """Commit the last reading, with what the scope remembers beside its history."""
-    memory = store.load_memory(dry_run=False, now=BEGINS_AT).scope(SCOPE)
-    lost = LOST_FRACTION * EQUITY
-    reading = Reading(
-        scope=SCOPE,
-        asked_at=BEGINS_AT,
-        equity=EQUITY - lost,
-        wallet=EQUITY,
-        unrealised_pnl=-lost,
-        positions=_positions(LOST_FRACTION),
-        position_mode=PositionMode.ONE_WAY,
-        wallet_defines_equity=True,
-    )
-    results = tuple(
-        sorted(
-            (RowKey(SCOPE, position.symbol, position.side), position.unrealised_pnl)
-            for position in reading.positions
+    def _commit_last(self, store: PositionStore) -> None:
+        """Commit the last reading, with what the scope remembers beside its history."""
+        memory = store.load_memory(dry_run=False, now=self.ends_at).scope(SCOPE)
+        lost = LOST_FRACTION * EQUITY
+        reading = Reading(
+            scope=SCOPE,
+            asked_at=self.ends_at,
+            equity=EQUITY - lost,
+            wallet=EQUITY,
+            unrealised_pnl=-lost,
+            positions=_positions(LOST_FRACTION),
+            position_mode=PositionMode.ONE_WAY,
+            wallet_defines_equity=True,
         )
-    )
-    point = Point(at=BEGINS_AT, equity=reading.equity, nav=reading.equity, results=results)
-    memory = replace(
-        memory,
-        history=memory.history.append(point),
-        last_trusted=reading,
-        results=results,
-        ledger_until=BEGINS_AT,
-        ledger_asked_at=BEGINS_AT,
-        watch_began_at=BEGINS_AT - DAYS_S,
-    )
-    record = ReadingRecord(reading=reading, trust=Trust.TRUSTED, at=BEGINS_AT, point=point)
-    store.commit(Records(readings=(record,), scopes=(memory,)))
+        results = tuple(
+            sorted(
+                (RowKey(SCOPE, position.symbol, position.side), position.unrealised_pnl)
+                for position in reading.positions
+            )
+        )
+        point = Point(at=self.ends_at, equity=reading.equity, nav=reading.equity, results=results)
+        memory = replace(
+            memory,
+            history=memory.history.append(point),
+            last_trusted=reading,
+            results=results,
+            ledger_until=self.ends_at,
+            ledger_asked_at=self.ends_at,
+            watch_began_at=self.ends_at - self.span_s,
+        )
+        record = ReadingRecord(reading=reading, trust=Trust.TRUSTED, at=self.ends_at, point=point)
+        store.commit(Records(readings=(record,), scopes=(memory,)))
 
 
-_CACHED: dict[float, tuple[Position, ...]] = {}
-
-
+@cache
 def _positions(lost_fraction: float) -> tuple[Position, ...]:
     """The positions at one of the scene's two price levels."""
-    if lost_fraction not in _CACHED:
-        at = prices(lost_fraction)
-        quantity = Decimal(NOTIONAL // 10)
-        _CACHED[lost_fraction] = tuple(
-            Position(
-                symbol=Symbol(symbol),
-                base=Asset(symbol.removesuffix("USDT")),
-                side=side,
-                quantity=quantity,
-                entry_price=10.0,
-                mark_price=at[symbol],
-                unrealised_pnl=side.sign * float(quantity) * (at[symbol] - 10.0),
-                liquidation_price=None,
-                margin_mode=MarginMode.CROSS,
-                margin=120.0,
-            )
-            for symbol, side in symbols()
+    at = prices(lost_fraction)
+    quantity = Decimal(NOTIONAL // 10)
+    return tuple(
+        Position(
+            symbol=Symbol(symbol),
+            base=Asset(symbol.removesuffix("USDT")),
+            side=side,
+            quantity=quantity,
+            entry_price=10.0,
+            mark_price=at[symbol],
+            unrealised_pnl=side.sign * float(quantity) * (at[symbol] - 10.0),
+            liquidation_price=None,
+            margin_mode=MarginMode.CROSS,
+            margin=120.0,
         )
-    return _CACHED[lost_fraction]
+        for symbol, side in symbols()
+    )

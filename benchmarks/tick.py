@@ -15,11 +15,11 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,16 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import startup
-from benchmarks.scene import (
-    BEGINS_AT,
-    FALL_FRACTION,
-    LOST_FRACTION,
-    STEP_S,
-    fill,
-    prices,
-    seed,
-)
-from simulator.control import ControlClient, start_simulator
+from benchmarks.scene import FALL_FRACTION, LOST_FRACTION, STEP_S, Past, prices, seed
+from simulator.control import start_simulator
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP_TICKS = 25
@@ -60,6 +52,32 @@ class Figure:
     def is_met(self) -> bool | None:
         """Whether the aim is met, None without one."""
         return None if self.aim is None else self.value <= self.aim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where measuring takes place: a folder, a filled database in it, and when that ends."""
+
+    folder: Path
+    filled: Path
+    ends_at: float
+
+    def guard(self, name: str, url: str, *, is_full: bool) -> Path:
+        """Make the state of one guard; gives its settings file.
+
+        They are what a user would write: live, one venue, everything else by default.
+        """
+        home = self.folder / name
+        (home / "state").mkdir(parents=True)
+        if is_full:
+            shutil.copy(self.filled, home / "state" / "killswitch.db")
+        path = home / "config.yaml"
+        path.write_text(
+            "dry_run: false\nexchanges:\n  binance:\n    enabled: true\n"
+            f"    simulator_url: {url}\n",
+            encoding="utf-8",
+        )
+        return path
 
 
 @dataclass(slots=True)
@@ -102,26 +120,15 @@ class Guard:
         return answer
 
 
-def write_config(folder: Path, url: str) -> Path:
-    """Settings as a user would write them: live, one venue, everything else by default."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "config.yaml"
-    path.write_text(
-        "dry_run: false\nexchanges:\n  binance:\n    enabled: true\n"
-        f"    simulator_url: {url}\n",
-        encoding="utf-8",
-    )
-    return path
-
-
 @asynccontextmanager
-async def run_guard(config: Path) -> AsyncIterator[Guard]:
+async def run_guard(config: Path, *, starts_at: float) -> AsyncIterator[Guard]:
     """Run a guard process for as long as the block lasts."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "benchmarks.guard_process",
         str(config),
+        str(starts_at),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -146,27 +153,29 @@ def wiggle(number: int) -> float:
     return LOST_FRACTION + 0.0005 * ((number * 7) % 11 - 5) / 5
 
 
-async def measure_quiet(report: Report, folder: Path, filled: Path, *, ticks: int) -> None:
+async def measure_quiet(report: Report, bench: Bench, *, ticks: int) -> None:
     """Tick in turn on the full and on the empty database."""
+    costs: dict[str, list[float]] = {"full": [], "empty": []}
+    before: Mapping[str, int] = {}
     async with start_simulator(seed()) as (control, url):
-        full = write_config(folder / "full", url)
-        (folder / "full" / "state").mkdir()
-        shutil.copy(filled, folder / "full" / "state" / "killswitch.db")
-        empty = write_config(folder / "empty", url)
-        async with run_guard(full) as on_full, run_guard(empty) as on_empty:
-            costs: dict[str, list[float]] = {"full": [], "empty": []}
-            before: Mapping[str, int] = {}
+        await control.set_time(bench.ends_at + 1)
+        full = bench.guard("full", url, is_full=True)
+        empty = bench.guard("empty", url, is_full=False)
+        async with (
+            run_guard(full, starts_at=bench.ends_at + 1) as on_full,
+            run_guard(empty, starts_at=bench.ends_at + 1) as on_empty,
+        ):
+            pair = (("full", on_full), ("empty", on_empty))
             for number in range(WARM_UP_TICKS + ticks):
                 if number == WARM_UP_TICKS:
                     before = (await control.requests())["counts"]
-                at = BEGINS_AT + STEP_S * (number + 1)
+                at = bench.ends_at + STEP_S * (number + 1)
                 await control.set_prices(prices(wiggle(number)), at=at)
-                pair = (("full", on_full), ("empty", on_empty))
                 for name, guard in pair if number % 2 else reversed(pair):
                     answer = await guard.ask(do="tick", at=at)
                     if number >= WARM_UP_TICKS:
                         costs[name].append(answer["cpu_ms"])
-            after: Mapping[str, int] = (await control.requests())["counts"]
+        after: Mapping[str, int] = (await control.requests())["counts"]
     report.add_spread("quiet tick, 72 h of history", costs["full"], aim=8.0)
     report.add_spread("quiet tick, empty database", costs["empty"])
     report.requests_per_tick = {
@@ -176,30 +185,29 @@ async def measure_quiet(report: Report, folder: Path, filled: Path, *, ticks: in
     }
 
 
-async def measure_fire(folder: Path, filled: Path) -> dict[str, float]:
+async def measure_fire(bench: Bench, name: str) -> dict[str, float]:
     """Let the shorts fall until stage 2 fires over the 1 h window; gives that tick's figures."""
     async with start_simulator(seed()) as (control, url):
-        config = write_config(folder, url)
-        (folder / "state").mkdir()
-        shutil.copy(filled, folder / "state" / "killswitch.db")
-        async with run_guard(config) as guard:
+        await control.set_time(bench.ends_at + 1)
+        config = bench.guard(name, url, is_full=True)
+        async with run_guard(config, starts_at=bench.ends_at + 1) as guard:
             for number in range(1, 8):
                 fallen = 0.0 if number < 4 else FALL_FRACTION
-                at = BEGINS_AT + STEP_S * number
+                at = bench.ends_at + STEP_S * number
                 await control.set_prices(prices(LOST_FRACTION + fallen), at=at)
                 answer = await guard.ask(do="tick", at=at)
                 if answer["answered_ms"] is not None:
-                    return {name: answer[name] for name in ("left_ms", "answered_ms", "cpu_ms")}
+                    return {key: answer[key] for key in ("left_ms", "answered_ms", "cpu_ms")}
     raise RuntimeError("stage 2 did not fire: the scene and the thresholds no longer fit")
 
 
-async def measure_fires(report: Report, folder: Path, filled: Path, *, fires: int) -> None:
+async def measure_fires(report: Report, bench: Bench, *, fires: int) -> None:
     """Repeat the firing tick on fresh copies of the same state."""
     seen: list[dict[str, float]] = []
     for number in range(fires):
-        here = folder / f"fire-{number}"
-        seen.append(await measure_fire(here, filled))
-        shutil.rmtree(here)
+        name = f"fire-{number}"
+        seen.append(await measure_fire(bench, name))
+        shutil.rmtree(bench.folder / name)
         progress(f"stage 2 fired {number + 1} of {fires} times")
     rows = (
         ("left_ms", "stage 2 fires, until the first orders leave", None),
@@ -210,21 +218,17 @@ async def measure_fires(report: Report, folder: Path, filled: Path, *, fires: in
         report.add_spread(name, [answer[key] for answer in seen], aim=aim)
 
 
-async def measure_start(report: Report, folder: Path, filled: Path) -> None:
+async def measure_start(report: Report, bench: Bench) -> None:
     """Time from the command to the first reading in the lock file."""
-    for name, source in (("empty database", None), ("72 h of history", filled)):
+    for what, is_full in (("empty database", False), ("72 h of history", True)):
         times: list[float] = []
         for number in range(3):
+            name = f"start-{is_full}-{number}"
             async with start_simulator(seed()) as (_, url):
-                here = folder / f"start-{number}-{source is not None}"
-                config = write_config(here, url)
-                if source is not None:
-                    (here / "state").mkdir()
-                    shutil.copy(source, here / "state" / "killswitch.db")
+                config = bench.guard(name, url, is_full=is_full)
                 times.append(await startup.time_to_first_reading(config))
-            shutil.rmtree(here)
-        aim = 3.0
-        report.add(f"start to first reading, {name}", statistics.median(times), "s", aim=aim)
+            shutil.rmtree(bench.folder / name)
+        report.add(f"start to first reading, {what}", statistics.median(times), "s", aim=3.0)
 
 
 def progress(what: str) -> None:
@@ -245,17 +249,17 @@ async def measure(options: argparse.Namespace) -> Report:
     report = Report()
     with workplace() as folder:
         progress("filling a database with three days of readings")
-        filled = folder / "filled.db"
-        count = fill(filled, step_s=60.0 if options.quick else STEP_S)
-        report.add("readings in the full database", count, "")
+        past = Past(ends_at=time.time(), step_s=60.0 if options.quick else STEP_S)
+        bench = Bench(folder=folder, filled=folder / "filled.db", ends_at=past.ends_at)
+        report.add("readings in the full database", past.fill(bench.filled), "")
         progress("starting up")
         helped = startup.time_help()
         report.add("--help, wall time", helped.wall_s, "s", aim=0.5)
         report.add("--help imports ccxt", float(helped.imports_ccxt), "", aim=0.0)
-        await measure_start(report, folder, filled)
+        await measure_start(report, bench)
         progress("quiet ticks")
-        await measure_quiet(report, folder, filled, ticks=options.ticks)
-        await measure_fires(report, folder, filled, fires=options.fires)
+        await measure_quiet(report, bench, ticks=options.ticks)
+        await measure_fires(report, bench, fires=options.fires)
         progress("")
     return report
 
@@ -296,7 +300,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="a reading a minute instead of every 3 s in the past"
     )
     options = parser.parse_args(arguments)
-    os.environ.pop("PYTHONWARNINGS", None)
     report = asyncio.run(measure(options))
     if options.json:
         figures = [asdict(figure) | {"is_met": figure.is_met} for figure in report.figures]
