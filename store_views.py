@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memory import AuditEntry, BookMemory, History, Point, RequestAnswer, ScopeMemory
-from model import OperatorRequest, Reading, ScopeId, Trust
+from model import IncidentId, OperatorRequest, Reading, ScopeId, Trust
 from position_store import LOAD_FLOW, LOAD_OPEN_INCIDENTS, PENDING_REQUESTS, load_books
 from store_codec import Columns, flow_from, flow_ids_from, scope_from
 from store_history import LOAD_POINTS
@@ -23,6 +23,12 @@ from store_schema import open_for_reading, strictly
 LATEST_SNAPSHOT = "SELECT * FROM snapshots WHERE scope = ? ORDER BY ts DESC LIMIT 1"
 LATEST_POINT = """
 SELECT ts, nav FROM snapshots WHERE scope = ? AND nav IS NOT NULL ORDER BY ts DESC LIMIT 1"""
+ORDER_TALLY = """
+SELECT action, COALESCE(outcome, 'SENT') AS outcome, COUNT(*) AS count FROM orders
+WHERE incident_id = ? GROUP BY 1, 2 ORDER BY 1, 2"""
+LATEST_TROUBLE = """
+SELECT COALESCE(code || ' ', '') || message AS trouble FROM orders
+WHERE incident_id = ? AND outcome IN ('REFUSED', 'UNKNOWN') ORDER BY order_number DESC LIMIT 1"""
 RECENT_ACTIONS = "SELECT * FROM actions WHERE dry_run = ? ORDER BY action_id DESC LIMIT ?"
 
 
@@ -48,12 +54,25 @@ class ScopeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTally:
+    """The orders and cancels of one incident.
+
+    `counts` names action, outcome (`SENT` while there is none) and how many; `latest_trouble` is
+    what the venue or the network said last to one that was not carried out, empty without any.
+    """
+
+    incident_id: IncidentId
+    counts: tuple[tuple[str, str, int], ...]
+    latest_trouble: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStatus:
     """The state of one kind of run. Books carry stage, cooldowns, streaks, locks and incident.
 
     `actions` are the latest audit entries, newest first; `requests` those nobody has answered.
     `other_open_incidents` names the books with an open incident of the other kind of run, which
-    this kind neither shows nor works on.
+    this kind neither shows nor works on. `tallies` are about the incidents of `books`.
     """
 
     books: tuple[BookMemory, ...]
@@ -61,6 +80,7 @@ class StoreStatus:
     actions: tuple[AuditEntry, ...]
     requests: tuple[OperatorRequest, ...]
     other_open_incidents: tuple[str, ...] = ()
+    tallies: tuple[OrderTally, ...] = ()
 
 
 def read_status(
@@ -78,14 +98,20 @@ def read_status(
         scopes = connection.execute("SELECT * FROM scope_state ORDER BY scope").fetchall()
         actions = connection.execute(RECENT_ACTIONS, (dry_run, action_limit)).fetchall()
         requests = connection.execute(PENDING_REQUESTS).fetchall()
+        books = load_books(connection, dry_run=dry_run)
         return StoreStatus(
-            books=load_books(connection, dry_run=dry_run),
+            books=books,
             scopes=tuple(_scope_status(connection, row, history_s=history_s) for row in scopes),
             actions=tuple(audit_from(row) for row in actions),
             requests=tuple(request_from(row) for row in requests),
             other_open_incidents=tuple(
                 row["book"]
                 for row in connection.execute(LOAD_OPEN_INCIDENTS, (not dry_run,)).fetchall()
+            ),
+            tallies=tuple(
+                _tally(connection, book.incident.incident_id)
+                for book in books
+                if book.incident is not None
             ),
         )
 
@@ -99,6 +125,16 @@ def read_answer(path: Path, request_id: int) -> RequestAnswer | None:
             (request_id,),
         ).fetchone()
         return None if row is None else answer_from(row)
+
+
+def _tally(connection: sqlite3.Connection, incident_id: IncidentId) -> OrderTally:
+    counts = connection.execute(ORDER_TALLY, (incident_id,)).fetchall()
+    trouble = connection.execute(LATEST_TROUBLE, (incident_id,)).fetchone()
+    return OrderTally(
+        incident_id=incident_id,
+        counts=tuple((row["action"], row["outcome"], row["count"]) for row in counts),
+        latest_trouble="" if trouble is None else trouble["trouble"],
+    )
 
 
 def _scope_status(

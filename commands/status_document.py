@@ -90,6 +90,7 @@ def _scope(scope: ScopeView, *, now: float) -> dict[str, object]:
         "reported_equity": _finite(scope.reported_equity),
         "unexplained": _finite(scope.unexplained),
         "suspected_since_ts": scope.suspected_since,
+        "believed_ts": scope.believed_at,
         "pending_flow": scope.pending_flow,
         "failures": scope.failures,
         "silent_s": scope.silent_s,
@@ -139,6 +140,13 @@ def _incident(incident: Incident, book: BookView) -> dict[str, object]:
         "last_progress_ts": incident.last_progress_at,
         "rounds": incident.rounds,
         "targets": [_target(target, book) for target in incident.targets],
+        "orders": []
+        if book.orders is None
+        else [
+            {"action": action, "outcome": outcome, "count": count}
+            for action, outcome, count in book.orders.counts
+        ],
+        "latest_trouble": "" if book.orders is None else book.orders.latest_trouble,
     }
 
 

@@ -8,18 +8,20 @@ the time of the last trusted reading: they are what the guard judged, not an est
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from commands.status_lock import LockFileView
 from commands.wording import say_span
 from drawdown import CARRY_S, STREAK_LIFE_S, WindowDrawdown, compute_drawdowns
 from exposure import compute_exposure
 from flows import sum_pending
-from memory import AuditEntry, BookMemory, Incident, IncidentStatus, ScopeMemory, Streak
+from memory import AuditEntry, BookMemory, Incident, IncidentStatus, ScopeMemory, Streak, Suspicion
 from model import BookPolicy, OperatorRequest, Policy, Reading, RowKey, ScopeId, Side, Stage, Trust
 from state_lock import Holder
-from store_views import ScopeStatus, StoreStatus
+from store_views import OrderTally, ScopeStatus, StoreStatus
 
+STUCK_S = 30.0
+"""An incident that has come no further for so long needs a person's eyes (behaviour.md 10)."""
 LATE_ANSWER_S = 10.0
 """A command waits so long for its answer; a request that is older was left behind."""
 
@@ -65,7 +67,8 @@ class ScopeView:
 
     `equity` is the last trusted value and `equity_at` its time, None before the first one.
     `reported_equity` is what a doubted reading claims and `unexplained` its unexplained part;
-    `suspected_since` is None while there is no doubt. `silent_s` is the time without a trusted
+    `suspected_since` is None while there is no doubt, and `believed_at` the latest moment at which
+    it ends if the next readings say the same. `silent_s` is the time without a trusted
     reading in this run, None while nobody watches.
     """
 
@@ -78,6 +81,7 @@ class ScopeView:
     reported_equity: float | None = None
     unexplained: float | None = None
     suspected_since: float | None = None
+    believed_at: float | None = None
     failures: int = 0
     silent_s: float | None = None
     is_blind: bool = False
@@ -94,6 +98,7 @@ class BookView:
     policy: BookPolicy | None
     scopes: tuple[ScopeView, ...]
     streaks: tuple[Streak, ...]
+    orders: OrderTally | None = None
 
     @property
     def open_incident(self) -> Incident | None:
@@ -164,7 +169,7 @@ def build_report(
     """Put together what was read at `now`; `dry_run` is the kind of run that `stored` is about."""
     scopes = {scope.scope: scope for scope in stored.scopes}
     states = {state.name: state for state in stored.books}
-    books = tuple(
+    configured = tuple(
         _book(
             states.get(book.name, BookMemory(name=book.name)),
             policy=policy,
@@ -180,6 +185,13 @@ def build_report(
         for name, state in states.items()
         if policy.book(name) is None and _matters(state)
     )
+    tallies = {tally.incident_id: tally for tally in stored.tallies}
+    books = tuple(
+        replace(book, orders=tallies.get(book.open_incident.incident_id))
+        if book.open_incident is not None
+        else book
+        for book in (*configured, *left)
+    )
     return StatusReport(
         now=now,
         config=config,
@@ -189,14 +201,14 @@ def build_report(
         holder=holder,
         not_watched=tuple(dict.fromkeys((*policy.unwatched, *lock.not_watched))),
         simulated_scopes=policy.simulated_scopes,
-        books=books + left,
+        books=books,
         lock=lock,
         requests=stored.requests,
         actions=stored.actions,
         warnings=(
             *_warn_of_guard(lock, holder, now=now),
             *_warn_of_other_kind(stored, dry_run=dry_run),
-            *(line for book in (*books, *left) for line in _warn_of_book(book)),
+            *(line for book in books for line in _warn_of_book(book, now=now)),
             *_warn_of_requests(stored.requests, now=now),
         ),
     )
@@ -264,6 +276,7 @@ def _scope(
         reported_equity=known.equity if known.trust is Trust.SUSPECT else None,
         unexplained=None if doubt is None else doubt.unexplained,
         suspected_since=known.is_suspected_since,
+        believed_at=_believed_at(memory.suspicion, policy=policy),
         failures=memory.failures,
         silent_s=silent_s,
         is_blind=silent_s is not None and silent_s >= policy.blind_alert_s,
@@ -277,6 +290,17 @@ def _trust_now(known: ScopeStatus, *, policy: Policy, now: float) -> Trust:
     """A reading that is too old, or followed by failed attempts, is no reading (behaviour.md 3)."""
     is_old = known.at is None or now - known.at > policy.max_reading_age_s
     return Trust.UNAVAILABLE if is_old or known.memory.failures else known.trust
+
+
+def _believed_at(suspicion: Suspicion | None, *, policy: Policy) -> float | None:
+    """When a doubt ends by itself: a fall that stays the same sooner than anything else."""
+    if suspicion is None:
+        return None
+    limit_at = suspicion.since + policy.suspect_limit_s
+    is_fall = bool(suspicion.doubts) and suspicion.doubts[-1].unexplained < 0
+    if not is_fall or suspicion.consistent_since is None:
+        return limit_at
+    return min(limit_at, suspicion.consistent_since + policy.suspect_grace_s)
 
 
 def _pending_flow(memory: ScopeMemory) -> float:
@@ -329,9 +353,13 @@ def _warn_of_other_kind(stored: StoreStatus, *, dry_run: bool) -> list[str]:
     ]
 
 
-def _warn_of_book(book: BookView) -> list[str]:
+def _warn_of_book(book: BookView, *, now: float) -> list[str]:
     """What stands in the way of this book being guarded."""
-    name, warnings = book.state.name, []
+    name, incident = book.state.name, book.open_incident
+    warnings: list[str] = []
+    if incident is not None and now - incident.last_progress_at >= STUCK_S:
+        stuck = say_span(now - incident.last_progress_at)
+        warnings.append(f"{name}: closing has made no progress for {stuck}")
     if book.policy is None:
         warnings.append(f"{name}: still {book.state.stage.name}, but no longer configured")
     for scope in book.scopes:

@@ -22,7 +22,17 @@ from commands.wording import say_money, say_percent, say_span, say_time
 from drawdown import WindowDrawdown
 from incidents import say_window
 from memory import AuditEntry, Incident, Severity, TargetStatus
-from model import CLOSING_STAGES, FOREVER_TS, LockEntry, LockMode, OperatorRequest, Stage, Trust
+from model import (
+    CLOSING_STAGES,
+    EVERY_BOOK,
+    FOREVER_TS,
+    LockEntry,
+    LockMode,
+    OperatorRequest,
+    Stage,
+    Trust,
+)
+from store_views import OrderTally
 
 WIDE = 100
 """From this width on there is room for when a peak was."""
@@ -52,7 +62,7 @@ def _parts(report: StatusReport) -> Iterator[RenderableType]:
         yield _hanging(" ! ", Text(line), style="bold red")
     for book in report.books:
         yield _book(book, now=report.now)
-    yield _lock(report.lock, now=report.now)
+    yield _lock(report)
     if report.requests:
         yield _requests(report)
     yield _actions(report)
@@ -131,7 +141,7 @@ def _facts(scope: ScopeView, book: BookView, *, now: float) -> Table:
         grid.add_row("flow", f"{say_money(scope.pending_flow, signed=True)} on its way")
     if scope.holdings is not None:
         grid.add_row("positions", _holdings(scope.holdings, scope, now=now))
-    for label, line in (("streak", _say_streaks(book)), ("cooldown", _say_cooldowns(book, now))):
+    for label, line in (("streaks", _say_streaks(book)), ("cooldown", _say_cooldowns(book, now))):
         if line:
             grid.add_row(label, Text(line, style="yellow"))
     return grid
@@ -152,10 +162,10 @@ def _equity(scope: ScopeView, *, now: float) -> Text:
 def _say_doubt(scope: ScopeView, *, now: float) -> str:
     since = say_span(now - (scope.suspected_since or now))
     claim = "no number" if scope.reported_equity is None else say_money(scope.reported_equity)
-    part = ""
-    if scope.unexplained is not None:
-        part = f", {say_money(scope.unexplained, signed=True)} unexplained"
-    return f"for {since}: reads {claim}{part}; {scope.reasons}"
+    end = ""
+    if scope.believed_at is not None:
+        end = f"; believed in {say_span(max(0.0, scope.believed_at - now))} if it stays"
+    return f"for {since}: reads {claim}; {scope.reasons}{end}"
 
 
 def _holdings(holdings: Holdings, scope: ScopeView, *, now: float) -> Text:
@@ -176,9 +186,11 @@ def _holdings(holdings: Holdings, scope: ScopeView, *, now: float) -> Text:
 
 
 def _say_streaks(book: BookView) -> str:
+    """How many breaching readings in a row there are, of how many a stage needs."""
     return "   ".join(
-        f"stage {streak.stage.value}: {streak.count} of {book.needed(streak.stage)} readings"
+        f"stage {streak.stage.value}: {min(streak.count, needed)} of {needed}"
         for streak in book.streaks
+        for needed in (book.needed(streak.stage),)
     )
 
 
@@ -221,8 +233,8 @@ class _DrawdownTable:
         table = Table(
             box=None, expand=True, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim"
         )
-        table.add_column("drawdown %", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
+        table.add_column("window", no_wrap=True)
+        table.add_column("drawdown", justify="right", no_wrap=True)
         table.add_column(ratio=1)
         for stage in self._stages:
             table.add_column(f"stage {stage.value}", justify="right", no_wrap=True)
@@ -240,8 +252,9 @@ class _DrawdownTable:
         # A higher stage measures from the older peak, so the highest shows the whole fall.
         shown = by_stage[max(by_stage)]
         yield say_window(window_s)
-        yield Text(say_percent(shown.fraction), style=_nearness_style(drawdowns))
-        yield _Bar(drawdowns, style=_nearness_style(drawdowns))
+        yield Text(f"{say_percent(shown.fraction)} %", style=_nearness_style(drawdowns))
+        # A stage that has acted measures from then on: its threshold is not on this scale.
+        yield _Bar([d for d in drawdowns if _is_like(d, shown)], style=_nearness_style(drawdowns))
         for stage in self._stages:
             yield _threshold(by_stage.get(stage), shown)
         if shown.peak is None:
@@ -257,11 +270,14 @@ def _threshold(drawdown: WindowDrawdown | None, shown: WindowDrawdown) -> Text:
     """The threshold of a stage, with its own drawdown where that differs from the one shown."""
     if drawdown is None:
         return Text("-", style="dim")
-    own = ""
-    if say_percent(drawdown.fraction) != say_percent(shown.fraction):
-        own = f"{say_percent(drawdown.fraction)} of "
+    own = "" if _is_like(drawdown, shown) else f"{say_percent(drawdown.fraction)} of "
     mark = "!" if drawdown.is_breach else "?" if drawdown.is_in_doubt else ""
     return Text(f"{own}{mark}{say_percent(drawdown.threshold)}", style=_nearness_style([drawdown]))
+
+
+def _is_like(drawdown: WindowDrawdown, shown: WindowDrawdown) -> bool:
+    """Whether two stages see the same fall, as far as it is written."""
+    return say_percent(drawdown.fraction) == say_percent(shown.fraction)
 
 
 def _nearness_style(drawdowns: list[WindowDrawdown]) -> str:
@@ -311,9 +327,12 @@ def _incident(incident: Incident, book: BookView, *, now: float) -> RenderableTy
         f"{incident.reason}; open for {say_span(now - incident.opened_at)}, "
         f"round {incident.rounds}, last progress {say_span(now - incident.last_progress_at)} ago",
     )
+    parts: list[RenderableType] = [head]
+    if book.orders is not None and book.orders.counts:
+        parts.append(Text(_say_orders(book.orders)))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("target", "side", "had", "may remain", "held now", "state"):
-        is_number = name in ("had", "may remain", "held now")
+    for name in ("target", "side", "had", "may remain", "last read", "state"):
+        is_number = name in ("had", "may remain", "last read")
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for target in incident.targets:
         style = "bold red" if target.status is TargetStatus.OPEN else "green"
@@ -325,18 +344,30 @@ def _incident(incident: Incident, book: BookView, *, now: float) -> RenderableTy
             book.held(target.key) or "?",
             Text(target.status.value, style=style),
         )
-    return Group(head, table if incident.targets else Text("nothing was to be closed"))
+    parts.append(table if incident.targets else Text("nothing was to be closed"))
+    return Group(*parts)
 
 
-def _lock(lock: LockFileView, *, now: float) -> RenderableType:
+def _say_orders(orders: OrderTally) -> str:
+    counts = ", ".join(
+        f"{count} {action.lower()} {outcome}" for action, outcome, count in orders.counts
+    )
+    trouble = f"; latest trouble: {orders.latest_trouble}" if orders.latest_trouble else ""
+    return f"orders: {counts}{trouble}"
+
+
+def _lock(report: StatusReport) -> RenderableType:
+    lock, now, is_named = report.lock, report.now, len(report.books) > 1
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     grid.add_row("Lock", _verdict(lock, now=now))
     for entry in lock.locks:
-        grid.add_row("", Text(_say_entry(entry, now=now)))
+        grid.add_row("", Text(_say_entry(entry, now=now, is_named=is_named)))
     for entry in lock.would_lock:
-        grid.add_row("", Text(f"would lock: {_say_entry(entry, now=now)}", style="dim"))
+        grid.add_row(
+            "", Text(f"would lock: {_say_entry(entry, now=now, is_named=is_named)}", style="dim")
+        )
     return Padding(grid, (0, 1))
 
 
@@ -357,9 +388,9 @@ def _verdict(lock: LockFileView, *, now: float) -> Text:
     return Text.assemble(("free, bots may trade", "green"), f"  {age}")
 
 
-def _say_entry(entry: LockEntry, *, now: float) -> str:
-    scope = "every book" if entry.scope == "*" else entry.scope
-    return f"{scope}: {entry.reason}, {_say_end(entry, now=now)}"
+def _say_entry(entry: LockEntry, *, now: float, is_named: bool) -> str:
+    scope = "every book: " if entry.scope == EVERY_BOOK else f"{entry.scope}: " if is_named else ""
+    return f"{scope}{entry.reason}, {_say_end(entry, now=now)}"
 
 
 def _say_end(entry: LockEntry, *, now: float) -> str:
@@ -404,4 +435,4 @@ def _actions(report: StatusReport) -> RenderableType:
 
 def _action(action: AuditEntry, *, style: str, is_named: bool) -> Text:
     scope = f"{action.scope}: " if is_named or action.scope == "*" else ""
-    return Text.assemble((action.event, style), f"  {scope}{action.message}")
+    return Text.assemble((action.event, style or "bold"), f"  {scope}{action.message}")
