@@ -20,7 +20,6 @@ from commands.status_lock import LockFileView
 from commands.status_report import BookView, Holdings, ScopeView, StatusReport
 from commands.wording import say_money, say_percent, say_span, say_time
 from drawdown import WindowDrawdown
-from incidents import say_window
 from memory import AuditEntry, Incident, Severity, TargetStatus
 from model import (
     CLOSING_STAGES,
@@ -32,6 +31,7 @@ from model import (
     Stage,
     Trust,
 )
+from openings import say_window
 from store_views import OrderTally
 
 WIDE = 100

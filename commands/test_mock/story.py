@@ -16,9 +16,9 @@ from rich.text import Text
 
 from commands.test_mock.proof import OUR_PREFIX, Claim
 from decision import Decision
-from incidents import Opening, say_window
 from memory import AuditEntry, IncidentStatus
 from model import RowKey, Side
+from openings import Opening, say_window
 from simulator.book_file import BookFile
 from simulator.tape import Tape
 
