@@ -23,7 +23,6 @@ from drawdown import (
     worst_breach,
 )
 from errors import InvariantViolation
-from flows import book_flow
 from memory import (
     AuditEntry,
     BookMemory,
@@ -43,13 +42,13 @@ from model import (
     LockContent,
     OperatorRequest,
     Policy,
-    RecordId,
     ScopeId,
     ScopeObservation,
     Stage,
     Trust,
     Want,
 )
+from operator_requests import answer_request
 from stage_recovery import shift_deadlines, with_past_baselines
 
 CLOCK_TOLERANCE_S = 30.0
@@ -120,8 +119,8 @@ class _Draft:
     ended: list[Incident] = field(default_factory=list)
     touched_scopes: set[ScopeId] = field(default_factory=set)
 
-    def book(self, policy: BookPolicy) -> BookMemory:
-        return self.books.get(policy.name, BookMemory(name=policy.name))
+    def book(self, name: BookName) -> BookMemory:
+        return self.books.get(name, BookMemory(name=name))
 
     def scope(self, scope: ScopeId) -> ScopeMemory:
         return self.scopes.get(scope, ScopeMemory(scope=scope))
@@ -129,10 +128,12 @@ class _Draft:
     def audit(self, entries: tuple[AuditEntry, ...]) -> None:
         self.audits.extend(replace(entry, dry_run=self.policy.dry_run) for entry in entries)
 
-    def start_baseline(self, policy: BookPolicy, at: float) -> None:
-        """Let no peak of a book be older than this; a baseline never moves back."""
-        book = self.book(policy)
-        self.books[book.name] = replace(book, baseline_at=max(book.baseline_at, at))
+    def memory(self) -> Memory:
+        """All that is remembered by now, ordered by name."""
+        return Memory(
+            scopes=tuple(self.scopes[name] for name in sorted(self.scopes)),
+            books=tuple(self.books[name] for name in sorted(self.books)),
+        )
 
     def take(self, step: incidents.BookStep) -> None:
         """Keep what one step made of a book."""
@@ -163,7 +164,9 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
         _judge_scope(draft, seen)
     for book in policy.books:
         draft.take(
-            incidents.keep_up(draft.book(book), policy=book, now=draft.now, dry_run=policy.dry_run)
+            incidents.keep_up(
+                draft.book(book.name), policy=book, now=draft.now, dry_run=policy.dry_run
+            )
         )
     return _finish(draft, memory)
 
@@ -194,10 +197,7 @@ def _move_with_clock(draft: _Draft, *, by_s: float) -> None:
 
 
 def _finish(draft: _Draft, before: Memory) -> Decision:
-    memory = Memory(
-        scopes=tuple(draft.scopes[name] for name in sorted(draft.scopes)),
-        books=tuple(draft.books[name] for name in sorted(draft.books)),
-    )
+    memory = draft.memory()
     changed = tuple(book for book in memory.books if book != before.book(book.name))
     open_now = tuple(book.incident for book in changed if book.incident is not None)
     return Decision(
@@ -225,7 +225,7 @@ def _take_report(draft: _Draft, report: IncidentReport) -> None:
     policy = draft.policy.book(report.incident.book)
     if policy is None:
         return
-    book = draft.book(policy)
+    book = draft.book(policy.name)
     draft.take(
         incidents.carry_on(book, report, policy=policy, now=draft.now, dry_run=draft.policy.dry_run)
     )
@@ -233,85 +233,18 @@ def _take_report(draft: _Draft, report: IncidentReport) -> None:
 
 def _answer(draft: _Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
-    policy = draft.policy.book(BookName(request.argument("book")))
-    if policy is None:
-        names = ", ".join(book.name for book in draft.policy.books)
-        refusal = f"there is no book {request.argument('book')!r}; books: {names}"
-        draft.answers.append(_answered(request, draft.now, accepted=False, message=refusal))
-        return
-    match request.command:
-        case "reset":
-            answer = _reset(draft, policy, request)
-        case "flow":
-            answer = _book_flow(draft, policy, request)
-        case unknown:
-            message = f"this version does not know the command {unknown!r}"
-            answer = _answered(request, draft.now, accepted=False, message=message)
-    draft.answers.append(answer)
-
-
-def _reset(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
-    step, accepted, message = incidents.reset(
-        draft.book(policy),
-        request,
-        policy=policy,
-        now=draft.now,
-        has_trusted_reading=all(_is_fresh(draft, scope) for scope in policy.scopes),
-        dry_run=draft.policy.dry_run,
-    )
-    draft.take(step)
-    return _answered(request, draft.now, accepted=accepted, message=message)
-
-
-def _is_fresh(draft: _Draft, scope: ScopeId) -> bool:
-    """Whether the last trusted reading is still one; from either side, for a clock set back."""
-    last = draft.scope(scope).history.last
-    return last is not None and abs(draft.now - last.at) <= draft.policy.max_reading_age_s
-
-
-def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
-    try:
-        amount = float(request.argument("amount"))
-    except ValueError:
-        amount = float("nan")
-    if not -1e15 < amount < 1e15 or amount == 0:
-        message = f"{request.argument('amount')!r} is not an amount"
-        return _answered(request, draft.now, accepted=False, message=message)
-    scope = policy.scopes[0]
-    booking = book_flow(
-        draft.scope(scope),
-        amount,
-        draft.now,
-        RecordId(f"by-hand-{request.request_id}"),
-        min_equity=draft.policy.min_equity,
-    )
-    draft.scopes[scope] = booking.memory
-    draft.touched_scopes.add(scope)
-    draft.flows.extend(booking.changed)
-    if booking.baseline_at is not None:
-        draft.start_baseline(policy, booking.baseline_at)
-    draft.audit((_flow_audit(policy, request, amount=amount, now=draft.now),))
-    message = f"booked {amount:+,.2f} on {policy.name}"
-    return _answered(request, draft.now, accepted=True, message=message)
-
-
-def _flow_audit(
-    policy: BookPolicy, request: OperatorRequest, *, amount: float, now: float
-) -> AuditEntry:
-    reason = request.argument("reason")
-    return AuditEntry(
-        at=now,
-        scope=policy.name,
-        event="flow_booked",
-        message=f"{request.actor} booked {amount:+,.2f}" + (f": {reason}" if reason else ""),
-        details=(("amount", amount), ("actor", request.actor)),
-    )
-
-
-def _answered(
-    request: OperatorRequest, now: float, *, accepted: bool, message: str
-) -> RequestAnswer:
-    return RequestAnswer(request_id=request.request_id, at=now, accepted=accepted, message=message)
+    answered = answer_request(request, memory=draft.memory(), policy=draft.policy, now=draft.now)
+    draft.answers.append(answered.answer)
+    if answered.step is not None:
+        draft.take(answered.step)
+    if answered.booking is not None:
+        _keep_scope(
+            draft,
+            BookName(request.argument("book")),
+            answered.booking.memory,
+            flows=answered.booking.changed,
+            baseline_at=answered.booking.baseline_at,
+        )
 
 
 # --- one scope --------------------------------------------------------------------------------
@@ -322,7 +255,7 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
     policy = draft.policy.book_of(seen.scope)
     if policy is None:
         raise InvariantViolation(f"no book judges {seen.scope}")
-    book = draft.book(policy)
+    book = draft.book(policy.name)
     known = _known_drawdowns(draft, policy, seen.scope)
     step = trust.observe_scope(
         draft.scope(seen.scope),
@@ -332,7 +265,10 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
         breach_equity=breach_equity(known),
         running_streak=bool(book.streaks),
     )
-    _keep(draft, policy, step)
+    _keep_scope(draft, policy.name, step.memory, flows=step.flows, baseline_at=step.baseline_at)
+    draft.audit(step.audits)
+    if step.record is not None:
+        draft.readings.append(step.record)
     drawdowns: tuple[WindowDrawdown, ...] = ()
     wants = list(step.wants)
     if step.trust is Trust.TRUSTED and step.equity is not None:
@@ -346,7 +282,7 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
         wants += _judge_book(draft, policy, seen=seen, step=step, drawdowns=drawdowns)
     draft.take(
         incidents.judge_blindness(
-            draft.book(policy),
+            draft.book(policy.name),
             scope=seen.scope,
             is_blind=step.is_blind,
             trust=step.trust,
@@ -364,22 +300,26 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
             wants=tuple(dict.fromkeys(wants)),
             is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
-            or bool(draft.book(policy).streaks),
+            or bool(draft.book(policy.name).streaks),
         )
     )
 
 
-def _keep(draft: _Draft, policy: BookPolicy, step: trust.ScopeStep) -> None:
-    """Remember and record what a reading was worth."""
-    scope = step.memory.scope
-    draft.scopes[scope] = step.memory
-    draft.touched_scopes.add(scope)
-    draft.flows.extend(step.flows)
-    draft.audit(step.audits)
-    if step.record is not None:
-        draft.readings.append(step.record)
-    if step.baseline_at is not None:
-        draft.start_baseline(policy, step.baseline_at)
+def _keep_scope(
+    draft: _Draft,
+    name: BookName,
+    memory: ScopeMemory,
+    *,
+    flows: tuple[Flow, ...],
+    baseline_at: float | None,
+) -> None:
+    """Remember a scope, and let no peak of its book be older than a baseline that began."""
+    draft.scopes[memory.scope] = memory
+    draft.touched_scopes.add(memory.scope)
+    draft.flows.extend(flows)
+    if baseline_at is not None:
+        book = draft.book(name)
+        draft.books[name] = replace(book, baseline_at=max(book.baseline_at, baseline_at))
 
 
 def _known_drawdowns(
@@ -406,7 +346,7 @@ def _drawdowns(
         units=memory.units,
         equity=equity,
         book=policy,
-        book_memory=draft.book(policy),
+        book_memory=draft.book(policy.name),
         min_equity=draft.policy.min_equity,
         now=draft.now,
         pending_flow=pending_flow,
@@ -422,7 +362,7 @@ def _judge_book(
     drawdowns: tuple[WindowDrawdown, ...],
 ) -> list[Want]:
     """Count streaks on a trusted reading and open what they complete; returns further reads."""
-    book = draft.book(policy)
+    book = draft.book(policy.name)
     streaks = advance_streaks(
         streaks=book.streaks,
         drawdowns=drawdowns,
@@ -453,8 +393,8 @@ def _judge_book(
     )
     if ready:
         draft.take(incidents.trigger(book, ready, facts))
-    draft.take(incidents.follow_up(draft.book(policy), facts))
-    draft.take(incidents.rearm(draft.book(policy), facts))
+    draft.take(incidents.follow_up(draft.book(policy.name), facts))
+    draft.take(incidents.rearm(draft.book(policy.name), facts))
     return wants
 
 
