@@ -84,6 +84,7 @@ class Guardian:
         log: Logger,
         store_deadline_s: float = 1.0,
         on_decision: Callable[[Decision], None] | None = None,
+        request_poll_s: float = REQUEST_POLL_S,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -100,6 +101,7 @@ class Guardian:
         self._log = log
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
+        self._request_poll_s = request_poll_s
         self._stopping = asyncio.Event()
 
     @property
@@ -377,7 +379,7 @@ class Guardian:
 
     async def _requests_step(self) -> float:
         await self.answer_requests()
-        return REQUEST_POLL_S
+        return self._request_poll_s
 
     async def answer_requests(self) -> None:
         """Decide what the operator has asked for since the last look."""

@@ -97,7 +97,11 @@ def shift_deadlines(book: BookMemory, *, by_s: float) -> BookMemory:
         stage_baselines=(moved(one), moved(two), moved(three)),
         cooldowns=(moved(first), moved(second), moved(third)),
         streaks=tuple(
-            replace(streak, last_counted_at=moved(streak.last_counted_at))
+            replace(
+                streak,
+                last_counted_at=moved(streak.last_counted_at),
+                began_at=moved(streak.began_at),
+            )
             for streak in book.streaks
         ),
         incident=incident,
@@ -107,6 +111,21 @@ def shift_deadlines(book: BookMemory, *, by_s: float) -> BookMemory:
             else replace(entry, expires_ts=moved(entry.expires_ts))
             for entry in book.locks
         ),
+    )
+
+
+def with_past_baselines(book: BookMemory, *, now: float) -> BookMemory:
+    """The book with no baseline after `now`, where it would hide every peak; the same if none is.
+
+    For a clock that was set back: without it the guard measures nothing until that time comes.
+    """
+    one, two, three = book.stage_baselines
+    if max(book.baseline_at, one, two, three) <= now:
+        return book
+    return replace(
+        book,
+        baseline_at=min(book.baseline_at, now),
+        stage_baselines=(min(one, now), min(two, now), min(three, now)),
     )
 
 
@@ -126,12 +145,9 @@ def recover_book(book: BookMemory, *, now: float) -> BookMemory:
             last_progress_at=min(incident.last_progress_at, now),
             held_at=held_at if held_at is not None and held_at <= now else None,
         )
-    one, two, three = book.stage_baselines
     return replace(
-        book,
+        with_past_baselines(book, now=now),
         since=min(book.since, now),
-        baseline_at=min(book.baseline_at, now),
-        stage_baselines=(min(one, now), min(two, now), min(three, now)),
         streaks=tuple(streak for streak in book.streaks if streak.last_counted_at <= now),
         incident=incident,
     )

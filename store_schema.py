@@ -94,6 +94,8 @@ _FIRST_VERSION = (
         blind_alerted INTEGER NOT NULL,
         suspicion TEXT,
         flow_ids TEXT NOT NULL,
+        accepted_losses TEXT NOT NULL,
+        entries TEXT NOT NULL,
         last_trusted TEXT
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE row_results (

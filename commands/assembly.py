@@ -20,7 +20,7 @@ from clock import Clock
 from decision import Decision
 from errors import LockError, StoreUnreadable
 from executor import Executor
-from guardian import Guardian
+from guardian import REQUEST_POLL_S, Guardian
 from lock_document import parse_lock_entries
 from logger import Logger
 from memory import Memory, Records
@@ -44,12 +44,14 @@ class Assembly:
     notices: tuple[str, ...]
 
 
-async def open_store(path: Path, *, now: float) -> tuple[ThreadedStore, str]:
+async def open_store(
+    path: Path, *, now: float, rng: random.Random | None = None
+) -> tuple[ThreadedStore, str]:
     """Open the database; an unreadable one is moved aside and its new name told.
 
-    Raises StoreError when not even a new one can be made.
+    `rng` draws the tag of a new database. Raises StoreError when not even a new one can be made.
     """
-    rng = random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
+    rng = rng or random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
     try:
         return await ThreadedStore.open(path, rng=rng), ""
     except StoreUnreadable as error:
@@ -58,7 +60,7 @@ async def open_store(path: Path, *, now: float) -> tuple[ThreadedStore, str]:
         return await ThreadedStore.open(path, rng=rng), notice
 
 
-def connect(venue: VenueSettings, *, clock: Clock) -> Venue:
+def connect(venue: VenueSettings, *, clock: Clock, paces_reads: bool = True) -> Venue:
     """Make the connection that a venue's settings describe, without talking to it yet."""
     from venues.binance import BinanceFutures
 
@@ -71,6 +73,7 @@ def connect(venue: VenueSettings, *, clock: Clock) -> Venue:
         simulator_url=venue.simulator_url,
         sandbox=venue.sandbox,
         demo=venue.demo,
+        paces_reads=paces_reads,
     )
 
 
@@ -124,13 +127,15 @@ async def assemble(
     on_decision: Callable[[Decision], None] | None = None,
     make_venue: Callable[[VenueSettings], Venue] | None = None,
     may_act: bool = True,
+    request_poll_s: float = REQUEST_POLL_S,
+    rng: random.Random | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
     With `may_act=False` nothing is sent even when live. Raises StoreError or LockError when the
     state directory or the lock folder cannot be used.
     """
-    store, moved = await open_store(settings.state_db, now=clock.now())
+    store, moved = await open_store(settings.state_db, now=clock.now(), rng=rng)
     policy = replace(settings.to_policy(), instance_tag=await store.instance_tag())
     memory, adopted = await recall(
         store,
@@ -189,6 +194,7 @@ async def assemble(
         log=log,
         store_deadline_s=settings.store_deadline_s,
         on_decision=on_decision,
+        request_poll_s=request_poll_s,
     )
     try:
         yield Assembly(

@@ -11,9 +11,9 @@ import math
 from commands.status_lock import LockFileView
 from commands.status_report import BookView, Holdings, ScopeView, StatusReport
 from drawdown import WindowDrawdown
-from incidents import say_window
 from memory import AuditEntry, CloseTarget, Incident
 from model import CLOSING_STAGES, OperatorRequest
+from openings import say_window
 
 VERSION = 1
 """The form of the document; it grows when a key changes its meaning or goes."""

@@ -16,8 +16,8 @@ from rich.text import Text
 from commands.status_report import ScopeView
 from commands.wording import say_money, say_percent, say_time
 from drawdown import WindowDrawdown
-from incidents import say_window
 from model import Stage
+from openings import say_window
 
 WIDE = 100
 """From this width on there is room for when a peak was."""

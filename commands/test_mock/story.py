@@ -1,0 +1,278 @@
+"""Tells a run of the guard on a terminal, so that a trader understands it at a glance.
+
+Owns words and tables; computes nothing but what it prints. Colours vanish in a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from commands.test_mock.proof import OUR_PREFIX, Claim
+from decision import Decision
+from memory import AuditEntry, IncidentStatus
+from model import RowKey, Side
+from openings import Opening, say_window
+from simulator.book_file import BookFile
+from simulator.tape import Tape
+
+PIPE_WIDTH = 100
+TOLD_EVENTS = ("rearmed", "reset", "incident_stuck", "blind", "suspect")
+ENDINGS = {
+    IncidentStatus.DONE: "done: every target holds, seen twice",
+    IncidentStatus.SIMULATED: "simulated: nothing was sent",
+    IncidentStatus.EXPIRED: "expired",
+    IncidentStatus.ABANDONED: "abandoned",
+}
+STAGE_COLOURS = {1: "yellow", 2: "dark_orange", 3: "red", 4: "red"}
+
+
+class Story:
+    """Prints what happens, as it happens; times are counted from the start of the tape."""
+
+    def __init__(self, *, starts_at: float, shows_dates: bool = False) -> None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=PIPE_WIDTH)
+        self._out = console
+        self._starts_at = starts_at
+        self._shows_dates = shows_dates
+        self._equity = 0.0
+        self._drawdown = ""
+
+    def _when(self, at: float) -> str:
+        if self._shows_dates:
+            return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M:%S")
+        minutes, seconds = divmod(int(at - self._starts_at + 0.5), 60)
+        return f"{minutes:02d}:{seconds:02d}"
+
+    def opening(self, book: BookFile, tape: Tape) -> None:
+        """Introduce the account and the tape."""
+        begin, end = (
+            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+            for at in (tape.starts_at, tape.ends_at)
+        )
+        self._out.rule("[bold]Killswitch[/bold]")
+        self._out.print(
+            f"A simulated Binance futures account, {book.position_mode.value.lower()}, "
+            f"equity {float(book.equity):,.0f}. Prices from {begin} to {end} UTC."
+        )
+        for side in Side:
+            held = ", ".join(
+                f"{position.symbol} {float(position.notional):,.0f}"
+                if position.notional is not None
+                else f"{position.symbol} {position.quantity} units"
+                for position in book.positions
+                if position.side is side
+            )
+            self._out.print(f"  {side.value.lower():>5}  {held or 'nothing'}")
+
+    def act(self, title: str) -> None:
+        """Begin a new act."""
+        self._out.print()
+        self._out.rule(f"[bold]{title}[/bold]", align="left")
+
+    def caption(self, at: float, what: str) -> None:
+        """Say what the market does from here on."""
+        seen = f"equity {self._equity:,.2f}{self._drawdown}" if self._equity else ""
+        self._out.print(f"{self._when(at)}  [dim]{what}[/dim]" + (f"  ({seen})" if seen else ""))
+
+    def decision(self, decision: Decision, now: float) -> None:
+        """Tell what a decision changed; a quiet one says nothing."""
+        for verdict in decision.verdicts:
+            if verdict.equity is not None:
+                self._equity = verdict.equity
+                worst = max((d.fraction for d in verdict.drawdowns), default=0.0)
+                self._drawdown = f", drawdown {worst:.2%}"
+        for opening in decision.opened:
+            self._opened(opening, now)
+        for incident in decision.records.incidents:
+            if incident.status in ENDINGS:
+                word = ENDINGS[incident.status]
+                self._out.print(f"{self._when(now)}  stage {int(incident.stage)} {word}")
+        for entry in decision.records.audits:
+            if entry.event in TOLD_EVENTS:
+                self._told(entry, now)
+
+    def _told(self, entry: AuditEntry, now: float) -> None:
+        self._out.print(f"{self._when(now)}  {entry.event.replace('_', ' ')}: {entry.message}")
+
+    def _opened(self, opening: Opening, now: float) -> None:
+        """One trigger: how far, who lost, the ranking with the plan beside it."""
+        incident, found = opening.incident, opening.attribution
+        colour = STAGE_COLOURS.get(int(incident.stage), "red")
+        self._out.print()
+        self._out.print(
+            Text.assemble(
+                f"{self._when(now)}  ",
+                (f"STAGE {int(incident.stage)} {incident.stage.name}", f"bold {colour}"),
+                f"  {incident.mode}" + ("  (dry run)" if incident.dry_run else ""),
+            )
+        )
+        if opening.breach is not None:
+            breach = opening.breach
+            self._out.print(
+                f"       equity {opening.equity:,.2f}, peak {breach.peak_equity:,.2f}: drawdown "
+                f"{breach.fraction:.2%} in {say_window(breach.window_s)}, "
+                f"threshold {breach.threshold:.2%}"
+            )
+        self._out.print(
+            f"       who lost: shorts {found.losses_short:,.2f}, longs {found.losses_long:,.2f}"
+            f"  ->  source [bold]{found.source.value}[/bold]"
+        )
+        self._out.print(_ranking(opening))
+        plan = opening.plan
+        directional = "  more directional than before" if plan.is_more_directional else ""
+        self._out.print(
+            f"       net exposure {float(plan.exposure_before.total):+,.0f} -> "
+            f"{float(plan.exposure_after.total):+,.0f}{directional}"
+        )
+
+    def fills(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Show executions of ours as the exchange booked them."""
+        for entry in entries:
+            if entry["event"] != "fill" or not str(entry["client_id"]).startswith(OUR_PREFIX):
+                continue
+            self._out.print(
+                f"       [bold]{entry['side']}[/bold] {entry['quantity']} {entry['symbol']} "
+                f"@ {float(entry['price']):,.6g}"
+                f"  position {_plain(entry['position_before'])} -> "
+                f"{_plain(entry['position_after'])}"
+                f"  [dim]{entry['client_id']}[/dim]"
+            )
+
+    def lock(self, *, is_locked: bool, reason: str, now: float) -> None:
+        """Show what bots read from now on."""
+        word = f"LOCKED  {reason}" if is_locked else "free"
+        self._out.print(f"{self._when(now)}  lock file: [bold]{word}[/bold]")
+
+    def closings(self, ledger: Sequence[Mapping[str, Any]]) -> None:
+        """Show everything that was closed, when, and what stood before and after."""
+        fills = [
+            entry
+            for entry in ledger
+            if entry["event"] == "fill" and str(entry["client_id"]).startswith(OUR_PREFIX)
+        ]
+        table = Table(title="closed by the guard", title_justify="left", pad_edge=False)
+        for name in ("time", "symbol", "side"):
+            table.add_column(name)
+        for name in ("quantity", "price", "before", "after"):
+            table.add_column(name, justify="right")
+        for fill in fills:
+            table.add_row(
+                self._when(fill["at"]),
+                str(fill["symbol"]),
+                "LONG" if float(fill["position_before"]) > 0 else "SHORT",
+                _plain(fill["quantity"]),
+                f"{float(fill['price']):,.6g}",
+                _plain(fill["position_before"]),
+                _plain(fill["position_after"]),
+            )
+        self._out.print()
+        self._out.print(table if fills else "the guard closed nothing")
+
+    def comparison(
+        self, *, guarded: Sequence[tuple[float, float]], alone: Sequence[tuple[float, float]]
+    ) -> None:
+        """Put equity with the guard beside equity without it."""
+        table = Table(title="the same prices, with and without", title_justify="left")
+        for name in ("", "with the guard", "without"):
+            table.add_column(name, justify="right" if name else "left")
+        rows = (
+            ("equity at the start", guarded[0][1], alone[0][1]),
+            ("lowest equity", min(e for _, e in guarded), min(e for _, e in alone)),
+            ("equity at the end", guarded[-1][1], alone[-1][1]),
+        )
+        for name, with_guard, without in rows:
+            table.add_row(name, f"{with_guard:,.2f}", f"{without:,.2f}")
+        table.add_row(
+            "largest drawdown", f"{_largest_fall(guarded):.2%}", f"{_largest_fall(alone):.2%}"
+        )
+        self._out.print()
+        self._out.print(table)
+
+    def claims(self, claims: Sequence[Claim]) -> None:
+        """Show what was proved, and what was not."""
+        self._out.print()
+        self._out.print("Proved from the exchange's books, its request log and the lock file:")
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in range(3):
+            table.add_column(overflow="fold")
+        for claim in claims:
+            mark = "[green]yes[/green]" if claim.holds else "[bold red]NO[/bold red]"
+            table.add_row(f"  {mark}", claim.text, f"[dim]{claim.figures}[/dim]")
+        self._out.print(table)
+
+    def where_to_look(self, folder: Path) -> None:
+        """Name the files of the run and how to look inside."""
+        self._out.print()
+        self._out.print("Look inside:")
+        state = folder / "live" / "state"
+        database = state / "killswitch.db"
+        query = "SELECT datetime(ts, 'unixepoch'), outcome, message FROM actions"
+        self._out.print(f'  sqlite3 {database} "{query}"', soft_wrap=True)
+        self._out.print(f"  cat {state / 'trading_lock.json'}", soft_wrap=True)
+        self._out.print(f"  less {folder / 'guard.log'}", soft_wrap=True)
+
+    def requests_served(self, *counts: Mapping[str, int]) -> None:
+        """The last line: what the exchange was asked, by endpoint."""
+        total: dict[str, int] = {}
+        for count in counts:
+            for endpoint, number in count.items():
+                total[endpoint] = total.get(endpoint, 0) + number
+        told = ", ".join(f"{endpoint} {number}" for endpoint, number in sorted(total.items()))
+        self._out.print(f"requests served: {told}", soft_wrap=True)
+
+
+def _ranking(opening: Opening) -> Table:
+    """Every open row with its result since the peak, its score, and what may remain of it."""
+    remains = {target.key: target for target in opening.incident.targets}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("      ")
+    for name in ("symbol", "side"):
+        table.add_column(name)
+    for name in ("since peak", "score", "held", "may remain"):
+        table.add_column(name, justify="right")
+    for scored in opening.ranked:
+        target = remains.get(scored.row.key)
+        table.add_row(
+            "",
+            scored.row.key.symbol,
+            scored.row.key.side.value,
+            f"{scored.result:+,.2f}",
+            f"{scored.score:.4f}",
+            f"{scored.row.quantity:g}",
+            "-" if target is None else f"{target.may_remain:f}",
+            style="bold" if target is not None else "dim",
+        )
+    gone = _gone(opening, {scored.row.key for scored in opening.ranked})
+    for key, result in gone:
+        table.add_row("", key.symbol, key.side.value, f"{result:+,.2f}", "", "closed", "-")
+    return table
+
+
+def _gone(opening: Opening, shown: set[RowKey]) -> list[tuple[RowKey, float]]:
+    """Rows that are closed by now but made or lost money since the peak."""
+    return [
+        (found.key, found.result)
+        for found in opening.attribution.results
+        if found.key not in shown and found.result != 0
+    ]
+
+
+def _largest_fall(points: Sequence[tuple[float, float]]) -> float:
+    peak, worst = 0.0, 0.0
+    for _, equity in points:
+        peak = max(peak, equity)
+        worst = max(worst, (peak - equity) / peak if peak > 0 else 0.0)
+    return worst
+
+
+def _plain(quantity: object) -> str:
+    return f"{float(str(quantity)):,.10g}"
