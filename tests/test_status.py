@@ -648,6 +648,17 @@ def test_status_neither_writes_nor_disturbs(tmp_path: Path) -> None:
     assert after.keys() - before.keys() <= {"killswitch.db-wal", "killswitch.db-shm"}
 
 
+def test_a_user_who_may_only_read_sees_a_guard_that_has_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite adds files beside a WAL database, which this user is not allowed to."""
+    settings = quiet(tmp_path)
+    before = sorted(settings.state_dir.iterdir())
+    monkeypatch.setattr("store_schema.os.access", lambda path, mode: False)
+    assert read_report(settings, now=NOW).books[0].scopes[0].equity == 9_800.0
+    assert sorted(settings.state_dir.iterdir()) == before
+
+
 def test_status_never_loads_the_exchange_library() -> None:
     """It must answer at once: ccxt alone takes seconds."""
     code = (
