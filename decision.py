@@ -51,9 +51,6 @@ from model import (
 from operator_requests import answer_request
 from stage_recovery import shift_deadlines, with_past_baselines
 
-CLOCK_TOLERANCE_S = 30.0
-"""Wall clock and monotonic clock may drift apart by so much before anything moves."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
@@ -61,7 +58,7 @@ class Observation:
 
     `reports` tell how open incidents stand after the executor worked on them. `clock_jump_s` is
     how far the wall clock was set away from the monotonic one since the last observation, 0 while
-    both agree within `CLOCK_TOLERANCE_S`.
+    both agree.
     """
 
     now: float
