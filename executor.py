@@ -317,7 +317,11 @@ class Executor:
     ) -> _Step:
         """What comes after a round: done, another look at the next tick, or another round."""
         if work.holds_since is None:
-            pause_s = max(asked_pause_s, work.grown_pause())
+            pause_s = work.grown_pause()
+            if work.fates.is_waiting:
+                # Nothing fails here: a fate is known within seconds, and is then acted upon.
+                pause_s = min(pause_s, MAX_INLINE_PAUSE_S)
+            pause_s = max(asked_pause_s, pause_s)
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
         held_s = self._clock.monotonic() - work.holds_since
         is_clean = plan.orders_known and not plan.cancels

@@ -96,6 +96,11 @@ class OrderFates:
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
         self._landed: dict[RowKey, _Landed] = {}
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while the fate of an order is not known."""
+        return bool(self._in_flight)
+
     def answers(
         self, held: Mapping[RowKey, Decimal], *, must_partly_remain: Collection[RowKey]
     ) -> VenueAnswers:
