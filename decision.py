@@ -34,6 +34,7 @@ from memory import (
     Records,
     RequestAnswer,
     ScopeMemory,
+    Severity,
 )
 from model import (
     BookName,
@@ -48,17 +49,20 @@ from model import (
     Want,
 )
 from operator_requests import answer_request
-from stage_recovery import with_past_baselines
+from stage_recovery import shift_deadlines, with_past_baselines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """All that was learnt this tick, with one `now`. Scopes not in it were not read.
 
-    `reports` tell how open incidents stand after the executor worked on them.
+    `reports` tell how open incidents stand after the executor worked on them. `clock_jump_s` is
+    how far the wall clock was set away from the monotonic one since the last observation, 0 while
+    both agree.
     """
 
     now: float
+    clock_jump_s: float = 0.0
     scopes: tuple[ScopeObservation, ...] = ()
     reports: tuple[IncidentReport, ...] = ()
     requests: tuple[OperatorRequest, ...] = ()
@@ -142,8 +146,13 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
         now=observation.now,
         policy=policy,
         scopes={scope.scope: scope for scope in memory.scopes},
-        books={book.name: with_past_baselines(book, now=observation.now) for book in memory.books},
+        books={book.name: book for book in memory.books},
     )
+    if observation.clock_jump_s:
+        _move_with_clock(draft, by_s=observation.clock_jump_s)
+    draft.books = {
+        name: with_past_baselines(known, now=draft.now) for name, known in draft.books.items()
+    }
     for report in observation.reports:
         _take_report(draft, report)
     for request in observation.requests:
@@ -157,6 +166,31 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
             )
         )
     return _finish(draft, memory)
+
+
+def _move_with_clock(draft: _Draft, *, by_s: float) -> None:
+    """Move every time of ours with a wall clock that was set within this run.
+
+    What was left of a deadline stays left, and the history stays as long ago as it was: neither
+    does a jump ahead end a cooldown and empty the windows, nor one back leave peaks in the future.
+    """
+    draft.books = {name: shift_deadlines(book, by_s=by_s) for name, book in draft.books.items()}
+    draft.scopes = {
+        name: trust.move_times(scope, by_s=by_s) for name, scope in draft.scopes.items()
+    }
+    draft.touched_scopes.update(draft.scopes)
+    draft.audit(
+        (
+            AuditEntry(
+                at=draft.now,
+                scope="*",
+                event="clock_set",
+                message=f"the clock was set by {by_s:+.0f} s; deadlines and history move with it",
+                severity=Severity.WARNING,
+                details=(("by_s", round(by_s, 3)),),
+            ),
+        )
+    )
 
 
 def _finish(draft: _Draft, before: Memory) -> Decision:

@@ -79,8 +79,9 @@ def find_peak(history: History, *, window_s: float, not_before: float, now: floa
     for chunk in reversed(history.chunks):
         first = chunk.points[0].at
         if first > start and first >= not_before:
-            if chunk.best is not None and (peak is None or chunk.best.nav > peak.nav):
-                peak = chunk.best
+            best = chunk.best
+            if best is not None and (peak is None or best.nav > peak.nav):
+                peak = best
             continue
         for point in reversed(chunk.points):
             is_before_window = point.at <= start

@@ -204,5 +204,8 @@ def configure_logging(
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """The logger of one module; its events carry `name` as `logger`."""
-    return cast("FilteringBoundLogger", structlog.get_logger().bind(logger=name))
+    """The logger of one module; its events carry `name` as `module`.
+
+    May be made at import: it follows the configuration that holds when it writes.
+    """
+    return cast("FilteringBoundLogger", structlog.get_logger(module=name))

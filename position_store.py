@@ -35,11 +35,12 @@ from memory import (
     RequestAnswer,
     ScopeMemory,
 )
-from model import BookName, IncidentId, OperatorRequest, Reading, ScopeId
+from model import BookName, IncidentId, LedgerEntry, OperatorRequest, Reading, ScopeId
 from store_codec import (
     Columns,
     book_columns,
     book_from,
+    entries_to_text,
     flow_columns,
     flow_from,
     flow_ids_from,
@@ -78,10 +79,12 @@ LOAD_FLOW = "SELECT * FROM flows WHERE scope = ? AND record_id = ?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
-    """Values of a scope that the file holds already, and the text of the reading."""
+    """Values of a scope that the file holds already, and the texts of the larger ones."""
 
     last_trusted: Reading | None = None
     text: str | None = None
+    entries: tuple[LedgerEntry, ...] = ()
+    entries_text: str = "[]"
     flows: tuple[Flow, ...] = ()
 
 
@@ -251,10 +254,20 @@ class PositionStore:
         text = before.text
         if memory.last_trusted is not before.last_trusted:
             text = None if memory.last_trusted is None else reading_to_text(memory.last_trusted)
-        self._upsert("scope_state", "scope", scope_columns(memory, text))
+        entries_text = before.entries_text
+        if memory.entries is not before.entries:
+            entries_text = entries_to_text(memory.entries)
+        columns = scope_columns(memory, last_trusted=text, entries=entries_text)
+        self._upsert("scope_state", "scope", columns)
         if memory.flows is not before.flows:
             self._write_flows(memory.flows)
-        return _Written(last_trusted=memory.last_trusted, text=text, flows=memory.flows)
+        return _Written(
+            last_trusted=memory.last_trusted,
+            text=text,
+            entries=memory.entries,
+            entries_text=entries_text,
+            flows=memory.flows,
+        )
 
     def _write_flows(self, flows: tuple[Flow, ...]) -> None:
         for flow in flows:
@@ -309,7 +322,11 @@ class PositionStore:
             for record_id in flow_ids_from(row)
         )
         self._written[memory.scope] = _Written(
-            last_trusted=memory.last_trusted, text=row["last_trusted"], flows=flows
+            last_trusted=memory.last_trusted,
+            text=row["last_trusted"],
+            entries=memory.entries,
+            entries_text=row["entries"],
+            flows=flows,
         )
         return replace(memory, history=history, results=results, flows=flows)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from memory import RowResults
-from model import LedgerEntry, LedgerKind, Row, RowKey, Side, Source, SourceMode, Symbol
+from model import Row, RowKey, Side, Source, SourceMode, Symbol
 
 LEAST_RESULT = 1e-6
 """Quote money below which a difference of running totals is rounding and no loss."""
@@ -44,7 +44,7 @@ def compute_row_results(
     `marks` prices rows that are gone from `later`; without a usable one, the earlier mark stands
     in and the row made nothing. The closed part of an isolated position loses at most its share
     of the margin that was set aside. Results are in quote money, ordered by key, without funding
-    and fees: those come from the ledger (`compute_cost_results`).
+    and fees: those come from the ledger.
     """
     before = {row.key: row for row in earlier}
     after = {row.key: row for row in later}
@@ -98,36 +98,6 @@ def _paid_price(old: Row, new: Row, *, added: float) -> float:
     lowest = min(old.mark_price, new.mark_price) / PAID_PRICE_FACTOR
     highest = max(old.mark_price, new.mark_price) * PAID_PRICE_FACTOR
     return paid if lowest <= paid <= highest else new.mark_price
-
-
-def compute_cost_results(
-    *, entries: Iterable[LedgerEntry], rows: tuple[Row, ...]
-) -> dict[RowKey, float]:
-    """Add funding and fees that name a symbol to the row they belong to (behaviour.md 7).
-
-    `rows` are those of the readings around the entries, earlier and later together. Where a
-    symbol is held on both sides, the larger one takes the cost: a venue that nets both pays or
-    charges for the larger. Entries without a row are left out, because they name nobody.
-    """
-    largest: dict[tuple[str, Symbol], Row] = {}
-    for row in sorted(rows, key=lambda row: (-row.notional, row.key)):
-        largest.setdefault((row.key.scope, row.key.symbol), row)
-    results: dict[RowKey, float] = {}
-    for entry in entries:
-        if entry.symbol is None or entry.kind not in (LedgerKind.FUNDING, LedgerKind.FEE):
-            continue
-        payer = largest.get((entry.scope, entry.symbol))
-        if payer is not None:
-            results[payer.key] = results.get(payer.key, 0.0) + entry.amount
-    return results
-
-
-def add_results(totals: RowResults, results: Mapping[RowKey, float]) -> RowResults:
-    """Add the results of one interval to running totals; keys stay ordered, none is dropped."""
-    summed = dict(totals)
-    for key, result in results.items():
-        summed[key] = summed.get(key, 0.0) + result
-    return tuple(sorted(summed.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,13 +118,18 @@ def _merged(
 
 
 def _take_over(case: Case) -> tuple[Incident, Incident | None]:
-    """The incident of a case with what a running one still had to close, and that one's end."""
+    """The incident of a case with what a running one still had to close, and that one's end.
+
+    One that goes on under the same id is raised, not replaced, so nothing ends.
+    """
     incident, running = case.incident, open_incident(case.book)
     assert incident is not None
     if running is None:
         return incident, None
     left = (target for target in running.targets if target.status is TargetStatus.OPEN)
     merged = replace(incident, targets=_merged(incident.targets, left))
+    if running.incident_id == incident.incident_id:
+        return merged, None
     return merged, replace(running, status=IncidentStatus.TAKEN_OVER, ended_at=case.now)
 
 

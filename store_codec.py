@@ -33,6 +33,7 @@ from model import (
     BookName,
     Coin,
     IncidentId,
+    LedgerEntry,
     LedgerKind,
     LockEntry,
     MarginMode,
@@ -154,10 +155,7 @@ def suspicion_to_text(suspicion: Suspicion | None) -> str | None:
             "since": suspicion.since,
             "consistent_since": suspicion.consistent_since,
             "consistent_count": suspicion.consistent_count,
-            "doubts": [
-                {"at": doubt.at, "equity": doubt.equity, "unexplained": doubt.unexplained}
-                for doubt in suspicion.doubts
-            ],
+            "doubts": _doubt_items(suspicion.doubts),
         }
     )
 
@@ -171,15 +169,64 @@ def suspicion_from_text(text: str | None) -> Suspicion | None:
         since=held["since"],
         consistent_since=held["consistent_since"],
         consistent_count=held["consistent_count"],
-        doubts=tuple(
-            Doubt(at=item["at"], equity=item["equity"], unexplained=item["unexplained"])
-            for item in held["doubts"]
-        ),
+        doubts=_doubts_from(held["doubts"]),
     )
 
 
-def scope_columns(memory: ScopeMemory, last_trusted: str | None) -> dict[str, object]:
-    """The row of `scope_state`; history, results and flows have tables of their own."""
+def _doubt_items(doubts: tuple[Doubt, ...]) -> list[dict[str, float]]:
+    return [
+        {"at": doubt.at, "equity": doubt.equity, "unexplained": doubt.unexplained}
+        for doubt in doubts
+    ]
+
+
+def _doubts_from(items: list[dict[str, float]]) -> tuple[Doubt, ...]:
+    return tuple(
+        Doubt(at=item["at"], equity=item["equity"], unexplained=item["unexplained"])
+        for item in items
+    )
+
+
+def entries_to_text(entries: tuple[LedgerEntry, ...]) -> str:
+    """The venue's recent records that are no flows, as JSON."""
+    return compact(
+        [
+            {
+                "record_id": entry.record_id,
+                "kind": entry.kind,
+                "at": entry.at,
+                "amount": entry.amount,
+                "asset": entry.asset,
+                "symbol": entry.symbol,
+            }
+            for entry in entries
+        ]
+    )
+
+
+def entries_from_text(scope: ScopeId, text: str) -> tuple[LedgerEntry, ...]:
+    """Read what `entries_to_text` wrote."""
+    return tuple(
+        LedgerEntry(
+            record_id=RecordId(item["record_id"]),
+            scope=scope,
+            kind=LedgerKind(item["kind"]),
+            at=item["at"],
+            amount=item["amount"],
+            asset=Asset(item["asset"]),
+            symbol=None if item["symbol"] is None else Symbol(item["symbol"]),
+        )
+        for item in json.loads(text)
+    )
+
+
+def scope_columns(
+    memory: ScopeMemory, *, last_trusted: str | None, entries: str
+) -> dict[str, object]:
+    """The row of `scope_state`; history, results and flows have tables of their own.
+
+    `last_trusted` and `entries` are the texts of the reading and the records.
+    """
     return {
         "scope": memory.scope,
         "units": memory.units,
@@ -192,6 +239,8 @@ def scope_columns(memory: ScopeMemory, last_trusted: str | None) -> dict[str, ob
         "blind_alerted": memory.blind_alerted,
         "suspicion": suspicion_to_text(memory.suspicion),
         "flow_ids": compact([flow.record_id for flow in memory.flows]),
+        "accepted_losses": compact(_doubt_items(memory.accepted_losses)),
+        "entries": entries,
         "last_trusted": last_trusted,
     }
 
@@ -209,6 +258,8 @@ def scope_from(row: Columns) -> ScopeMemory:
         cross_check_alerted=flag(row["cross_check_alerted"]),
         blind_alerted=flag(row["blind_alerted"]),
         suspicion=suspicion_from_text(row["suspicion"]),
+        accepted_losses=_doubts_from(json.loads(row["accepted_losses"])),
+        entries=entries_from_text(ScopeId(row["scope"]), row["entries"]),
         last_trusted=None
         if row["last_trusted"] is None
         else reading_from_text(row["last_trusted"]),
@@ -303,8 +354,8 @@ def book_from(row: Columns, incident: Incident | None) -> BookMemory:
                 stage=Stage(item["stage"]),
                 count=item["count"],
                 last_counted_at=item["last_counted_at"],
-                began_at=item.get("began_at", item["last_counted_at"]),
-                is_answered=flag(item.get("is_answered", False)),
+                began_at=item["began_at"],
+                is_answered=flag(item["is_answered"]),
             )
             for item in json.loads(row["streaks"])
         ),

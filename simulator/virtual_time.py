@@ -78,7 +78,7 @@ class TapeClock:
         self, *, starts_at: float, parties: int, advance: Callable[[float], Awaitable[None]]
     ) -> None:
         self._now = starts_at
-        self._parties = parties
+        self.parties = parties
         self._advance = advance
         self._asleep: list[tuple[float, int, asyncio.Future[None]]] = []
         self._sequence = 0
@@ -104,13 +104,13 @@ class TapeClock:
 
     def leave(self) -> None:
         """Count one party less: a task that ended no longer holds time back."""
-        self._parties -= 1
+        self.parties -= 1
         self._move_if_all_asleep()
 
     def _move_if_all_asleep(self) -> None:
         self._asleep = [entry for entry in self._asleep if not entry[2].done()]
         heapq.heapify(self._asleep)
-        if self._asleep and len(self._asleep) >= self._parties and self._mover is None:
+        if self._asleep and len(self._asleep) >= self.parties and self._mover is None:
             self._mover = asyncio.get_running_loop().create_task(self._move())
 
     async def _move(self) -> None:

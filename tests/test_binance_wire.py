@@ -119,8 +119,8 @@ def connect(url: str, clock: HandClock | None = None, **changed: Any) -> Binance
         "clock": clock or HandClock(),
         "stables": ("USDT", "USDC"),
         "simulator_url": url,
-        "read_timeout_s": 2.0,
-        "order_timeout_s": 0.3,
+        "read_timeout_s": 10.0,
+        "order_timeout_s": 1.5,
     }
     adapter = BinanceFutures(**(settings | changed))
     for client in (adapter._connection._reader, adapter._connection._trader):
@@ -401,6 +401,7 @@ async def test_marks_are_complete_or_an_error(server: CannedVenue, venue: Binanc
 
     server.set("GET", f"{V1}/premiumIndex", marks)
     server.set("GET", f"{V1}/assetIndex", Canned(json=[]))
+    await venue.fetch_market_limits()
     assert await venue.fetch_marks([]) == {}
     assert await venue.fetch_marks([ETH]) == {ETH: 2100.5}
     assert server.of("GET", f"{V1}/premiumIndex")[-1].fields == {"symbol": "ETHUSDT"}

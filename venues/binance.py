@@ -68,6 +68,7 @@ class BinanceFutures:
     """One Binance USD-M futures account (`venues.protocol.Venue`).
 
     `stables` are the assets worth 1; `simulator_url` (literal loopback only) redirects everything.
+    `paces_reads=False` is for simulated time, in which a minute's allowance is spent in a second.
     Raises ConfigurationError for an unusable address or for sandbox and demo together.
     """
 
@@ -84,6 +85,7 @@ class BinanceFutures:
         demo: bool = False,
         read_timeout_s: float = 10.0,
         order_timeout_s: float = 5.0,
+        paces_reads: bool = True,
     ) -> None:
         self._scope = scope
         self._clock = clock
@@ -97,6 +99,7 @@ class BinanceFutures:
             demo=demo,
             read_timeout_s=read_timeout_s,
             order_timeout_s=order_timeout_s,
+            paces_reads=paces_reads,
         )
         self._bases: dict[Symbol, Asset] = {}
 
@@ -282,6 +285,13 @@ class BinanceFutures:
         if not isinstance(instruction, CloseInstruction):
             raise InvariantViolation("only a CloseInstruction may become an order")
         self._require_scope(instruction.scope)
+        answer = await self._connection.ask("fapiPrivatePostOrder", self._close_params(instruction))
+        if isinstance(answer, Failure):
+            return self._connection.judge(answer)
+        return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+
+    def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
+        """The order as the venue wants it; see `docs/architecture.md` for the modes."""
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
             "side": instruction.side.closing_order.value,
@@ -297,10 +307,7 @@ class BinanceFutures:
                 params["positionSide"] = instruction.side.value
             case _:
                 assert_never(instruction.position_mode)
-        answer = await self._connection.ask("fapiPrivatePostOrder", params)
-        if isinstance(answer, Failure):
-            return self._connection.judge(answer)
-        return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+        return params
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send several closing orders at once; one's failure is one's own outcome."""

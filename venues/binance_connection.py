@@ -56,6 +56,7 @@ class BinanceConnection:
         demo: bool,
         read_timeout_s: float,
         order_timeout_s: float,
+        paces_reads: bool = True,
     ) -> None:
         if sandbox and demo:
             raise ConfigurationError(("binance: sandbox and demo exclude each other; keep one",))
@@ -63,9 +64,11 @@ class BinanceConnection:
         self._read_timeout_s = read_timeout_s
         self._order_timeout_s = order_timeout_s
         keys = {"apiKey": api_key, "secret": api_secret}
-        self._reader = _make_binance_client(keys, timeout_s=read_timeout_s, is_paced=True)
+        self._reader = _make_binance_client(keys, timeout_s=read_timeout_s, is_paced=paces_reads)
         self._trader = _make_binance_client(keys, timeout_s=order_timeout_s, is_paced=False)
         for client in (self._reader, self._trader):
+            # Signed with the same clock that measured the venue's, whatever the machine's says.
+            client.milliseconds = lambda: int(clock.now() * 1000)
             if sandbox:
                 client.set_sandbox_mode(True)
             if demo:

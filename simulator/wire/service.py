@@ -134,9 +134,11 @@ class Service:
             revision = self.log[max(0, logged.n - 1 - stale.requests)].revision
         monotonic = self._clock.monotonic()
         frozen = self._frozen_since
+        slack_s = 0.0 if frozen is None else monotonic - frozen
         return Circumstances(
-            monotonic=monotonic,
-            clock_slack_s=0.0 if frozen is None else monotonic - frozen,
+            # Allowances follow the exchange's own time where that is set from outside.
+            monotonic=monotonic if frozen is None else self.exchange.now + slack_s,
+            clock_slack_s=slack_s,
             stale_as_of=as_of,
             stale_revision=revision,
             fill_fraction=None if partial is None else Decimal(str(partial.fraction)),

@@ -1,0 +1,260 @@
+"""Nothing of a secret reaches the log, and a log that fails stops nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+from collections.abc import Iterator
+from enum import IntEnum
+from urllib.parse import quote
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logger import MASK, Redactor, configure_logging, get_logger
+
+LONG = "canary/KEY+of=the?venue&0123456789"
+SHORT = "pass phrase"
+LINES = "first line of a canary key\nsecond line of a canary key\n"
+SECRETS = (LONG, SHORT, LINES, "")
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def configured(*, json_output: bool = True, verbose: bool = False) -> io.StringIO:
+    """A configured log and what it has written."""
+    stream = io.StringIO()
+    configure_logging(
+        secrets=SECRETS, json_output=json_output, verbose=verbose, stream=stream, now=lambda: 90.5
+    )
+    return stream
+
+
+def only(stream: io.StringIO) -> dict[str, object]:
+    """The one event that was written."""
+    (line,) = stream.getvalue().splitlines()
+    event = json.loads(line)
+    assert isinstance(event, dict)
+    return event
+
+
+def test_a_decision_is_one_structured_event() -> None:
+    """Time in UTC, level, module and every figure of its own."""
+    stream = configured()
+    get_logger("guardian").warning("trigger", stage=2, drawdown=0.11, scopes=("a", "b"))
+    assert only(stream) == {
+        "event": "trigger",
+        "level": "warning",
+        "module": "guardian",
+        "timestamp": "1970-01-01T00:01:30.500+00:00",
+        "stage": 2,
+        "drawdown": 0.11,
+        "scopes": ["a", "b"],
+    }
+
+
+class Opaque:
+    """An object whose description holds a secret."""
+
+    def __repr__(self) -> str:
+        return f"Opaque({LONG})"
+
+
+class Word(str):
+    """A text that is not exactly a str."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        LONG,
+        Word(LONG),
+        f"https://venue/?apiKey={quote(LONG, safe='')}&x=1",
+        f"https://venue/?apiKey={quote(LONG)}",
+        base64.b64encode(LONG.encode()).decode(),
+        base64.urlsafe_b64encode(f"user:{LONG}".encode()).decode(),
+        base64.b64encode(f"us:{LONG}:tail".encode()).decode(),
+        LONG.encode(),
+        LONG.encode().hex(),
+        {"headers": {"X-API-KEY": [LONG]}},
+        {LONG: 1},
+        (1, {LONG}),
+        Opaque(),
+        ValueError(LONG),
+        LONG[:10],
+        LONG[-9:],
+        f"...{LONG[5:20]}...",
+        SHORT,
+        quote(SHORT),
+        LINES,
+        repr(LINES),
+        json.dumps({"key": LINES}),
+        LINES.splitlines()[1],
+    ],
+)
+@pytest.mark.parametrize("json_output", [True, False])
+def test_a_secret_is_masked_wherever_it_stands(value: object, json_output: bool) -> None:
+    """Plain, nested, as a key, in an object, URL-encoded, base64, hex, escaped, or a part of it."""
+    stream = configured(json_output=json_output)
+    get_logger("venue").info("answer", value=value)
+    text = stream.getvalue()
+    assert MASK in text
+    for secret in (LONG, SHORT, *LINES.splitlines()):
+        assert secret not in text
+    fragments = {LONG[n : n + 8] for n in range(len(LONG) - 7)}
+    assert not [fragment for fragment in fragments if fragment in text]
+
+
+@pytest.mark.parametrize("json_output", [True, False])
+def test_exception_text_is_masked(json_output: bool) -> None:
+    """Ccxt puts whole URLs into its exceptions; causes are printed too."""
+    stream = configured(json_output=json_output)
+    try:
+        try:
+            raise ValueError(f"GET /?key={LONG}")
+        except ValueError as error:
+            raise RuntimeError(SHORT) from error
+    except RuntimeError:
+        get_logger("venue").exception("failed")
+    text = stream.getvalue()
+    assert "RuntimeError" in text
+    assert "ValueError" in text
+    assert LONG not in text
+    assert SHORT not in text
+
+
+@pytest.mark.parametrize("json_output", [True, False])
+def test_what_libraries_log_passes_the_same_mask(json_output: bool) -> None:
+    """Records of the standard library's logging are masked, with arguments and exceptions."""
+    stream = configured(json_output=json_output)
+    library = logging.getLogger("some.library")
+    try:
+        raise ValueError(LONG)
+    except ValueError:
+        library.exception("request %s failed", SHORT)
+    text = stream.getvalue()
+    assert "some.library" in text
+    assert "request" in text
+    assert text.count(MASK) >= 2
+    assert LONG not in text
+    assert SHORT not in text
+
+
+def test_debug_output_of_libraries_stays_out() -> None:
+    """Even a verbose guard does not print other people's request dumps."""
+    stream = configured(verbose=True)
+    logging.getLogger("some.library").debug("headers")
+    assert stream.getvalue() == ""
+    logging.getLogger("some.library").info("connected")
+    get_logger("guardian").debug("tick")
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_a_quiet_guard_says_what_matters() -> None:
+    """Debug events need `verbose`, and libraries are heard from warnings on."""
+    stream = configured()
+    get_logger("guardian").debug("tick")
+    logging.getLogger("some.library").info("connected")
+    assert stream.getvalue() == ""
+
+
+def test_configuring_again_replaces_the_first_log() -> None:
+    """Secrets may be known only after the first event; nothing is then written twice."""
+    first = configured()
+    second = configured()
+    logging.getLogger("some.library").warning("once")
+    assert first.getvalue() == ""
+    assert len(second.getvalue().splitlines()) == 1
+
+
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        """Always."""
+        return True
+
+
+@pytest.mark.parametrize(("stream", "coloured"), [(io.StringIO(), False), (Terminal(), True)])
+def test_colours_are_for_terminals(stream: io.StringIO, coloured: bool) -> None:
+    """A pipe or a file gets plain lines."""
+    configure_logging(secrets=(), json_output=False, verbose=False, stream=stream)
+    get_logger("guardian").info("started", dry_run=True)
+    text = stream.getvalue()
+    assert "started" in text
+    assert ("\x1b[" in text) is coloured
+
+
+class Broken(io.StringIO):
+    """A disk that is full, or a pipe that nobody reads."""
+
+    def write(self, text: str) -> int:
+        """Fail as a full disk does."""
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        """Fail as a closed pipe does."""
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Full disk, closed pipe, closed stream: the caller goes on with what matters."""
+    closed = io.StringIO()
+    configure_logging(secrets=(), json_output=True, verbose=False, stream=closed)
+    closed.close()
+    get_logger("guardian").error("trigger")
+    logging.getLogger("some.library").error("trigger")
+    configure_logging(secrets=(), json_output=True, verbose=False, stream=Broken())
+    get_logger("guardian").error("trigger")
+    logging.getLogger("some.library").error("trigger")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plain_values_keep_their_types() -> None:
+    """Figures stay figures, so that a machine can read them."""
+    redactor = Redactor(SECRETS)
+    plain = {"a": 1, "b": 1.5, "c": None, "d": True, "e": "free"}
+    assert redactor.value(plain) == plain
+
+    class Number(IntEnum):
+        ONE = 1
+
+    assert redactor.value(Number.ONE) == "1"
+
+
+def test_a_secret_too_short_to_be_one_masks_nothing() -> None:
+    """Masking `a` everywhere would hide what the guard did."""
+    assert Redactor(("a", "", "xyz")).text("a banana xyz") == "a banana xyz"
+    assert Redactor(("wxyz",)).text("a wxyz b") == f"a {MASK} b"
+
+
+@settings(max_examples=100)
+@given(
+    secret=st.text(min_size=16, max_size=40),
+    before=st.text(max_size=10),
+    after=st.text(max_size=10),
+    cut=st.integers(0, 31),
+)
+def test_eight_characters_of_a_long_secret_are_too_many(
+    secret: str, before: str, after: str, cut: int
+) -> None:
+    """Whatever surrounds it, no run of eight characters of the secret is left."""
+    start = cut % (len(secret) - 7)
+    left = Redactor((secret,)).text(f"{before}{secret[start:]}{after}").split(MASK)
+    fragments = {secret[n : n + 8] for n in range(len(secret) - 7)}
+    assert not [part for part in left for fragment in fragments if fragment in part]

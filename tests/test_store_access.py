@@ -1,0 +1,140 @@
+"""The loop's way to the store: same answers inline and on a thread, and no write is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from errors import StoreError, StoreUnreadable
+from memory import AuditEntry, BookMemory, Memory, Records, RequestAnswer
+from model import BookName, IncidentId, Stage
+from position_store import PositionStore
+from store_access import InlineStore, Store, ThreadedStore
+from store_views import read_status
+
+NOW = 1_800_000_000.0
+BOOK = BookMemory(name=BookName("venue_futures"), stage=Stage.ALL_CLOSED)
+
+Opening = Callable[[Path], Awaitable[InlineStore | ThreadedStore]]
+
+
+async def inline(path: Path) -> InlineStore:
+    """The store of a simulation."""
+    return InlineStore(PositionStore.open(path, rng=random.Random(1)))
+
+
+async def threaded(path: Path) -> ThreadedStore:
+    """The store of the daemon."""
+    return await ThreadedStore.open(path, rng=random.Random(1))
+
+
+def said(event: str) -> Records:
+    """A commit that can be recognised."""
+    return Records(audits=(AuditEntry(at=NOW, scope="*", event=event, message="."),))
+
+
+def events(path: Path) -> list[str]:
+    """What was recorded, newest first."""
+    return [entry.event for entry in read_status(path, dry_run=False).actions]
+
+
+@pytest.mark.parametrize("opening", [inline, threaded])
+async def test_both_stores_keep_the_same_promises(opening: Opening, tmp_path: Path) -> None:
+    """One conformance test for every implementation of the protocol."""
+    path = tmp_path / "guard.sqlite3"
+    store = await opening(path)
+    port: Store = store
+    assert store.is_new
+    assert await port.load_memory(dry_run=False, now=NOW) == Memory()
+    await port.commit(Records(books=(BOOK,)))
+    assert await port.load_memory(dry_run=False, now=NOW) == Memory(books=(BOOK,))
+    assert not await port.has_open_incident(False)
+    assert await port.order_records(IncidentId("none")) == ()
+    number = await port.add_request(at=NOW, actor="ann", command="reset")
+    (request,) = await port.pending_requests()
+    assert request.request_id == number
+    assert await port.answer(number) is None
+    answer = RequestAnswer(request_id=number, at=NOW, accepted=True, message="done")
+    await port.commit(Records(answers=(answer,)))
+    assert await port.answer(number) == answer
+    tag = await port.instance_tag()
+    await port.aclose()
+    await port.aclose()
+    with pytest.raises(StoreError):
+        await port.commit(Records(books=(BOOK,)))
+    again = await opening(path)
+    assert not again.is_new
+    assert await again.instance_tag() == tag
+    await again.aclose()
+
+
+async def test_a_write_that_nobody_waits_for_still_happens(tmp_path: Path) -> None:
+    """Closing starts at the deadline; the record of the decision follows, in its order."""
+    path = tmp_path / "guard.sqlite3"
+    store = await threaded(path)
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(10)
+
+    hanging = asyncio.ensure_future(store._run(hang))
+    await begun.wait()
+    for event in ("first", "second"):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await store.commit(said(event))
+    go_on.set()
+    await hanging
+    await store.commit(said("third"))
+    assert events(path) == ["third", "second", "first"]
+    await store.aclose()
+
+
+async def test_how_an_abandoned_commit_ended_can_be_seen(tmp_path: Path) -> None:
+    """The caller that gave up learns of the failure later, and of the recovery."""
+    path = tmp_path / "guard.sqlite3"
+    store = await threaded(path)
+    await store._run(lambda: store._store._connection.execute("PRAGMA busy_timeout = 1"))
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await store.commit(said("first"))
+    await store._run(lambda: None)
+    assert "locked" in str(store.failure)
+    with pytest.raises(StoreError, match="locked"):
+        await store.commit(said("second"))
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    await store.commit(said("third"))
+    assert store.failure is None
+    assert events(path) == ["third"]
+    await store.aclose()
+
+
+async def test_a_damaged_file_is_reported_from_the_thread(tmp_path: Path) -> None:
+    """The thread ends and the caller can move the file aside."""
+    path = tmp_path / "guard.sqlite3"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreUnreadable):
+        await threaded(path)
+    for thread in threading.enumerate():
+        if thread.name.startswith("store"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+async def test_everything_happens_on_one_thread_of_its_own(tmp_path: Path) -> None:
+    """The loop's thread never waits for a disk."""
+    store = await threaded(tmp_path / "guard.sqlite3")
+    names = {await store._run(lambda: threading.current_thread().name) for _ in range(5)}
+    assert names == {"store_0"}
+    await store.aclose()
