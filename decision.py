@@ -184,7 +184,7 @@ def _move_with_clock(draft: _Draft, *, by_s: float) -> None:
             AuditEntry(
                 at=draft.now,
                 scope="*",
-                event="clock_set",
+                event="clock_moved",
                 message=f"the clock was set by {by_s:+.0f} s; deadlines and history move with it",
                 severity=Severity.WARNING,
                 details=(("by_s", round(by_s, 3)),),
