@@ -86,8 +86,13 @@ class _Work:
     told: set[str] = field(default_factory=set)
 
     def grown_pause(self) -> float:
-        """The pause before the next try; the one after it will be twice as long."""
-        pause_s, self.pause_s = self.pause_s, min(MAX_PAUSE_S, self.pause_s * 2)
+        """The pause before the next try; the one after it will be twice as long.
+
+        While the fate of an order is waited for nothing fails: it is known within seconds.
+        """
+        most_s = MAX_INLINE_PAUSE_S if self.fates.is_waiting else MAX_PAUSE_S
+        pause_s = min(most_s, self.pause_s)
+        self.pause_s = min(most_s, pause_s * 2)
         return pause_s
 
     def news(self, notes: Sequence[str]) -> tuple[str, ...]:
@@ -317,11 +322,7 @@ class Executor:
     ) -> _Step:
         """What comes after a round: done, another look at the next tick, or another round."""
         if work.holds_since is None:
-            pause_s = work.grown_pause()
-            if work.fates.is_waiting:
-                # Nothing fails here: a fate is known within seconds, and is then acted upon.
-                pause_s = min(pause_s, MAX_INLINE_PAUSE_S)
-            pause_s = max(asked_pause_s, pause_s)
+            pause_s = max(asked_pause_s, work.grown_pause())
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
         held_s = self._clock.monotonic() - work.holds_since
         is_clean = plan.orders_known and not plan.cancels
