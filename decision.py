@@ -150,8 +150,10 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
     )
     if observation.clock_jump_s:
         _move_with_clock(draft, by_s=observation.clock_jump_s)
+    # Within the age of a reading trust waits for the clock, too: it takes no overtaken reading.
     draft.books = {
-        name: with_past_baselines(known, now=draft.now) for name, known in draft.books.items()
+        name: with_past_baselines(known, now=draft.now, tolerance_s=policy.max_reading_age_s)
+        for name, known in draft.books.items()
     }
     for report in observation.reports:
         _take_report(draft, report)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from decision import Observation, decide
-from memory import BookMemory, Memory
+from memory import BookMemory, Memory, Severity
 from model import FOREVER_TS, LockEntry, LockMode, Stage, Trust, Want
 from tests.decision_values import (
     BOOK,
@@ -22,6 +22,7 @@ from tests.decision_values import (
     TWO,
     Guard,
     asked,
+    at_stage_1,
     calm,
     dark,
     live,
@@ -257,3 +258,65 @@ def test_a_clock_set_back_hides_no_peak() -> None:
     guard.look(seen(3_610, *losing(0.0)))
     guard.lose(3_620, 0.10)
     assert [one.incident.stage for one in guard.lose(3_621, 0.10).opened] == [THREE]
+
+
+@pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0])
+def test_what_was_left_of_a_cooldown_is_left_after_the_clock_was_set(jump_s: float) -> None:
+    """Done at 20 s, cooldown until 1,820 s; two hours forth or back change nothing of it."""
+    guard = at_stage_1()
+    guard.finish(20)
+    guard.lose(30, 0.045)
+    moved = guard.settle(
+        Observation(
+            now=NOON + 40 + jump_s,
+            clock_jump_s=jump_s,
+            scopes=(seen(40 + jump_s, *losing(0.045)),),
+        )
+    )
+    assert moved.verdicts[0].trust is Trust.TRUSTED
+    assert moved.records.scopes == (guard.scope,)
+    assert [(one.event, one.scope, one.severity) for one in moved.records.audits] == [
+        ("clock_set", "*", Severity.WARNING)
+    ]
+    assert moved.records.audits[0].message.startswith(f"the clock was set by {jump_s:+.0f} s")
+    assert guard.book.cooldowns[0] == NOON + 1_820 + jump_s
+    guard.lose(1_819 + jump_s, 0.045)
+    assert (guard.book.stage, len(guard.book.locks)) == (ONE, 1)
+    assert guard.lose(1_820 + jump_s, 0.045).lock.locks == ()
+
+
+@pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0, 90_000.0])
+def test_a_clock_that_is_set_hides_no_loss_and_ends_no_streak(jump_s: float) -> None:
+    """Two readings of 4.5 %, the clock is set (even by 25 hours), and the third acts."""
+    guard = calm()
+    guard.lose(10, 0.045)
+    guard.lose(13, 0.045)
+    third = seen(16 + jump_s, *losing(0.045))
+    decision = guard.settle(Observation(now=third.asked_at, clock_jump_s=jump_s, scopes=(third,)))
+    assert [one.incident.stage for one in decision.opened] == [ONE]
+    assert guard.book.streak(ONE).began_at == NOON + 10 + jump_s
+
+
+def test_a_clock_that_is_set_keeps_the_wait_for_records() -> None:
+    """Complete a second after its streak began, by the old clock as by the new."""
+    guard = calm(ONLY_THREE)
+    for at, wallet in FALLING_WALLET:
+        guard.look(seen(at, *losing(0.0), wallet=wallet))
+    second = seen(3_617, *losing(0.0), wallet=8_900.0, is_second=True)
+    decision = guard.settle(
+        Observation(now=second.asked_at, clock_jump_s=3_600.0, scopes=(second,))
+    )
+    assert (decision.opened, decision.wants_of(SCOPE)) == ((), (Want.LEDGER,))
+
+
+def test_a_clock_set_back_a_little_lays_no_old_peak_open() -> None:
+    """10,000 at 8 s, reset at 10 s, the clock goes back 3 s: what was before stays before."""
+    guard = calm(ONLY_THREE)
+    guard.lose(8, 0.0)
+    guard.ask(10, asked("reset"))
+    guard.lose(7, 0.10)
+    assert guard.book.baseline_at == NOON + 10
+    for at in (9, 11, 12, 15):
+        decision = guard.lose(at, 0.10)
+        assert max(one.fraction for one in decision.verdicts[0].drawdowns) == 0.0
+    assert guard.book.stage is Stage.NORMAL

@@ -261,5 +261,6 @@ def test_deciding_never_fails_and_answers_every_request(
         incident = guard.book.incident
         assert incident is None or incident.status is IncidentStatus.OPEN
         assert incident is None or not policy.dry_run
-        assert guard.book.baseline_at <= now
         assert all(math.isfinite(one.fraction) for one in decision.verdicts[0].drawdowns)
+    guard.settle(Observation(now=now))
+    assert guard.book.baseline_at <= now + policy.max_reading_age_s

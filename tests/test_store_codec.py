@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from memory import BookMemory, Streak
@@ -27,12 +25,3 @@ BOOK = BookMemory(name=BookName("binance_futures"), streaks=STREAKS)
 def test_a_streak_comes_back_with_its_beginning_and_its_answer(dry_run: bool) -> None:
     """Else a restart would end the wait for records, and tell a refusal a second time."""
     assert book_from(book_columns(BOOK, dry_run=dry_run), None) == BOOK
-
-
-def test_a_streak_of_an_older_file_began_when_it_was_last_counted() -> None:
-    """The file knows neither: it waits once more at most, and tells once more."""
-    older = json.dumps([{"stage": 1, "count": 2, "last_counted_at": 16.0}])
-    row = {**book_columns(BOOK, dry_run=False), "streaks": older}
-    assert book_from(row, None).streaks == (
-        Streak(stage=Stage.REDUCED_TOP_RISK, count=2, last_counted_at=16.0, began_at=16.0),
-    )
