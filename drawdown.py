@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from errors import InvariantViolation
 from memory import BookMemory, History, Point, Streak
@@ -79,8 +79,9 @@ def find_peak(history: History, *, window_s: float, not_before: float, now: floa
     for chunk in reversed(history.chunks):
         first = chunk.points[0].at
         if first > start and first >= not_before:
-            if chunk.best is not None and (peak is None or chunk.best.nav > peak.nav):
-                peak = chunk.best
+            best = chunk.best
+            if best is not None and (peak is None or best.nav > peak.nav):
+                peak = best
             continue
         for point in reversed(chunk.points):
             is_before_window = point.at <= start
@@ -302,8 +303,8 @@ def _counted(streak: Streak, *, at: float, spacing_s: float) -> Streak:
     """
     if streak.count and abs(at - streak.last_counted_at) < spacing_s:
         return streak
-    return Streak(
-        stage=streak.stage,
+    return replace(
+        streak,
         count=streak.count + 1,
         last_counted_at=at,
         began_at=streak.began_at if streak.count else at,

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from clock import Clock
-from clock_drift import DriftWatch, move_memory
+from clock_drift import DriftWatch
 from decision import Decision, Observation, decide
 from errors import InvariantViolation, LockError
 from executor import DRIVE_WITHIN_S, DriveRules, Executor
@@ -297,10 +297,7 @@ class Guardian:
         """Decide, and let it take effect; nothing can come between the two."""
         now = self._clock.now()
         by_s = self._drift.find_jump(now=now, monotonic=self._clock.monotonic())
-        if by_s:
-            self.memory, records = move_memory(self.memory, by_s=by_s, now=now)
-            self._recorder.add(records)
-            self._tell_soon(records.audits)
+        observation = replace(observation, clock_jump_s=by_s)
         decision = decide(self.memory, observation, self._policy)
         self.memory = decision.memory
         self._settled_at = self._clock.monotonic()

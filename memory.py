@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from itertools import takewhile
 
 from model import (
     USDT,
@@ -117,8 +118,8 @@ class History:
 
     def since(self, oldest: float) -> History:
         """The history without chunks that end before `oldest` (whole chunks only)."""
-        kept = tuple(chunk for chunk in self.chunks if chunk.points[-1].at >= oldest)
-        return self if len(kept) == len(self.chunks) else History(chunks=kept)
+        gone = sum(1 for _ in takewhile(lambda c: c.points[-1].at < oldest, self.chunks))
+        return History(chunks=self.chunks[gone:]) if gone else self
 
     @property
     def last(self) -> Point | None:
@@ -217,12 +218,16 @@ class ScopeMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streak:
-    """Consecutive confirmed breaches of one stage, and when the first and last were counted."""
+    """Consecutive confirmed breaches of one stage, and when the first and last were counted.
+
+    `is_answered`: an incident was opened for it, or the refusal to open one was told.
+    """
 
     stage: Stage
     count: int = 0
     last_counted_at: float = 0.0
     began_at: float = 0.0
+    is_answered: bool = False
 
 
 class TargetStatus(StrEnum):

@@ -32,6 +32,7 @@ from typing import Any
 from memory import History, Point, ReadingRecord, RowResults, ScopeMemory, best_of
 from model import Reading, RowKey, ScopeId, Side, Symbol, Trust
 from store_codec import plain
+from store_difference import difference, later, moved
 
 HISTORY_S = 48 * 3600.0
 """Longest window (24 h), and the last point before it, which may be another 24 h older."""
@@ -139,7 +140,7 @@ class HistoryTables:
             if record.point is None:
                 self._write_reading(record)
         last = known.history.last
-        missed = {} if memory is None else _later(memory.history, None if last is None else last.at)
+        missed = {} if memory is None else later(memory.history, None if last is None else last.at)
         for at in sorted(pointed.keys() | missed.keys()):
             if at in pointed:
                 self._write_reading(pointed[at])
@@ -202,7 +203,7 @@ class HistoryTables:
         known = self._staged[scope]
         if point.results is not known.point_results or held != known.held:
             rows = {RowKey(scope, symbol, side) for symbol, side in known.held}
-            rows.update(_moved(known.point_results, point.results))
+            rows.update(moved(known.point_results, point.results))
             results = dict(point.results)
             self._cursor.executemany(
                 _WRITE_ROW,
@@ -218,7 +219,7 @@ class HistoryTables:
         self, memory: ScopeMemory, written: History, pointed: Mapping[float, ReadingRecord]
     ) -> None:
         """Bring the points in the file to those in memory."""
-        changed, gone = _difference(written, memory.history)
+        changed, gone = difference(written, memory.history)
         for point in changed:
             record = pointed.get(point.at)
             if record is not None and record.point == point:
@@ -242,7 +243,7 @@ class HistoryTables:
         if memory.results is written:
             return
         results = dict(memory.results)
-        for key in _moved(written, memory.results):
+        for key in moved(written, memory.results):
             row = (memory.scope, key.symbol, key.side.value)
             if key in results:
                 self._cursor.execute(_WRITE_RESULT, (*row, results[key]))
@@ -332,56 +333,12 @@ def _buckets(
         yield tuple(bucket)
 
 
-def _difference(old: History, new: History) -> tuple[tuple[Point, ...], tuple[float, ...]]:
-    """Points of `new` that `old` holds otherwise or not at all, and times that `new` dropped.
-
-    What was trimmed from the front is not dropped: it is only older than memory reaches.
-    """
-    shared = {id(chunk) for chunk in old.chunks} & {id(chunk) for chunk in new.chunks}
-    before = {
-        point.at: point for chunk in old.chunks if id(chunk) not in shared for point in chunk.points
-    }
-    now = [point for chunk in new.chunks if id(chunk) not in shared for point in chunk.points]
-    changed = tuple(
-        point
-        for point in now
-        if (earlier := before.get(point.at)) is not point and earlier != point
-    )
-    first = new.chunks[0].points[0].at if new.chunks else float("-inf")
-    gone = before.keys() - {point.at for point in now}
-    return changed, tuple(at for at in gone if at >= first)
-
-
-def _later(history: History, at: float | None) -> dict[float, Point]:
-    """The points of `history` after `at`, all of them for None."""
-    later: dict[float, Point] = {}
-    for point in history.points_backwards():
-        if at is not None and point.at <= at:
-            break
-        later[point.at] = point
-    return later
-
-
 def _oldest(readings: tuple[ReadingRecord, ...], memory: ScopeMemory | None) -> float:
     """How far back the file is compared when nothing of a scope has been loaded yet."""
     times = [record.reading.asked_at for record in readings]
     if memory is not None and memory.history.chunks:
         times.append(memory.history.chunks[0].points[0].at)
     return min(times, default=0.0) - HISTORY_S
-
-
-def _moved(before: RowResults, now: RowResults) -> list[RowKey]:
-    """The rows whose results differ, or stand in one of the two only."""
-    if len(before) == len(now) and all(
-        old is new for (old, _), (new, _) in zip(before, now, strict=True)
-    ):
-        return [
-            key
-            for (key, result), (_, earlier) in zip(now, before, strict=True)
-            if result != earlier
-        ]
-    old, new = dict(before), dict(now)
-    return [key for key in {**old, **new} if old.get(key) != new.get(key)]
 
 
 def _held(reading: Reading) -> Held:

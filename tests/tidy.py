@@ -30,7 +30,17 @@ PURE_STANDARD = frozenset(
 )
 SQLITE_VIEWERS: frozenset[str] = frozenset()
 """Files outside the store that may open the database, and then only to read it."""
-SIMULATOR_USERS = ("simulator/", "replay/", "tools/", "benchmarks/", "tests/", "commands/test_mock")
+SIMULATOR_USERS = (
+    "simulator/",
+    "replay/",
+    "tools/",
+    "benchmarks/",
+    "tests/",
+    "commands/test_mock",
+    "commands/story",
+    "commands/unguarded",
+)
+"""`story` and `unguarded` are parts of the demo, imported by nothing else."""
 PRINT_HOMES = ("commands/", "tools/", "benchmarks/", "examples/", "simulator/", "trading_lock.py")
 CLOCK_HOMES = ("clock.py", "trading_lock.py", "examples/", "tools/", "benchmarks/", "tests/")
 EXCHANGES = ("binance", "bybit", "bitget")

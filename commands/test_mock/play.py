@@ -5,46 +5,45 @@ is a process of our own. The clock stands still while work is done and moves tog
 prices when the guard sleeps, so a quarter of an hour passes in seconds and the same story is told
 every time. What is claimed at the end is proved from the exchange's books, its request log and
 the lock file alone (`proof`), never from what the guard says of itself.
+
+With `--tape` the prices are candles, of any days and any book.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
+import math
+import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from commands.assembly import Assembly, assemble, connect
-from commands.test_mock.proof import Evidence, LockSeen, prove_dry_run, prove_live_run
-from commands.test_mock.story import Story
+from commands.test_mock.proof import prove_dry_run, prove_live_run
+from commands.test_mock.story import Progress, Story
 from commands.test_mock.unguarded import play_unguarded
-from decision import Decision
+from commands.test_mock.watched_run import SABOTAGES, Plan, Watched, watch
 from errors import KillSwitchError
-from logger import configure_logging, get_logger
-from model import CloseInstruction, PositionMode, Stage
-from settings import Settings, VenueSettings, load_settings
-from simulator.book_file import BookFile, BookFileError, default_book, demo_book, load_book, to_seed
+from logger import configure_logging
+from model import PositionMode
+from simulator.book_file import BookFile, BookFileError, default_book, demo_book, load_book
 from simulator.candles import load_tape
-from simulator.control import ControlClient, start_simulator
 from simulator.scenarios import DEMO_WAYPOINTS, demo_squeeze
 from simulator.tape import Tape, TapeError
-from simulator.virtual_time import TapeClock
-from venues.binance import BinanceFutures
-from venues.protocol import Venue
 
-BOOK = "binance_futures"
-KEYS = {"BINANCE_API_KEY": "test-key", "BINANCE_API_SECRET": "test-secret"}
-RESET_AFTER_S = 60.0
-OPERATOR_LOOKS_EVERY_S = 5.0
-TAPE_REQUEST_POLL_S = 60.0
-"""A tape of days is played without an operator, who would be looked for every second."""
-SABOTAGES = ("reduce_only", "side")
+LONG_TAPE_S = 24 * 3600.0
+LONG_TAPE_POLLS = (20, 5)
+"""Days of candles hold one price path a minute, whose corners lie 20 s apart: reading it every
+10 s, and every 3 s on alert, shows nothing more and takes twice the time."""
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+MEMORY_NEEDED_BYTES = 512 * 1024 * 1024
+LATEST_TIME_S = 1e11
+"""Seconds beyond the year 5000: such a time is in milliseconds."""
 
 
 def play(
@@ -58,49 +57,60 @@ def play(
 ) -> int:
     """Play the demo, or candles; returns the exit code."""
     if broken is not None and broken not in SABOTAGES:
-        print(f"--break: write one of {', '.join(SABOTAGES)}", file=sys.stderr)
-        return 2
+        return _wrong(f"--break: {broken!r} is not known -> write one of {', '.join(SABOTAGES)}")
     if tape is None and any(value is not None for value in (event, begin, end, book)):
-        print("--event, --from, --to and --book belong to --tape", file=sys.stderr)
-        return 2
-    folder = Path(tempfile.mkdtemp(prefix="killswitch-demo-"))
+        return _wrong("--event, --from, --to and --book belong to --tape")
+    if tape is not None and broken is not None:
+        return _wrong("--break belongs to the demo -> leave --tape out")
     try:
-        with (folder / "guard.log").open("w", encoding="utf-8") as log:
-            configure_logging(secrets=(), json_output=False, verbose=False, stream=log)
-            if tape is None:
-                return asyncio.run(_play_demo(folder, broken=broken))
-            candles = load_tape(tape, event=event, begin=_time(begin), end=_time(end))
-            chosen = load_book(book) if book else default_book(candles)
-            return asyncio.run(_play_tape(folder, candles, chosen))
+        if tape is None:
+            return _in_folder(lambda folder: _play_demo(folder, broken=broken))
+        began, ended = _time("--from", begin), _time("--to", end)
+        if began is not None and ended is not None and began >= ended:
+            return _wrong(f"--from {begin} is not before --to {end} -> swap or widen them")
+        candles = load_tape(tape, event=event, begin=began, end=ended)
+        chosen = load_book(book) if book else default_book(candles)
+        plan = _tape_plan(candles, chosen)
+        plan.seed()
+        return _in_folder(lambda folder: _play_tape(folder, plan))
     except (TapeError, BookFileError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _wrong(str(error))
     except KillSwitchError as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _time(text: str | None) -> float | None:
+def _wrong(what: str) -> int:
+    """Say what is wrong with the command; the exit code of wrong usage."""
+    print(what, file=sys.stderr)
+    return 2
+
+
+def _time(option: str, text: str | None) -> float | None:
     """UTC seconds of `2021-05-19`, `2021-05-19T12:30` or a plain number of seconds."""
     if text is None:
         return None
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text.replace("Z", "")).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise TapeError(f"{text}: not a time -> write it like 2021-05-19T12:30") from None
+        try:
+            given = datetime.fromisoformat(text)
+        except ValueError:
+            raise TapeError(
+                f"{option} {text}: not a time -> write it like 2021-05-19T12:30 (UTC)"
+            ) from None
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+    if not (math.isfinite(seconds) and 0 <= seconds < LATEST_TIME_S):
+        raise TapeError(f"{option} {text}: not a time in UTC seconds -> 2021-05-19T12:30 will do")
+    return seconds
 
 
-@dataclass(slots=True)
-class Watched:
-    """What one run leaves for the proof."""
-
-    evidence: Evidence
-    final_equity: float
-    equities: list[tuple[float, float]] = field(default_factory=list)
+def _in_folder(run: Callable[[Path], Coroutine[Any, Any, int]]) -> int:
+    """Run with a new folder and the guard's log in it."""
+    folder = Path(tempfile.mkdtemp(prefix="killswitch-demo-"))
+    with (folder / "guard.log").open("w", encoding="utf-8") as log:
+        configure_logging(secrets=(), json_output=False, verbose=False, stream=log)
+        return asyncio.run(run(folder))
 
 
 async def _play_demo(folder: Path, *, broken: str | None) -> int:
@@ -113,21 +123,15 @@ async def _play_demo(folder: Path, *, broken: str | None) -> int:
         tape.starts_at + at_s: point.what
         for at_s, point in zip(begins, DEMO_WAYPOINTS, strict=False)
     }
-    story.act("Dry run: it decides and sends nothing")
-    dry = await _watch(folder / "dry-run", tape, book, dry_run=True, story=story, captions=captions)
-    story.act("Live: the same minutes again, and now it closes")
-    live = await _watch(
-        folder / "live",
-        tape,
-        book,
-        dry_run=False,
-        story=story,
-        captions=captions,
-        broken=broken,
-        resets=True,
-    )
-    alone = play_unguarded(to_seed(book, tape.prices_at(tape.starts_at)), tape)
-    story.comparison(guarded=live.equities, alone=alone)
+    plan = Plan(tape=tape, book=book, dry_run=True, captions=captions)
+    with Progress(story, begin=tape.starts_at, end=tape.ends_at, rounds=2) as progress:
+        story.act("Dry run: it decides and sends nothing")
+        dry = await watch(folder / "dry-run", plan, story=story, progress=progress)
+        progress.next_round()
+        story.act("Live: the same minutes again, and now it closes")
+        live_plan = replace(plan, dry_run=False, broken=broken, has_operator=True)
+        live = await watch(folder / "live", live_plan, story=story, progress=progress)
+    _compare(plan, live, story)
     claims = (*prove_dry_run(dry.evidence), *prove_live_run(live.evidence))
     story.claims(claims)
     story.where_to_look(folder)
@@ -135,205 +139,66 @@ async def _play_demo(folder: Path, *, broken: str | None) -> int:
     return 0 if all(claim.holds for claim in claims) else 1
 
 
-async def _play_tape(folder: Path, tape: Tape, book: BookFile) -> int:
+def _tape_plan(candles: Tape, book: BookFile) -> Plan:
+    """Play only what the book holds; at the ordinary pace unless the tape is long."""
+    held = {position.symbol for position in book.positions} & candles.paths.keys()
+    kept = [candles.paths[symbol] for symbol in sorted(held)]
+    tape = replace(candles, paths={path.symbol: path for path in kept}) if kept else candles
+    is_long = tape.ends_at - tape.starts_at > LONG_TAPE_S
+    return Plan(tape=tape, book=book, dry_run=False, polls=LONG_TAPE_POLLS if is_long else None)
+
+
+async def _play_tape(folder: Path, plan: Plan) -> int:
+    tape = plan.tape
     story = Story(starts_at=tape.starts_at, shows_dates=True)
-    story.opening(book, tape)
-    live = await _watch(folder / "live", tape, book, dry_run=False, story=story)
-    alone = play_unguarded(to_seed(book, tape.prices_at(tape.starts_at)), tape)
-    story.closings(live.evidence.ledger)
-    story.comparison(guarded=live.equities, alone=alone)
+    story.opening(plan.book, tape, polls=plan.polls)
+    with (
+        Progress(story, begin=tape.starts_at, end=tape.ends_at) as progress,
+        _quick_folder(folder / "live") as quick,
+    ):
+        live = await watch(quick, plan, story=story, progress=progress)
+    if live.over_at is not None:
+        story.over(live.over_at)
+    story.closings(live.evidence.ledger, plan.seed()["positions"])
+    _compare(plan, live, story)
     story.where_to_look(folder)
     story.requests_served(live.evidence.request_counts)
     return 0
 
 
-async def _watch(
-    folder: Path,
-    tape: Tape,
-    book: BookFile,
-    *,
-    dry_run: bool,
-    story: Story,
-    captions: Mapping[float, str] | None = None,
-    broken: str | None = None,
-    resets: bool = False,
-) -> Watched:
-    """Run the guard over the whole tape against a fresh exchange, and gather the evidence."""
-    seed = to_seed(book, tape.prices_at(tape.starts_at))
-    async with start_simulator({**seed, "at": tape.starts_at}) as (control, url):
-        settings = _settings(folder, url, dry_run=dry_run)
-        run = _Run(
-            tape=tape,
-            control=control,
-            story=story,
-            captions=dict(captions or {}),
-            lock_path=settings.trading_lock_file,
-        )
-        await run.go(settings, broken=broken, resets=resets)
-        state = await control.state()
-        requests = await control.requests()
-        evidence = Evidence(
-            ledger=tuple(await control.ledger()),
-            requests=tuple(requests["requests"]),
-            request_counts=requests["counts"],
-            state=state,
-            locks=tuple(run.locks),
-        )
-        account = next(iter(state["accounts"].values()))
-        return Watched(
-            evidence=evidence, final_equity=float(account["equity"]), equities=run.equities
-        )
-
-
-def _settings(folder: Path, url: str, *, dry_run: bool) -> Settings:
-    """Settings as a user would write them, pointing at the simulator."""
-    folder.mkdir(parents=True)
-    path = folder / "config.yaml"
-    path.write_text(
-        f"dry_run: {str(dry_run).lower()}\n"
-        "exchanges:\n"
-        "  binance:\n"
-        "    enabled: true\n"
-        f"    simulator_url: {url}\n",
-        encoding="utf-8",
-    )
-    return load_settings(path, KEYS)
-
-
-class _Run:
-    """One run of the guard on the tape's clock."""
-
-    def __init__(
-        self,
-        *,
-        tape: Tape,
-        control: ControlClient,
-        story: Story,
-        captions: dict[float, str],
-        lock_path: Path,
-    ) -> None:
-        self._tape = tape
-        self._control = control
-        self._story = story
-        self._captions = captions
-        self._lock_path = lock_path
-        self._guard: Assembly | None = None
-        self.locks: list[LockSeen] = []
-        self.equities: list[tuple[float, float]] = []
-        self._told_ledger = 0
-        self._expects_fills = False
-
-    async def go(self, settings: Settings, *, broken: str | None, resets: bool) -> None:
-        """Run until the tape ends."""
-        clock = TapeClock(starts_at=self._tape.starts_at, parties=0, advance=self._advance)
-        async with assemble(
-            settings,
-            clock=clock,
-            log=get_logger("demo"),
-            on_decision=lambda decision: self._see(decision, clock.now()),
-            make_venue=_maker(clock, broken),
-            request_poll_s=1.0 if resets else TAPE_REQUEST_POLL_S,
-            rng=random.Random(0),  # noqa: S311 - the same story twice
-        ) as guard:
-            self._guard = guard
-            clock.parties = guard.guardian.party_count + (1 if resets else 0)
-            operator = asyncio.create_task(self._operate(guard, clock)) if resets else None
-            await guard.guardian.run()
-            if operator is not None:
-                operator.cancel()
-                await asyncio.gather(operator, return_exceptions=True)
-
-    async def _advance(self, at: float) -> None:
-        """Move prices with the clock; the end of the tape ends the run."""
-        assert self._guard is not None
-        await self._control.set_prices(self._tape.prices_at(at), at=at)
-        for told in [moment for moment in self._captions if moment <= at]:
-            self._story.caption(told, self._captions.pop(told))
-        if self._expects_fills:
-            entries = await self._control.ledger(since=self._told_ledger)
-            self._told_ledger += len(entries)
-            self._story.fills(entries)
-        if at >= self._tape.ends_at:
-            self._guard.guardian.stop()
-
-    def _see(self, decision: Decision, now: float) -> None:
-        """Watch every decision go by, as somebody with a terminal would."""
-        for verdict in decision.verdicts:
-            if verdict.equity is not None:
-                self.equities.append((now, verdict.equity))
-        self._story.decision(decision, now)
-        self._expects_fills = self._expects_fills or bool(decision.opened)
-        self._look_at_lock(now)
-
-    def _look_at_lock(self, now: float) -> None:
-        """Read the lock file as a bot does; told when it says something new."""
-        seen = _read_lock(self._lock_path)
-        if seen is None or (self.locks and seen == self.locks[-1]):
-            return
-        if self.locks or seen.is_locked:
-            self._story.lock(is_locked=seen.is_locked, reason=seen.reason, now=now)
-        self.locks.append(seen)
-
-    async def _operate(self, guard: Assembly, clock: TapeClock) -> None:
-        """Be the operator: reset the book a minute after everything was closed."""
-        while True:
-            await clock.sleep(OPERATOR_LOOKS_EVERY_S)
-            book = guard.guardian.memory.book(guard.policy.books[0].name)
-            if book.stage is Stage.ALL_CLOSED and book.incident is None:
-                break
-            ended = book.incident is not None and book.incident.ended_at is not None
-            if book.stage is Stage.ALL_CLOSED and ended:
-                break
-        await clock.sleep(RESET_AFTER_S)
-        await guard.store.add_request(
-            at=clock.now(),
-            actor="operator@demo",
-            command="reset",
-            arguments=(("book", BOOK), ("reason", "demo: positions checked")),
-            confirmation=BOOK,
-        )
-        while True:
-            await clock.sleep(3600.0)
-
-
-def _read_lock(path: Path) -> LockSeen | None:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return LockSeen(
-        stage=document["stage"], is_locked=document["locked"], reason=document["reason"]
+def _compare(plan: Plan, live: Watched, story: Story) -> None:
+    """Put the run beside the same prices with nobody watching, at the same moments."""
+    alone = play_unguarded(plan.seed(), plan.tape, times=[at for at, _ in live.equities])
+    story.comparison(
+        guarded=live.equities,
+        alone=alone.equities,
+        liquidations=(_liquidations(live.evidence.ledger), _liquidations(alone.ledger)),
     )
 
 
-def _maker(clock: TapeClock, broken: str | None) -> Callable[[VenueSettings], Venue]:
-    def make(venue: VenueSettings) -> Venue:
-        if broken is None:
-            return connect(venue, clock=clock, paces_reads=False)
-        return _SabotagedBinance(
-            broken,
-            scope=venue.scopes[0],
-            api_key=venue.api_key.get_secret_value(),
-            api_secret=venue.api_secret.get_secret_value(),
-            clock=clock,
-            stables=venue.stables,
-            simulator_url=venue.simulator_url,
-            paces_reads=False,
-        )
-
-    return make
+def _liquidations(ledger: Sequence[Mapping[str, Any]]) -> int:
+    """How many positions the exchange took away."""
+    return sum(1 for entry in ledger if entry.get("cause") == "liquidation")
 
 
-class _SabotagedBinance(BinanceFutures):
-    """Sends wrong orders on purpose, so that the proof can be seen to notice."""
+@contextmanager
+def _quick_folder(target: Path) -> Iterator[Path]:
+    """A folder whose writes need no disk, moved to `target` at the end.
 
-    def __init__(self, sabotage: str, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._sabotage = sabotage
-
-    def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
-        params = super()._close_params(instruction)
-        if self._sabotage == "side":
-            params["side"] = "SELL" if params["side"] == "BUY" else "BUY"
-        params.pop("reduceOnly", None)
-        return params
+    A tape of days writes the lock some ten thousand times and waits for the disk each time. The
+    guard still syncs every write; in memory that costs nothing. A TMPDIR that was set is kept.
+    """
+    is_usable = (
+        "TMPDIR" not in os.environ
+        and os.access(MEMORY_FOLDER, os.W_OK)
+        and shutil.disk_usage(MEMORY_FOLDER).free > MEMORY_NEEDED_BYTES
+    )
+    if not is_usable:
+        yield target
+        return
+    with tempfile.TemporaryDirectory(prefix="killswitch-demo-", dir=MEMORY_FOLDER) as quick:
+        try:
+            yield Path(quick) / target.name
+        finally:
+            if (Path(quick) / target.name).exists():
+                shutil.move(Path(quick) / target.name, target)

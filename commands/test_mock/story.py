@@ -5,20 +5,23 @@ Owns words and tables; computes nothing but what it prints. Colours vanish in a 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from commands.test_mock.proof import OUR_PREFIX, Claim
 from decision import Decision
-from incidents import Opening, say_window
 from memory import AuditEntry, IncidentStatus
 from model import RowKey, Side
+from openings import Opening, say_window
 from simulator.book_file import BookFile
 from simulator.tape import Tape
 
@@ -33,6 +36,48 @@ ENDINGS = {
 STAGE_COLOURS = {1: "yellow", 2: "dark_orange", 3: "red", 4: "red"}
 
 
+class Progress:
+    """A bar that moves with the tape, on a terminal only; use it as a context manager.
+
+    Shares the story's console where that is the terminal, so that the bar stays below the text;
+    when the story goes into a pipe or a file, the bar is on stderr.
+    """
+
+    def __init__(self, story: Story, *, begin: float, end: float, rounds: int = 1) -> None:
+        console = story.console if story.console.is_terminal else Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not (sys.stderr.isatty() and console.is_terminal),
+        )
+        self._begin, self._span_s = begin, end - begin
+        self._round = 0
+        self._task = self._bar.add_task("playing the tape", total=rounds * self._span_s)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def move(self, at: float) -> None:
+        """The tape stands at `at` (UTC seconds)."""
+        done = self._round * self._span_s + at - self._begin
+        day = datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M")
+        self._bar.update(self._task, completed=done, description=f"tape at {day}")
+
+    def next_round(self) -> None:
+        """The same tape begins again."""
+        self._round += 1
+
+
 class Story:
     """Prints what happens, as it happens; times are counted from the start of the tape."""
 
@@ -45,6 +90,12 @@ class Story:
         self._shows_dates = shows_dates
         self._equity = 0.0
         self._drawdown = ""
+        self._stages: dict[str, int] = {}
+
+    @property
+    def console(self) -> Console:
+        """Where the story is told."""
+        return self._out
 
     def _when(self, at: float) -> str:
         if self._shows_dates:
@@ -52,15 +103,16 @@ class Story:
         minutes, seconds = divmod(int(at - self._starts_at + 0.5), 60)
         return f"{minutes:02d}:{seconds:02d}"
 
-    def opening(self, book: BookFile, tape: Tape) -> None:
-        """Introduce the account and the tape."""
+    def opening(self, book: BookFile, tape: Tape, *, polls: tuple[int, int] | None = None) -> None:
+        """Introduce the account and the tape; `polls` are told where they are not the default."""
         begin, end = (
             datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
             for at in (tape.starts_at, tape.ends_at)
         )
+        mode = book.position_mode.value.lower().replace("_", "-")
         self._out.rule("[bold]Killswitch[/bold]")
         self._out.print(
-            f"A simulated Binance futures account, {book.position_mode.value.lower()}, "
+            f"A simulated Binance futures account, {mode} mode, "
             f"equity {float(book.equity):,.0f}. Prices from {begin} to {end} UTC."
         )
         for side in Side:
@@ -72,6 +124,10 @@ class Story:
                 if position.side is side
             )
             self._out.print(f"  {side.value.lower():>5}  {held or 'nothing'}")
+        if polls is not None:
+            self._out.print(
+                f"A long tape: the guard reads every {polls[0]} s, and every {polls[1]} s on alert."
+            )
 
     def act(self, title: str) -> None:
         """Begin a new act."""
@@ -106,6 +162,7 @@ class Story:
     def _opened(self, opening: Opening, now: float) -> None:
         """One trigger: how far, who lost, the ranking with the plan beside it."""
         incident, found = opening.incident, opening.attribution
+        self._stages[incident.incident_id] = int(incident.stage)
         colour = STAGE_COLOURS.get(int(incident.stage), "red")
         self._out.print()
         self._out.print(
@@ -152,48 +209,77 @@ class Story:
         word = f"LOCKED  {reason}" if is_locked else "free"
         self._out.print(f"{self._when(now)}  lock file: [bold]{word}[/bold]")
 
-    def closings(self, ledger: Sequence[Mapping[str, Any]]) -> None:
-        """Show everything that was closed, when, and what stood before and after."""
+    def over(self, at: float) -> None:
+        """Say why the rest of the tape is not played."""
+        self._out.print(
+            f"{self._when(at)}  nothing is held any more: the rest of the tape cannot change it"
+        )
+
+    def closings(
+        self, ledger: Sequence[Mapping[str, Any]], positions: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Show everything that was closed, by which stage, what remained and what it had made.
+
+        `positions` are those of the seed: nothing on a tape adds to them, so their entries hold.
+        """
         fills = [
             entry
             for entry in ledger
             if entry["event"] == "fill" and str(entry["client_id"]).startswith(OUR_PREFIX)
         ]
-        table = Table(title="closed by the guard", title_justify="left", pad_edge=False)
-        for name in ("time", "symbol", "side"):
-            table.add_column(name)
-        for name in ("quantity", "price", "before", "after"):
+        entries = {(p["symbol"], p["side"]): float(p["entry_price"]) for p in positions}
+        table = Table(title="closed by the guard, results before fees", title_justify="left")
+        for name in ("time", "stage", "symbol", "side"):
+            table.add_column(name, justify="right" if name == "stage" else "left")
+        for name in ("held", "closed", "remains", "price", "realised"):
             table.add_column(name, justify="right")
+        total = 0.0
         for fill in fills:
+            side = Side.LONG if float(fill["position_before"]) > 0 else Side.SHORT
+            price, quantity = float(fill["price"]), float(fill["quantity"])
+            realised = side.sign * quantity * (price - entries[fill["symbol"], side.value])
+            total += realised
             table.add_row(
                 self._when(fill["at"]),
+                str(self._stages.get(str(fill["client_id"]).split("-")[1], "")),
                 str(fill["symbol"]),
-                "LONG" if float(fill["position_before"]) > 0 else "SHORT",
-                _plain(fill["quantity"]),
-                f"{float(fill['price']):,.6g}",
-                _plain(fill["position_before"]),
-                _plain(fill["position_after"]),
+                side.value,
+                _plain(abs(float(fill["position_before"]))),
+                _plain(quantity),
+                _plain(abs(float(fill["position_after"]))),
+                f"{price:,.6g}",
+                f"{realised:+,.2f}",
             )
         self._out.print()
-        self._out.print(table if fills else "the guard closed nothing")
+        if not fills:
+            self._out.print("the guard closed nothing")
+            return
+        table.add_section()
+        table.add_row("", "", "", "", "", "", "", "sum", f"{total:+,.2f}")
+        self._out.print(table)
 
     def comparison(
-        self, *, guarded: Sequence[tuple[float, float]], alone: Sequence[tuple[float, float]]
+        self,
+        *,
+        guarded: Sequence[tuple[float, float]],
+        alone: Sequence[tuple[float, float]],
+        liquidations: tuple[int, int] = (0, 0),
     ) -> None:
-        """Put equity with the guard beside equity without it."""
+        """Put equity with the guard beside equity without it; both by the exchange's books.
+
+        `liquidations` count the positions that the exchange took, with and without the guard.
+        """
         table = Table(title="the same prices, with and without", title_justify="left")
         for name in ("", "with the guard", "without"):
             table.add_column(name, justify="right" if name else "left")
-        rows = (
-            ("equity at the start", guarded[0][1], alone[0][1]),
-            ("lowest equity", min(e for _, e in guarded), min(e for _, e in alone)),
-            ("equity at the end", guarded[-1][1], alone[-1][1]),
-        )
-        for name, with_guard, without in rows:
-            table.add_row(name, f"{with_guard:,.2f}", f"{without:,.2f}")
-        table.add_row(
-            "largest drawdown", f"{_largest_fall(guarded):.2%}", f"{_largest_fall(alone):.2%}"
-        )
+        both = (guarded, alone)
+        table.add_row("equity at the start", *(f"{run[0][1]:,.2f}" for run in both))
+        table.add_row("lowest equity", *(f"{min(e for _, e in run):,.2f}" for run in both))
+        table.add_row("equity at the end", *(f"{run[-1][1]:,.2f}" for run in both))
+        table.add_row("result", *(f"{run[-1][1] / run[0][1] - 1:+.2%}" for run in both))
+        table.add_row("largest drawdown", *(f"{_largest_fall(run):.2%}" for run in both))
+        if any(liquidations):
+            table.add_row("positions liquidated", *(str(count) for count in liquidations))
         self._out.print()
         self._out.print(table)
 

@@ -1,0 +1,1 @@
+"""Measurements of the guard: what a tick costs, how fast it starts."""
