@@ -78,6 +78,7 @@ class _Work:
     fates: OrderFates
     believed_mode: PositionMode
     rounds: int = 0
+    rounds_here: int = 0
     excess: dict[RowKey, Decimal] = field(default_factory=dict)
     waits_for_store: bool = True
     pause_s: float = FIRST_PAUSE_S
@@ -134,7 +135,7 @@ class Executor:
     ) -> None:
         self._scope = scope
         self._venue = venue
-        self._eyes = Eyes(scope=scope, venue=venue, log=log)
+        self._eyes = Eyes(scope=scope, venue=venue, clock=clock, log=log)
         self._clock = clock
         self._log = log
         self._record = record
@@ -251,7 +252,9 @@ class Executor:
     ) -> _Step | None:
         """Read, send the excess, learn the outcomes; None when somebody ended the incident."""
         await work.fates.look_up()
-        seen = await self._eyes.look(incident, is_first=not work.excess)
+        seen = await self._eyes.look(
+            incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
+        )
         if isinstance(seen, Missed):
             self._log.warning("round_read_failed", scope=self._scope, why=seen.why)
             work.holds_since = None
@@ -259,6 +262,7 @@ class Executor:
             return _Step(incident=replace(incident, held_at=None), pause_s=pause_s)
         if not is_current(incident):
             return None
+        work.rounds_here += 1
         work.rounds = max(work.rounds, incident.rounds) + 1
         incident = replace(incident, rounds=work.rounds)
         plan = plan_round(
@@ -284,6 +288,9 @@ class Executor:
             if sent is None:
                 return None
             asked_pause_s = await work.fates.learn(sent)
+        if work.holds_since is not None and not seen.is_listed:
+            # The targets hold and leftovers may wait: the next tick lists the orders again.
+            return _Step(incident=incident, pause_s=None, notes=work.news(notes))
         return self._judge(incident, plan, work, notes=notes, asked_pause_s=asked_pause_s)
 
     def _note_progress(

@@ -1,7 +1,9 @@
 """What a round of closing reads of an account: positions, and the open orders beside them.
 
-Owns the deadlines of those reads. Positions are indispensable, orders are not: closes are sized
-from positions alone, so the list of orders may only delay them a moment.
+Owns the deadlines of those reads, and how often orders are listed. Positions are indispensable,
+orders are not: closes are sized from positions alone, so the list may only delay them a moment.
+The list is also the most expensive read there is (80 of the 2,400 that Binance allows a minute);
+asked for in every round of a crash, it would use up what the readings of the account need.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from attempts import Got, Missed, abandon, attempt
+from clock import Clock
 from logger import Logger
 from memory import Incident
 from model import Order, Position, RowKey, ScopeId
@@ -20,37 +23,50 @@ from venues.protocol import Venue
 READ_DEADLINE_S = 10.0
 FIRST_ORDERS_DEADLINE_S = 1.0
 """The first closes of an incident wait no longer than this for the list of open orders."""
+ORDERS_EVERY_S = 2.0
+"""Rounds that follow each other faster do without the list."""
 ORDERS_DEADLINE_S = 3.0
 """Later rounds do: without the list nothing is cancelled, and entry orders go on filling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one round read. `orders` are None when they could not be read in time.
+    """What one round read. `orders` are None when they were not read, or not in time.
 
-    `held` are the quantities by row.
+    `held` are the quantities by row; `is_listed` says that the orders were asked for.
     """
 
     positions: tuple[Position, ...]
     orders: tuple[Order, ...] | None
     held: Mapping[RowKey, Decimal]
+    is_listed: bool
 
 
 class Eyes:
     """Reads one account for its executor."""
 
-    def __init__(self, *, scope: ScopeId, venue: Venue, log: Logger) -> None:
+    def __init__(self, *, scope: ScopeId, venue: Venue, clock: Clock, log: Logger) -> None:
         self._scope = scope
         self._venue = venue
+        self._clock = clock
         self._log = log
+        self._listed_at = float("-inf")
 
-    async def look(self, incident: Incident, *, is_first: bool) -> Seen | Missed:
+    async def look(
+        self, incident: Incident, *, is_first: bool, needs_orders: bool = False
+    ) -> Seen | Missed:
         """Read positions and orders at once; Missed when the positions could not be read.
 
-        Nothing is urgent any more once the targets are reached: the orders then get the time
-        they need, because the end of the incident depends on them.
+        Orders are listed in the first round of an incident, when a close needs one out of its way,
+        and otherwise every two seconds. Nothing is urgent any more once the targets are reached:
+        the list then gets the time it needs, because the end of the incident depends on it.
         """
-        listing = asyncio.ensure_future(self._list_orders())
+        now = self._clock.monotonic()
+        is_due = is_first or needs_orders or now - self._listed_at >= ORDERS_EVERY_S
+        listing: asyncio.Future[tuple[Order, ...] | None] | None = None
+        if is_due:
+            self._listed_at = now
+            listing = asyncio.ensure_future(self._list_orders())
         try:
             positions = await attempt(
                 self._venue.fetch_positions(self._scope),
@@ -63,14 +79,17 @@ class Eyes:
                 RowKey(self._scope, position.symbol, position.side): position.quantity
                 for position in positions.value
             }
-            deadline_s = FIRST_ORDERS_DEADLINE_S if is_first else ORDERS_DEADLINE_S
-            if all(held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
-                deadline_s = READ_DEADLINE_S
-            await asyncio.wait((listing,), timeout=deadline_s)
-            orders = listing.result() if listing.done() else None
-            return Seen(positions=positions.value, orders=orders, held=held)
+            orders = None
+            if listing is not None:
+                deadline_s = FIRST_ORDERS_DEADLINE_S if is_first else ORDERS_DEADLINE_S
+                if all(held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
+                    deadline_s = READ_DEADLINE_S
+                await asyncio.wait((listing,), timeout=deadline_s)
+                orders = listing.result() if listing.done() else None
+            return Seen(positions=positions.value, orders=orders, held=held, is_listed=is_due)
         finally:
-            abandon(listing)
+            if listing is not None:
+                abandon(listing)
 
     async def _list_orders(self) -> tuple[Order, ...] | None:
         """The open orders, None when they cannot be read, for whatever reason."""

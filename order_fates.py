@@ -101,6 +101,11 @@ class OrderFates:
         """True while the fate of an order is not known."""
         return bool(self._in_flight)
 
+    @property
+    def is_blocked(self) -> bool:
+        """True after a round in which a resting order stood in the way of a close."""
+        return bool(self._blocked)
+
     def answers(
         self, held: Mapping[RowKey, Decimal], *, must_partly_remain: Collection[RowKey]
     ) -> VenueAnswers:

@@ -613,6 +613,20 @@ def test_a_bot_that_orders_after_every_cancel_does_not_use_up_the_request_limit(
     play(story)
 
 
+def test_the_list_of_orders_is_asked_for_at_most_every_two_seconds() -> None:
+    """It costs 16 times a position read; a crash must leave room for the account's readings."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL)
+        bench.venue.plan("submit_close", Trouble.REFUSE, times=12)
+        await bench.finish()
+        lists = [call.at for call in bench.venue.called("fetch_orders")]
+        assert len(bench.venue.called("fetch_positions")) > len(lists)
+        assert min(later - earlier for earlier, later in pairwise(lists)) >= 2.0 - 1e-6
+
+    play(story)
+
+
 # --- being interrupted ------------------------------------------------------------------------
 
 
