@@ -276,7 +276,7 @@ def test_what_was_left_of_a_cooldown_is_left_after_the_clock_was_set(jump_s: flo
     assert moved.verdicts[0].trust is Trust.TRUSTED
     assert moved.records.scopes == (guard.scope,)
     assert [(one.event, one.scope, one.severity) for one in moved.records.audits] == [
-        ("clock_set", "*", Severity.WARNING)
+        ("clock_moved", "*", Severity.WARNING)
     ]
     assert moved.records.audits[0].message.startswith(f"the clock was set by {jump_s:+.0f} s")
     assert guard.book.cooldowns[0] == NOON + 1_820 + jump_s
