@@ -7,7 +7,8 @@ Rules
 - Every secret that was loaded is masked in every string of an event: message, values, nested
   values, keys, exception text; also URL-encoded, as base64 at any offset, as hex or with escapes.
   Of a long secret, eight characters in a row are already too many.
-- A log that cannot be written stops nothing: a full disk or a closed pipe is swallowed here.
+- A log that cannot be written stops nothing: a full disk or a closed pipe is swallowed here, and
+  a pipe or terminal that nobody reads is not waited for.
 - Times are ISO 8601 in UTC, from the clock that is given.
 """
 
@@ -16,9 +17,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+import select
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import UnsupportedOperation
 from typing import TextIO, cast
 from urllib.parse import quote, quote_plus
 
@@ -36,6 +41,9 @@ _LONG = 16
 _FRAGMENT = 8
 """Of a secret of `_LONG` characters or more, this many in a row count as the secret."""
 
+
+_PIECE = 1_000
+"""Characters, at most 4,000 bytes: what a pipe with any room at all takes without waiting."""
 
 Logger = FilteringBoundLogger
 """What every part that logs is handed."""
@@ -123,19 +131,50 @@ def _base64_at(raw: bytes, offset: int) -> set[str]:
 
 
 class _Output:
-    """A stream whose failures stay here: a log that cannot be written stops nothing."""
+    """A stream whose failures stay here: a log that cannot be written stops nothing.
+
+    A pipe or terminal that nobody reads would hold the writer up for ever, closes included. What
+    it does not take at once is lost, and how much was lost is told when it takes lines again.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lost = 0
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
-            return self._stream.write(text)
+            if self._lost and _takes_more(self._stream):
+                told = json.dumps({"event": "log_lines_lost", "lines": self._lost})
+                self._stream.write(f"\n{told}\n")
+                self._lost = 0
+            for start in range(0, len(text), _PIECE):
+                if not _takes_more(self._stream):
+                    self._lost += 1
+                    return start
+                self._stream.write(text[start : start + _PIECE])
+                self._stream.flush()
+            return len(text)
         return 0
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+def _takes_more(stream: TextIO) -> bool:
+    """Whether a piece can be written without waiting; files and streams in memory always take it.
+
+    Raises OSError or ValueError for a stream that is closed.
+    """
+    try:
+        descriptor = stream.fileno()
+    except UnsupportedOperation:
+        return True
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return True
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    return bool(poller.poll(0))
 
 
 class _LibraryHandler(logging.StreamHandler[_Output]):

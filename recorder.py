@@ -125,7 +125,8 @@ class Recorder:
         """Wait until everything up to the ticket is safe; False at the deadline or on a failure."""
         if self._written >= ticket:
             return True
-        if deadline_s <= 0:
+        if deadline_s <= 0 or self._writer is None or self._writer.done():
+            # Without a writer at work the store has just refused: there is nothing to wait for.
             return False
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append((ticket, waiter))

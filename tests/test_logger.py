@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import logging
+import os
+import threading
 from collections.abc import Iterator
 from enum import IntEnum
 from urllib.parse import quote
@@ -258,3 +261,42 @@ def test_eight_characters_of_a_long_secret_are_too_many(
     left = Redactor((secret,)).text(f"{before}{secret[start:]}{after}").split(MASK)
     fragments = {secret[n : n + 8] for n in range(len(secret) - 7)}
     assert not [part for part in left for fragment in fragments if fragment in part]
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
+    """A stopped terminal or a hung log collector: lines are lost and counted, and work goes on."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 65_536)
+    os.set_blocking(writer, True)
+    with os.fdopen(writer, "w") as stream:
+        configure_logging(secrets=(), json_output=True, verbose=False, stream=stream)
+        log = get_logger("test")
+
+        def write() -> None:
+            log.warning("lost", text="y" * 10_000)
+            log.warning("lost_too")
+
+        worker = threading.Thread(target=write, daemon=True)
+        worker.start()
+        worker.join(timeout=10)
+        assert not worker.is_alive()
+        os.read(reader, 1 << 20)
+        log.warning("seen")
+        lines = [json.loads(line) for line in os.read(reader, 1 << 20).splitlines() if line]
+    os.close(reader)
+    assert [line["event"] for line in lines] == ["log_lines_lost", "seen"]
+    assert lines[0]["lines"] == 2
+
+
+def test_a_line_longer_than_a_pipe_takes_at_once_arrives_whole() -> None:
+    """Pieces of a long line follow each other without a break."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        configure_logging(secrets=(), json_output=True, verbose=False, stream=stream)
+        get_logger("test").warning("long", text="y" * 20_000)
+        (line,) = os.read(reader, 1 << 20).splitlines()
+    os.close(reader)
+    assert json.loads(line)["text"] == "y" * 20_000

@@ -1,0 +1,322 @@
+"""What an answer, a silence or a look-up teaches the next round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import cast
+
+import pytest
+
+from logger import Logger
+from memory import OrderAction, OrderRecord
+from model import (
+    ClientOrderId,
+    Done,
+    IncidentId,
+    Outcome,
+    PositionMode,
+    RefusalReason,
+    Refused,
+    RowKey,
+    Side,
+    Symbol,
+    Unknown,
+    VenueOrderId,
+)
+from order_fates import FATE_KNOWN_AFTER_S, LOOK_UPS, SHOWS_WITHIN_S, OrderFates
+from simulator.exchange import Exchange
+from simulator.seeds import apply_seed
+from simulator.virtual_time import LoopClock
+from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
+from tests.virtual_house import EPOCH, Logbook, play
+
+ROW = RowKey(SCOPE, Symbol("SOLUSDT"), Side.SHORT)
+OTHER = RowKey(SCOPE, Symbol("DOGEUSDT"), Side.SHORT)
+LOST = Unknown(cause="no answer")
+
+
+class Case:
+    """Fates over an account that never had our orders."""
+
+    def __init__(self) -> None:
+        self.clock = LoopClock(epoch=EPOCH)
+        exchange = Exchange(now=EPOCH)
+        apply_seed(exchange, {"api_key": KEY, "api_secret": "test-secret", "wallet": {"USDT": 1}})
+        self.venue = MemoryVenue(exchange=exchange, clock=self.clock, latency_s=0.0)
+        self.fates = self.fresh()
+
+    def fresh(self) -> OrderFates:
+        """The fates of another incident."""
+        return OrderFates(
+            scope=SCOPE,
+            venue=self.venue,
+            clock=self.clock,
+            log=cast("Logger", Logbook()),
+            position_mode=PositionMode.ONE_WAY,
+        )
+
+    async def send(self, *outcomes: Outcome, held: str = "10", key: RowKey = ROW) -> float:
+        """Send one close of 5 for each outcome and learn it; returns the pause asked for."""
+        records = tuple(close(number, key=key) for number in range(len(outcomes)))
+        self.fates.sending(records, {key: Decimal(held)})
+        return await self.fates.learn(
+            tuple(
+                replace(record, outcome=outcome)
+                for record, outcome in zip(records, outcomes, strict=True)
+            )
+        )
+
+    def in_flight(self, held: str = "10", *, partly: bool = True) -> Mapping[RowKey, Decimal]:
+        """What must not be sent, for a position read of that size."""
+        rows = (ROW,) if partly else ()
+        return self.fates.answers({ROW: Decimal(held)}, must_partly_remain=rows).in_flight
+
+
+def close(
+    number: int = 0, *, quantity: str = "5", key: RowKey = ROW, outcome: Outcome | None = None
+) -> OrderRecord:
+    """A close of ours."""
+    return OrderRecord(
+        client_id=ClientOrderId(f"ks-a-{len(key.symbol) % 2}-1-{number}"),
+        incident_id=IncidentId("a"),
+        scope=SCOPE,
+        key=key,
+        action=OrderAction.CLOSE,
+        symbol=key.symbol,
+        order_side="BUY",
+        quantity=Decimal(quantity),
+        round_number=1,
+        created_at=EPOCH,
+        dry_run=False,
+        outcome=outcome,
+    )
+
+
+def done(filled: str | None = "5") -> Done:
+    """An accepted order."""
+    return Done(order_id=VenueOrderId("1"), filled=None if filled is None else Decimal(filled))
+
+
+def refused(reason: RefusalReason, *, pause_s: float | None = None) -> Refused:
+    """A refusal."""
+    return Refused(reason=reason, code="test", retry_after_s=pause_s)
+
+
+def test_an_order_counts_as_in_flight_from_before_it_is_sent() -> None:
+    """Whatever happens between sending and learning, it is not sent again."""
+
+    async def story() -> None:
+        case = Case()
+        case.fates.sending((close(),), {ROW: Decimal(10)})
+        assert case.in_flight() == {ROW: 5}
+        assert case.fates.is_waiting
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "held", "pending"),
+    [
+        (done("5"), "5", None),  # 10 - 5 shows: nothing is missing
+        (done("5"), "10", 5),  # the read lags: 5 were executed and do not show
+        (done("5"), "8", 3),  # 2 of them show
+        (done("5"), "20", 5),  # a bot added 10: no more than was executed may be missing
+        (done("2"), "8", None),  # a thin book filled 2
+        (done(None), "10", 5),  # accepted, fill not told: all of it may have been executed
+        (done("0"), "10", None),  # nothing was executed
+        (refused(RefusalReason.OTHER), "10", None),
+        (refused(RefusalReason.DUPLICATE_ID), "10", 5),  # an earlier request landed
+        (LOST, "10", 5),
+    ],
+)
+def test_what_must_not_be_sent_again_where_a_part_remains(
+    outcome: Outcome, held: str, pending: int | None
+) -> None:
+    """A close of 5 from 10, its outcome, the next position read, and what it may not close."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(outcome)
+        assert case.in_flight(held) == ({} if pending is None else {ROW: pending})
+
+    play(story)
+
+
+def test_a_read_that_still_does_not_show_it_after_seconds_is_believed() -> None:
+    """Then somebody has added to the position, and the excess is real."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(done("5"))
+        await case.clock.sleep(SHOWS_WITHIN_S - 0.1)
+        assert case.in_flight("10") == {ROW: 5}
+        await case.clock.sleep(0.2)
+        assert case.in_flight("10") == {}
+
+    play(story)
+
+
+def test_the_parts_of_one_round_add_up() -> None:
+    """Two orders of 5 from 20: 10 must show."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(done("5"), done("5"), held="20")
+        assert case.in_flight("20") == {ROW: 10}
+        assert case.in_flight("15") == {ROW: 5}
+        assert case.in_flight("10") == {}
+
+    play(story)
+
+
+def test_rounds_that_follow_while_reads_lag_add_up() -> None:
+    """3 of 5 filled (seen), then 2 more: a read of 7 still misses the 2."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(done("3"))
+        await case.send(done("2"), held="7")
+        assert case.in_flight("7") == {ROW: 2}
+        assert case.in_flight("5") == {}
+
+    play(story)
+
+
+def test_where_everything_goes_a_lagging_read_withholds_nothing() -> None:
+    """A close that arrives twice finds nothing left to reduce."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(done("5"))
+        assert case.in_flight("10", partly=False) == {}
+
+    play(story)
+
+
+def test_an_unknown_order_is_sent_again_after_three_vain_look_ups_where_everything_goes() -> None:
+    """And only when it can no longer land where a part must remain."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(LOST)
+        for _ in range(LOOK_UPS):
+            assert case.in_flight(partly=False) == {ROW: 5}
+            await case.fates.look_up()
+        assert case.in_flight(partly=False) == {}
+        assert case.in_flight(partly=True) == {ROW: 5}
+        await case.clock.sleep(FATE_KNOWN_AFTER_S)
+        await case.fates.look_up()
+        assert case.in_flight(partly=True) == {}
+        assert not case.fates.is_waiting
+
+    play(story)
+
+
+def test_it_is_asked_once_more_after_it_can_no_longer_land() -> None:
+    """It may have landed in the last moment."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(LOST)
+        await case.clock.sleep(FATE_KNOWN_AFTER_S + 1)
+        asked = len(case.venue.called("find_order"))
+        await case.fates.look_up()
+        assert len(case.venue.called("find_order")) == asked + 1
+        assert case.fates.is_waiting
+
+    play(story)
+
+
+def test_a_look_up_that_hangs_is_given_up_after_two_seconds() -> None:
+    """Other rows wait for it."""
+
+    async def story() -> None:
+        case = Case()
+        case.venue.plan("find_order", Trouble.HANG)
+        await case.send(LOST, LOST)
+        await case.fates.look_up()
+        assert case.clock.monotonic() == pytest.approx(2.0)
+
+    play(story)
+
+
+def test_refusals_teach_sizes_and_what_stands_in_the_way() -> None:
+    """The smallest too large, the largest too small; what blocked holds for one round."""
+
+    async def story() -> None:
+        case = Case()
+        pause_s = await case.send(
+            refused(RefusalReason.TOO_LARGE),
+            refused(RefusalReason.TOO_SMALL),
+            refused(RefusalReason.RESTING_ORDER_IN_THE_WAY, pause_s=3.0),
+            refused(RefusalReason.RATE_LIMITED, pause_s=7.0),
+        )
+        learnt = case.fates.answers({}, must_partly_remain=())
+        assert pause_s == 7.0
+        assert learnt.too_large == {ROW: 5}
+        assert learnt.too_small == {ROW: 5}
+        assert learnt.blocked == (ROW,)
+        await case.send(done())
+        assert case.fates.answers({}, must_partly_remain=()).blocked == ()
+
+    play(story)
+
+
+def test_a_wrong_position_mode_is_asked_for_once_and_kept_if_that_fails() -> None:
+    """Two refusals of one round cost one question."""
+
+    async def story() -> None:
+        case = Case()
+        case.venue.plan("fetch_position_mode", Trouble.UNAVAILABLE, times=1)
+        wrong = refused(RefusalReason.WRONG_POSITION_MODE)
+        case.fates.position_mode = PositionMode.HEDGE
+        modes = []
+        for _ in range(2):
+            await case.send(wrong, wrong)
+            modes.append(case.fates.position_mode)
+        assert modes == [PositionMode.HEDGE, PositionMode.ONE_WAY]
+        assert len(case.venue.called("fetch_position_mode")) == 2
+
+    play(story)
+
+
+def test_the_incident_that_takes_over_inherits_what_is_under_way() -> None:
+    """Orders of the lower stage may still land, or not show yet."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(LOST)
+        await case.send(done("5"), key=OTHER)
+        heir = case.fresh()
+        heir.inherit(case.fates)
+        held = {ROW: Decimal(10), OTHER: Decimal(10)}
+        learnt = heir.answers(held, must_partly_remain=(ROW, OTHER))
+        assert learnt.in_flight == {ROW: 5, OTHER: 5}
+
+    play(story)
+
+
+def test_what_an_earlier_run_left_unanswered_is_taken_up() -> None:
+    """Not what was answered, and only until it can no longer land."""
+
+    async def story() -> None:
+        case = Case()
+        await case.clock.sleep(10)  # the records are 10 s old
+        case.fates.recall(
+            (
+                close(0),
+                close(1, outcome=LOST),
+                close(2, outcome=done()),
+                close(3, outcome=refused(RefusalReason.OTHER)),
+                replace(close(4), action=OrderAction.CANCEL, key=None),
+            )
+        )
+        assert case.in_flight() == {ROW: 10}
+        await case.clock.sleep(FATE_KNOWN_AFTER_S - 10)
+        for _ in range(LOOK_UPS):
+            await case.fates.look_up()
+        assert case.in_flight() == {}
+
+    play(story)
