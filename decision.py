@@ -51,9 +51,6 @@ from model import (
 from operator_requests import answer_request
 from stage_recovery import shift_deadlines, with_past_baselines
 
-CLOCK_TOLERANCE_S = 30.0
-"""Wall clock and monotonic clock may drift apart by so much before anything moves."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
@@ -61,7 +58,7 @@ class Observation:
 
     `reports` tell how open incidents stand after the executor worked on them. `clock_jump_s` is
     how far the wall clock was set away from the monotonic one since the last observation, 0 while
-    both agree within `CLOCK_TOLERANCE_S`.
+    both agree.
     """
 
     now: float
@@ -153,8 +150,10 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
     )
     if observation.clock_jump_s:
         _move_with_clock(draft, by_s=observation.clock_jump_s)
+    # Within the age of a reading trust waits for the clock, too: it takes no overtaken reading.
     draft.books = {
-        name: with_past_baselines(known, now=draft.now) for name, known in draft.books.items()
+        name: with_past_baselines(known, now=draft.now, tolerance_s=policy.max_reading_age_s)
+        for name, known in draft.books.items()
     }
     for report in observation.reports:
         _take_report(draft, report)
@@ -187,7 +186,7 @@ def _move_with_clock(draft: _Draft, *, by_s: float) -> None:
             AuditEntry(
                 at=draft.now,
                 scope="*",
-                event="clock_set",
+                event="clock_moved",
                 message=f"the clock was set by {by_s:+.0f} s; deadlines and history move with it",
                 severity=Severity.WARNING,
                 details=(("by_s", round(by_s, 3)),),

@@ -64,9 +64,16 @@ def _reset(
 
 
 def _is_fresh(scope: ScopeId, *, memory: Memory, policy: Policy, now: float) -> bool:
-    """Whether the last trusted reading is still one; from either side, for a clock set back."""
-    last = memory.scope(scope).history.last
-    return last is not None and abs(now - last.at) <= policy.max_reading_age_s
+    """Whether the last trusted reading is still one, and the newest is not in doubt.
+
+    A doubt may end as a loss, which a baseline from now on would hide. The age counts from either
+    side, for a clock that was set back.
+    """
+    known = memory.scope(scope)
+    last = known.history.last
+    if last is None or known.suspicion is not None:
+        return False
+    return abs(now - last.at) <= policy.max_reading_age_s
 
 
 def _book_flow(

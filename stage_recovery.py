@@ -114,18 +114,22 @@ def shift_deadlines(book: BookMemory, *, by_s: float) -> BookMemory:
     )
 
 
-def with_past_baselines(book: BookMemory, *, now: float) -> BookMemory:
-    """The book with no baseline after `now`, where it would hide every peak; the same if none is.
+def with_past_baselines(book: BookMemory, *, now: float, tolerance_s: float = 0.0) -> BookMemory:
+    """The book with no baseline after `now`, where it would hide every peak.
 
-    For a clock that was set back: without it the guard measures nothing until that time comes.
+    For a clock that was set back: without it the guard measures nothing until that time comes. A
+    baseline that lies ahead by `tolerance_s` at most is waited for instead, because coming back
+    it would lay open what it was set against.
     """
+
+    def reached(at: float) -> float:
+        return now if at > now + tolerance_s else at
+
     one, two, three = book.stage_baselines
-    if max(book.baseline_at, one, two, three) <= now:
-        return book
     return replace(
         book,
-        baseline_at=min(book.baseline_at, now),
-        stage_baselines=(min(one, now), min(two, now), min(three, now)),
+        baseline_at=reached(book.baseline_at),
+        stage_baselines=(reached(one), reached(two), reached(three)),
     )
 
 

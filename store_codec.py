@@ -354,8 +354,8 @@ def book_from(row: Columns, incident: Incident | None) -> BookMemory:
                 stage=Stage(item["stage"]),
                 count=item["count"],
                 last_counted_at=item["last_counted_at"],
-                began_at=item["began_at"],
-                is_answered=flag(item["is_answered"]),
+                began_at=item.get("began_at", item["last_counted_at"]),
+                is_answered=flag(item.get("is_answered", False)),
             )
             for item in json.loads(row["streaks"])
         ),

@@ -55,10 +55,7 @@ COOLDOWN = {ONE: 30 * MINUTE, TWO: 90 * MINUTE, THREE: 360 * MINUTE}
 
 
 def stage_policy(
-    stage: Stage,
-    mode: StageMode,
-    confirmations: int,
-    thresholds: dict[float, float],
+    stage: Stage, mode: StageMode, confirmations: int, thresholds: dict[float, float]
 ) -> StagePolicy:
     """One stage with its default cooldown; thresholds by window in seconds."""
     return StagePolicy(
@@ -75,10 +72,7 @@ BOOK_POLICY = BookPolicy(
     scopes=(SCOPE,),
     stages=(
         stage_policy(
-            ONE,
-            StageMode.CLOSE_TOP_RISK_CONTRIBUTORS,
-            3,
-            {15 * MINUTE: 0.045, HOUR: 0.07},
+            ONE, StageMode.CLOSE_TOP_RISK_CONTRIBUTORS, 3, {15 * MINUTE: 0.045, HOUR: 0.07}
         ),
         stage_policy(
             TWO,
@@ -103,6 +97,12 @@ DRY = replace(LIVE, dry_run=True)
 def live(**changes: object) -> Policy:
     """The live policy with some settings of its book changed."""
     return replace(LIVE, books=(replace(BOOK_POLICY, **changes),))  # type: ignore[arg-type]
+
+
+ONLY_ONE = live(stages=BOOK_POLICY.stages[:1])
+ONLY_THREE = live(stages=BOOK_POLICY.stages[2:])
+FALLING_WALLET = ((10, 9_600.0), (13, 9_200.0), (16, 8_900.0))
+"""Steps of 4.0, 4.2 and 3.3 % that no price explains, none of them large enough to be doubted."""
 
 
 def key(base: str, side: Side) -> RowKey:
@@ -323,6 +323,29 @@ def at_stage_3(policy: Policy = LIVE) -> Guard:
     return guard
 
 
+def flat(policy: Policy = LIVE) -> Guard:
+    """Stage 3 is done at 20 s; at 25 s 9,000 are left and nothing is held."""
+    guard = at_stage_3(policy)
+    guard.finish(20)
+    guard.look(seen(25, wallet=9_000.0))
+    return guard
+
+
 def remains(targets: Iterable[CloseTarget]) -> dict[RowKey, Decimal]:
     """What may remain, by row."""
     return {one.key: one.may_remain for one in targets}
+
+
+def told(decision: Decision) -> list[tuple[Stage, object]]:
+    """The refused triggers of one decision."""
+    return [
+        (audit.stage, dict(audit.details)["reason"])
+        for audit in decision.records.audits
+        if audit.event == "trigger_refused"
+    ]
+
+
+def resting(stage: Stage, until: float) -> BookMemory:
+    """A NORMAL book of which one stage rests until then (it had nothing to close)."""
+    cooldowns = [NOON + until if one is stage else 0.0 for one in (ONE, TWO, THREE)]
+    return BookMemory(name=BOOK, cooldowns=(cooldowns[0], cooldowns[1], cooldowns[2]))

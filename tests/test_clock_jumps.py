@@ -21,7 +21,7 @@ def test_a_clock_that_is_set_keeps_the_peak_in_its_window(by_s: float) -> None:
     for at in (100, 103, 106):
         guard.look(seen(at + by_s, *losing(0.045)))
     assert guard.incident.stage is ONE
-    assert "clock_set" in guard.events
+    assert "clock_moved" in guard.events
 
 
 @pytest.mark.parametrize("by_s", [2 * HOUR, -2 * HOUR])

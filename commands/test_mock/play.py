@@ -36,7 +36,7 @@ from simulator.candles import load_tape
 from simulator.scenarios import DEMO_WAYPOINTS, demo_squeeze
 from simulator.tape import Tape, TapeError
 
-LONG_TAPE_S = 6 * 3600.0
+LONG_TAPE_S = 24 * 3600.0
 LONG_TAPE_POLLS = (20, 5)
 """Days of candles hold one price path a minute, whose corners lie 20 s apart: reading it every
 10 s, and every 3 s on alert, shows nothing more and takes twice the time."""

@@ -228,7 +228,7 @@ class Story:
             if entry["event"] == "fill" and str(entry["client_id"]).startswith(OUR_PREFIX)
         ]
         entries = {(p["symbol"], p["side"]): float(p["entry_price"]) for p in positions}
-        table = Table(title="closed by the guard", title_justify="left")
+        table = Table(title="closed by the guard, results before fees", title_justify="left")
         for name in ("time", "stage", "symbol", "side"):
             table.add_column(name, justify="right" if name == "stage" else "left")
         for name in ("held", "closed", "remains", "price", "realised"):
