@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import incidents
+import openings
 import trust
 from drawdown import (
     StreakStep,
@@ -22,7 +23,6 @@ from drawdown import (
     worst_breach,
 )
 from errors import InvariantViolation
-from flows import book_flow
 from memory import (
     AuditEntry,
     BookMemory,
@@ -34,6 +34,7 @@ from memory import (
     Records,
     RequestAnswer,
     ScopeMemory,
+    Severity,
 )
 from model import (
     BookName,
@@ -41,23 +42,27 @@ from model import (
     LockContent,
     OperatorRequest,
     Policy,
-    RecordId,
     ScopeId,
     ScopeObservation,
     Stage,
     Trust,
     Want,
 )
+from operator_requests import answer_request
+from stage_recovery import shift_deadlines, with_past_baselines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """All that was learnt this tick, with one `now`. Scopes not in it were not read.
 
-    `reports` tell how open incidents stand after the executor worked on them.
+    `reports` tell how open incidents stand after the executor worked on them. `clock_jump_s` is
+    how far the wall clock was set away from the monotonic one since the last observation, 0 while
+    both agree.
     """
 
     now: float
+    clock_jump_s: float = 0.0
     scopes: tuple[ScopeObservation, ...] = ()
     reports: tuple[IncidentReport, ...] = ()
     requests: tuple[OperatorRequest, ...] = ()
@@ -83,7 +88,7 @@ class Decision:
     lock: LockContent
     records: Records
     verdicts: tuple[ScopeVerdict, ...] = ()
-    opened: tuple[incidents.Opening, ...] = ()
+    opened: tuple[openings.Opening, ...] = ()
 
     def wants_of(self, scope: ScopeId) -> tuple[Want, ...]:
         """The reads that the scope's next observation should bring."""
@@ -107,18 +112,25 @@ class _Draft:
     audits: list[AuditEntry] = field(default_factory=list)
     answers: list[RequestAnswer] = field(default_factory=list)
     verdicts: list[ScopeVerdict] = field(default_factory=list)
-    opened: list[incidents.Opening] = field(default_factory=list)
+    opened: list[openings.Opening] = field(default_factory=list)
     ended: list[Incident] = field(default_factory=list)
     touched_scopes: set[ScopeId] = field(default_factory=set)
 
-    def book(self, policy: BookPolicy) -> BookMemory:
-        return self.books.get(policy.name, BookMemory(name=policy.name))
+    def book(self, name: BookName) -> BookMemory:
+        return self.books.get(name, BookMemory(name=name))
 
     def scope(self, scope: ScopeId) -> ScopeMemory:
         return self.scopes.get(scope, ScopeMemory(scope=scope))
 
     def audit(self, entries: tuple[AuditEntry, ...]) -> None:
         self.audits.extend(replace(entry, dry_run=self.policy.dry_run) for entry in entries)
+
+    def memory(self) -> Memory:
+        """All that is remembered by now, ordered by name."""
+        return Memory(
+            scopes=tuple(self.scopes[name] for name in sorted(self.scopes)),
+            books=tuple(self.books[name] for name in sorted(self.books)),
+        )
 
     def take(self, step: incidents.BookStep) -> None:
         """Keep what one step made of a book."""
@@ -136,6 +148,13 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
         scopes={scope.scope: scope for scope in memory.scopes},
         books={book.name: book for book in memory.books},
     )
+    if observation.clock_jump_s:
+        _move_with_clock(draft, by_s=observation.clock_jump_s)
+    # Within the age of a reading trust waits for the clock, too: it takes no overtaken reading.
+    draft.books = {
+        name: with_past_baselines(known, now=draft.now, tolerance_s=policy.max_reading_age_s)
+        for name, known in draft.books.items()
+    }
     for report in observation.reports:
         _take_report(draft, report)
     for request in observation.requests:
@@ -144,16 +163,40 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
         _judge_scope(draft, seen)
     for book in policy.books:
         draft.take(
-            incidents.keep_up(draft.book(book), policy=book, now=draft.now, dry_run=policy.dry_run)
+            incidents.keep_up(
+                draft.book(book.name), policy=book, now=draft.now, dry_run=policy.dry_run
+            )
         )
     return _finish(draft, memory)
 
 
-def _finish(draft: _Draft, before: Memory) -> Decision:
-    memory = Memory(
-        scopes=tuple(draft.scopes[name] for name in sorted(draft.scopes)),
-        books=tuple(draft.books[name] for name in sorted(draft.books)),
+def _move_with_clock(draft: _Draft, *, by_s: float) -> None:
+    """Move every time of ours with a wall clock that was set within this run.
+
+    What was left of a deadline stays left, and the history stays as long ago as it was: neither
+    does a jump ahead end a cooldown and empty the windows, nor one back leave peaks in the future.
+    """
+    draft.books = {name: shift_deadlines(book, by_s=by_s) for name, book in draft.books.items()}
+    draft.scopes = {
+        name: trust.move_times(scope, by_s=by_s) for name, scope in draft.scopes.items()
+    }
+    draft.touched_scopes.update(draft.scopes)
+    draft.audit(
+        (
+            AuditEntry(
+                at=draft.now,
+                scope="*",
+                event="clock_moved",
+                message=f"the clock was set by {by_s:+.0f} s; deadlines and history move with it",
+                severity=Severity.WARNING,
+                details=(("by_s", round(by_s, 3)),),
+            ),
+        )
     )
+
+
+def _finish(draft: _Draft, before: Memory) -> Decision:
+    memory = draft.memory()
     changed = tuple(book for book in memory.books if book != before.book(book.name))
     open_now = tuple(book.incident for book in changed if book.incident is not None)
     return Decision(
@@ -181,7 +224,7 @@ def _take_report(draft: _Draft, report: IncidentReport) -> None:
     policy = draft.policy.book(report.incident.book)
     if policy is None:
         return
-    book = draft.book(policy)
+    book = draft.book(policy.name)
     draft.take(
         incidents.carry_on(book, report, policy=policy, now=draft.now, dry_run=draft.policy.dry_run)
     )
@@ -189,83 +232,18 @@ def _take_report(draft: _Draft, report: IncidentReport) -> None:
 
 def _answer(draft: _Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
-    policy = draft.policy.book(BookName(request.argument("book")))
-    if policy is None:
-        names = ", ".join(book.name for book in draft.policy.books)
-        refusal = f"there is no book {request.argument('book')!r}; books: {names}"
-        draft.answers.append(_answered(request, draft.now, accepted=False, message=refusal))
-        return
-    match request.command:
-        case "reset":
-            answer = _reset(draft, policy, request)
-        case "flow":
-            answer = _book_flow(draft, policy, request)
-        case unknown:
-            message = f"this version does not know the command {unknown!r}"
-            answer = _answered(request, draft.now, accepted=False, message=message)
-    draft.answers.append(answer)
-
-
-def _reset(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
-    last = draft.scope(policy.scopes[0]).history.last
-    is_fresh = last is not None and draft.now - last.at <= 2 * draft.policy.max_reading_age_s
-    step, accepted, message = incidents.reset(
-        draft.book(policy),
-        request,
-        policy=policy,
-        now=draft.now,
-        has_trusted_reading=is_fresh,
-        dry_run=draft.policy.dry_run,
-    )
-    draft.take(step)
-    return _answered(request, draft.now, accepted=accepted, message=message)
-
-
-def _book_flow(draft: _Draft, policy: BookPolicy, request: OperatorRequest) -> RequestAnswer:
-    try:
-        amount = float(request.argument("amount"))
-    except ValueError:
-        amount = float("nan")
-    if not -1e15 < amount < 1e15 or amount == 0:
-        message = f"{request.argument('amount')!r} is not an amount"
-        return _answered(request, draft.now, accepted=False, message=message)
-    scope = policy.scopes[0]
-    booking = book_flow(
-        draft.scope(scope),
-        amount,
-        draft.now,
-        RecordId(f"by-hand-{request.request_id}"),
-        min_equity=draft.policy.min_equity,
-    )
-    draft.scopes[scope] = booking.memory
-    draft.touched_scopes.add(scope)
-    draft.flows.extend(booking.changed)
-    if booking.baseline_at is not None:
-        book = draft.book(policy)
-        baseline_at = max(book.baseline_at, booking.baseline_at)
-        draft.books[book.name] = replace(book, baseline_at=baseline_at)
-    draft.audit((_flow_audit(policy, request, amount=amount, now=draft.now),))
-    message = f"booked {amount:+,.2f} on {policy.name}"
-    return _answered(request, draft.now, accepted=True, message=message)
-
-
-def _flow_audit(
-    policy: BookPolicy, request: OperatorRequest, *, amount: float, now: float
-) -> AuditEntry:
-    reason = request.argument("reason")
-    return AuditEntry(
-        at=now,
-        scope=policy.name,
-        event="flow_booked",
-        message=f"{request.actor} booked {amount:+,.2f}" + (f": {reason}" if reason else ""),
-        details=(("amount", amount), ("actor", request.actor)),
-    )
-
-
-def _answered(
-    request: OperatorRequest, now: float, *, accepted: bool, message: str
-) -> RequestAnswer:
-    return RequestAnswer(request_id=request.request_id, at=now, accepted=accepted, message=message)
+    answered = answer_request(request, memory=draft.memory(), policy=draft.policy, now=draft.now)
+    draft.answers.append(answered.answer)
+    if answered.step is not None:
+        draft.take(answered.step)
+    if answered.booking is not None:
+        _keep_scope(
+            draft,
+            BookName(request.argument("book")),
+            answered.booking.memory,
+            flows=answered.booking.changed,
+            baseline_at=answered.booking.baseline_at,
+        )
 
 
 # --- one scope --------------------------------------------------------------------------------
@@ -276,42 +254,34 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
     policy = draft.policy.book_of(seen.scope)
     if policy is None:
         raise InvariantViolation(f"no book judges {seen.scope}")
-    book, known = draft.book(policy), draft.scope(seen.scope)
+    book = draft.book(policy.name)
+    known = _known_drawdowns(draft, policy, seen.scope)
     step = trust.observe_scope(
-        known,
+        draft.scope(seen.scope),
         seen,
         policy=draft.policy,
         now=draft.now,
-        breach_equity=_breach_equity(draft, policy, book, known),
+        breach_equity=breach_equity(known),
         running_streak=bool(book.streaks),
     )
-    draft.scopes[seen.scope] = step.memory
-    draft.touched_scopes.add(seen.scope)
-    draft.flows.extend(step.flows)
+    _keep_scope(draft, policy.name, step.memory, flows=step.flows, baseline_at=step.baseline_at)
     draft.audit(step.audits)
     if step.record is not None:
         draft.readings.append(step.record)
-    if step.baseline_at is not None:
-        book = replace(book, baseline_at=max(book.baseline_at, step.baseline_at))
-        draft.books[book.name] = book
     drawdowns: tuple[WindowDrawdown, ...] = ()
     wants = list(step.wants)
     if step.trust is Trust.TRUSTED and step.equity is not None:
-        drawdowns = compute_drawdowns(
-            history=step.memory.history,
-            units=step.memory.units,
+        drawdowns = _drawdowns(
+            draft,
+            policy,
+            step.memory,
             equity=step.equity,
-            book=policy,
-            book_memory=book,
-            min_equity=draft.policy.min_equity,
-            now=draft.now,
             pending_flow=step.pending_flow,
         )
         wants += _judge_book(draft, policy, seen=seen, step=step, drawdowns=drawdowns)
-    book = draft.book(policy)
     draft.take(
         incidents.judge_blindness(
-            book,
+            draft.book(policy.name),
             scope=seen.scope,
             is_blind=step.is_blind,
             trust=step.trust,
@@ -327,30 +297,58 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
             equity=step.equity,
             drawdowns=drawdowns,
             wants=tuple(dict.fromkeys(wants)),
-            is_alert=needs_alert_pace(drawdowns)
+            is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
-            or bool(draft.book(policy).streaks),
+            or bool(draft.book(policy.name).streaks),
         )
     )
 
 
-def _breach_equity(
-    draft: _Draft, policy: BookPolicy, book: BookMemory, known: ScopeMemory
-) -> float | None:
-    """The equity at which the nearest threshold is breached, from what is known so far."""
-    last = known.history.last
+def _keep_scope(
+    draft: _Draft,
+    name: BookName,
+    memory: ScopeMemory,
+    *,
+    flows: tuple[Flow, ...],
+    baseline_at: float | None,
+) -> None:
+    """Remember a scope, and let no peak of its book be older than a baseline that began."""
+    draft.scopes[memory.scope] = memory
+    draft.touched_scopes.add(memory.scope)
+    draft.flows.extend(flows)
+    if baseline_at is not None:
+        book = draft.book(name)
+        draft.books[name] = replace(book, baseline_at=max(book.baseline_at, baseline_at))
+
+
+def _known_drawdowns(
+    draft: _Draft, policy: BookPolicy, scope: ScopeId
+) -> tuple[WindowDrawdown, ...]:
+    """The drawdowns at the last trusted equity; none before the first."""
+    memory = draft.scope(scope)
+    last = memory.history.last
     if last is None:
-        return None
-    return breach_equity(
-        compute_drawdowns(
-            history=known.history,
-            units=known.units,
-            equity=last.nav * known.units,
-            book=policy,
-            book_memory=book,
-            min_equity=draft.policy.min_equity,
-            now=draft.now,
-        )
+        return ()
+    return _drawdowns(draft, policy, memory, equity=last.nav * memory.units)
+
+
+def _drawdowns(
+    draft: _Draft,
+    policy: BookPolicy,
+    memory: ScopeMemory,
+    *,
+    equity: float,
+    pending_flow: float = 0.0,
+) -> tuple[WindowDrawdown, ...]:
+    return compute_drawdowns(
+        history=memory.history,
+        units=memory.units,
+        equity=equity,
+        book=policy,
+        book_memory=draft.book(policy.name),
+        min_equity=draft.policy.min_equity,
+        now=draft.now,
+        pending_flow=pending_flow,
     )
 
 
@@ -363,7 +361,7 @@ def _judge_book(
     drawdowns: tuple[WindowDrawdown, ...],
 ) -> list[Want]:
     """Count streaks on a trusted reading and open what they complete; returns further reads."""
-    book = draft.book(policy)
+    book = draft.book(policy.name)
     streaks = advance_streaks(
         streaks=book.streaks,
         drawdowns=drawdowns,
@@ -382,7 +380,7 @@ def _judge_book(
     if len(ready) < len(streaks.triggered):
         wants.append(Want.LEDGER)
     assert seen.reading is not None and step.equity is not None
-    facts = incidents.Facts(
+    facts = openings.Facts(
         now=draft.now,
         policy=draft.policy,
         book=policy,
@@ -394,8 +392,8 @@ def _judge_book(
     )
     if ready:
         draft.take(incidents.trigger(book, ready, facts))
-    draft.take(incidents.follow_up(draft.book(policy), facts))
-    draft.take(incidents.rearm(draft.book(policy), facts))
+    draft.take(incidents.follow_up(draft.book(policy.name), facts))
+    draft.take(incidents.rearm(draft.book(policy.name), facts))
     return wants
 
 

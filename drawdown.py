@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from errors import InvariantViolation
 from memory import BookMemory, History, Point, Streak
@@ -303,8 +303,8 @@ def _counted(streak: Streak, *, at: float, spacing_s: float) -> Streak:
     """
     if streak.count and abs(at - streak.last_counted_at) < spacing_s:
         return streak
-    return Streak(
-        stage=streak.stage,
+    return replace(
+        streak,
         count=streak.count + 1,
         last_counted_at=at,
         began_at=streak.began_at if streak.count else at,

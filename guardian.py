@@ -2,72 +2,80 @@
 
 Owns cadence, start-up recovery, the order of writes and shutdown. It decides nothing: it carries
 observations to `decision.decide` and its answer to the store, the lock file and the executor.
-One scope that is slow, dark or faulty never delays another.
+Rules:
+
+- One scope that is slow, dark or faulty never delays another, and never silences the heartbeat: a
+  scope whose own task does not get anywhere is observed as dark from outside.
+- A decision is queued for the store in the same instant in which it takes effect.
+- What only tells (log, display) is done while the venue is being talked to, never before.
+- What has begun to write or to close is not cut off by a shutdown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from clock import Clock
+from clock_drift import DriftWatch
 from decision import Decision, Observation, decide
-from errors import InvariantViolation, ObservationError, StoreError, Unavailable
-from executor import DriveRules, Executor
-from ledger import ledger_since
+from errors import InvariantViolation, LockError
+from executor import DRIVE_WITHIN_S, DriveRules, Executor
+from lock_writer import DecisionWriter, LockWriter
 from logger import Logger
+from look_once import look_once
 from memory import AuditEntry, Incident, IncidentStatus, Memory, Records, Severity
 from model import (
-    Ledger,
-    MarketLimits,
+    LockEntry,
     OperatorRequest,
     Policy,
     PositionMode,
-    Reading,
     ScopeId,
     ScopeObservation,
-    Symbol,
     Want,
 )
+from operator_desk import OperatorDesk, is_forced
 from plans import untouchable_symbols
-from recorder import LockWriter, Recorder
+from recorder import Recorder
+from scope_reader import READ_DEADLINE_S, ScopeReader
 from venues.protocol import Venue
 
-READ_DEADLINE_S = 10.0
-LEDGER_DEADLINE_S = 3.0
-"""A streak waits for the venue's records no longer than this (behaviour.md section 4)."""
-MARKS_DEADLINE_S = 2.0
-LOCK_DEADLINE_S = 0.3
-LIMITS_MAX_AGE_S = 6 * 3600.0
-LIMITS_MIN_PAUSE_S = 60.0
+START_LOCK_DEADLINE_S = 5.0
 SECOND_READING_AFTER_S = 1.0
 REQUEST_POLL_S = 1.0
+HEARTBEAT_S = 10.0
+"""Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
 MAX_PAUSE_S = 30.0
 """A failing venue is retried for ever, at most this far apart (behaviour.md section 3)."""
+OVERDUE_MARGIN_S = 2 * READ_DEADLINE_S
+STOP_WITHIN_S = 30.0
+"""The longest that a shutdown waits for a round in hand: the sum of a round's deadlines."""
+FAULTS_TOLD_EVERY = 20
+"""Of faults in a row, the first and every so many are told."""
+LEAST_PAUSE_S = 0.05
+
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
 class _Watch:
-    """What the loop itself keeps of one scope between its ticks; lost on restart, by design."""
+    """What the loop itself keeps of one scope; lost on restart, by design. Times are monotonic."""
 
-    venue: Venue
+    reader: ScopeReader
     executor: Executor | None
-    limits: Mapping[Symbol, MarketLimits] = field(default_factory=dict)
-    limits_at: float = float("-inf")
-    position_mode: PositionMode | None = None
-    wants: tuple[Want, ...] = (Want.LEDGER,)
     is_alert: bool = False
-    is_started: bool = False
-    failures: int = 0
-    retry_after_s: float = 0.0
+    seen_at: float = float("-inf")
+    told_dark_at: float = float("-inf")
 
 
 class Guardian:
     """Watches every scope until told to stop.
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
-    operator's waiting requests and may raise StoreError.
+    operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
+    are not this run's to lift. `on_decision` is shown every decision after it took effect.
     """
 
     def __init__(
@@ -79,30 +87,52 @@ class Guardian:
         executors: Mapping[ScopeId, Executor],
         recorder: Recorder,
         lock_writer: LockWriter,
-        load_requests: Callable[[], Awaitable[Sequence[OperatorRequest]]],
+        load_requests: Callable[[], Coroutine[Any, Any, Sequence[OperatorRequest]]],
         clock: Clock,
         log: Logger,
         store_deadline_s: float = 1.0,
         on_decision: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
+        standing_locks: tuple[LockEntry, ...] = (),
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
         self.memory = memory
         self._policy = policy
         self._watches = {
-            scope: _Watch(venue=venue, executor=executors.get(scope))
+            scope: _Watch(
+                reader=ScopeReader(scope=scope, venue=venue, clock=clock, log=log),
+                executor=executors.get(scope),
+            )
             for scope, venue in venues.items()
         }
         self._recorder = recorder
         self._lock_writer = lock_writer
-        self._load_requests = load_requests
+        self._writer = DecisionWriter(
+            recorder=recorder,
+            lock=lock_writer,
+            clock=clock,
+            store_deadline_s=store_deadline_s,
+            standing=standing_locks,
+        )
+        self._desk = OperatorDesk(
+            load=load_requests,
+            recorder=recorder,
+            clock=clock,
+            log=log,
+            deadline_s=store_deadline_s,
+            dry_run=policy.dry_run,
+        )
         self._clock = clock
         self._log = log
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
         self._request_poll_s = request_poll_s
+        self._drift = DriftWatch()
         self._stopping = asyncio.Event()
+        self._unbroken: set[asyncio.Task[Any]] = set()
+        self._settled_at = float("-inf")
+        self._faults: dict[str, int] = {}
 
     @property
     def party_count(self) -> int:
@@ -114,41 +144,81 @@ class Guardian:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Watch until `stop`; raises InvariantViolation when our own code is at fault."""
+        """Watch until `stop`.
+
+        Raises LockError when the lock cannot be written at the start, InvariantViolation when our
+        own code is at fault: every bot is locked then.
+        """
+        await self._announce_lock()
         tasks = [
-            asyncio.create_task(self._supervise(f"scope {scope}", self._scope_step(scope)))
+            asyncio.create_task(self._repeat(f"scope {scope}", self._scope_step(scope)))
             for scope in self._watches
         ]
-        tasks.append(asyncio.create_task(self._supervise("requests", self._requests_step)))
+        tasks.append(asyncio.create_task(self._repeat("office", self._office_step)))
         stopper = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((*tasks, stopper), return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()
+        except InvariantViolation as violation:
+            await self._record_violation(violation)
+            raise
         finally:
             self._stopping.set()
             await self._finish(tasks, stopper)
 
+    async def _announce_lock(self) -> None:
+        """Write the lock as it is remembered before anything is read."""
+        for watch in self._watches.values():
+            watch.seen_at = self._clock.monotonic()
+        decision = self._take(Observation(now=self._clock.now()))
+        await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
+        if self._lock_writer.fault:
+            raise LockError(self._lock_writer.fault)
+
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:
-        """Let rounds in hand end, then end what only sleeps."""
-        stopper.cancel()
+        """End what reads or sleeps at once, and let what writes or closes come to its end."""
         for watch in self._watches.values():
             if watch.executor is not None:
-                await watch.executor.wait_until_idle()
-        for task in tasks:
+                watch.executor.finish()
+            watch.reader.close()
+        for task in (*tasks, stopper):
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
-        await self._recorder.flush(deadline_s=2 * self._store_deadline_s)
+        if self._unbroken:
+            unbroken = tuple(self._unbroken)
+            await asyncio.wait(unbroken, timeout=STOP_WITHIN_S)
+            for task in unbroken:
+                task.cancel()
+            await asyncio.gather(*unbroken, return_exceptions=True)
+        await self.flush()
 
-    async def run_once(self) -> bool:
-        """Read every scope once and decide; returns whether all gave a TRUSTED reading."""
-        await asyncio.gather(*(self.tick(scope) for scope in self._watches))
-        await self._recorder.flush(deadline_s=self._store_deadline_s)
-        return all(
-            self.memory.scope(scope).last_trusted is not None and watch.failures == 0
-            for scope, watch in self._watches.items()
-        )
+    async def flush(self) -> bool:
+        """Write what still waits; returns whether everything is on disk."""
+        is_safe = await self._recorder.flush(deadline_s=max(2.0, 2 * self._store_deadline_s))
+        if not is_safe:
+            self._log.error("records_unwritten", count=self._recorder.waiting)
+        return is_safe
+
+    async def run_once(self) -> dict[ScopeId, str]:
+        """Read every scope once, keep the readings, and change nothing else.
+
+        Returns for every scope why its reading is not TRUSTED, empty where it is. No book, no
+        stage and no lock is touched and nothing is sent: a look is not a guard.
+        """
+        looks = await asyncio.gather(*(self._look_once(scope) for scope in self._watches))
+        for watch in self._watches.values():
+            watch.reader.close()
+        await self.flush()
+        return dict(zip(self._watches, looks, strict=True))
+
+    async def _look_once(self, scope: ScopeId) -> str:
+        seen = await self._watches[scope].reader.observe(self.memory.scope(scope))
+        look = look_once(self.memory, seen, policy=self._policy, now=self._clock.now())
+        self.memory = look.memory
+        self._recorder.add(look.records)
+        return look.doubt
 
     # --- one scope ----------------------------------------------------------------------------
 
@@ -158,8 +228,8 @@ class Guardian:
         async def step() -> float:
             nonlocal recovered
             if not recovered:
-                await self._recover(scope)
                 recovered = True
+                await self._supervise(f"recovery {scope}", lambda: self._recover(scope))
             began = self._clock.monotonic()
             await self.tick(scope)
             return self._pause(scope) - (self._clock.monotonic() - began)
@@ -168,190 +238,109 @@ class Guardian:
 
     async def _recover(self, scope: ScopeId) -> None:
         """Go on with an incident that an earlier run left open, before anything else."""
-        if self._open_incident(scope) is None or await self._start(scope):
-            return
         watch = self._watches[scope]
-        try:
-            async with asyncio.timeout(READ_DEADLINE_S):
-                watch.position_mode = await watch.venue.fetch_position_mode(scope)
-        except (ObservationError, TimeoutError) as error:
-            self._log.warning("position_mode_unread", scope=scope, why=str(error) or "too slow")
+        if self._open_incident(scope) is None or watch.executor is None:
             return
-        await self._act(scope)
+        if await watch.reader.prepare():
+            await self._act(scope)
 
     def _pause(self, scope: ScopeId) -> float:
         watch = self._watches[scope]
         is_alert = watch.is_alert or self._open_incident(scope) is not None
         pace = self._policy.alert_poll_s if is_alert else self._policy.poll_s
-        if watch.failures:
-            pace = min(MAX_PAUSE_S, pace * 1.5 ** min(watch.failures, 10))
-        return max(pace, watch.retry_after_s)
+        if watch.reader.failures:
+            grown = pace * 1.5 ** min(watch.reader.failures, 10)
+            pace = max(pace, min(MAX_PAUSE_S, grown))
+        return pace
 
     async def tick(self, scope: ScopeId) -> None:
-        """Observe one scope, decide, write, and act on what is open there."""
-        watch = self._watches[scope]
-        seen = await self._observe(scope)
-        decision = await self._settle(Observation(now=self._clock.now(), scopes=(seen,)))
-        await self._act(scope)
-        if Want.SECOND_READING in decision.wants_of(scope):
-            await self._clock.sleep(SECOND_READING_AFTER_S)
-            again = replace(await self._observe(scope), is_second_reading=True)
-            decision = await self._settle(Observation(now=self._clock.now(), scopes=(again,)))
+        """Observe one scope, decide, write, and act on what is open there.
+
+        A fault in observing or deciding does not keep an open incident from being worked on.
+        """
+        name = f"watching {scope}"
+        decision = await self._supervise(name, lambda: self._look(scope))
+        is_second_wanted = decision is not None and Want.SECOND_READING in decision.wants_of(scope)
+        if not is_second_wanted:
             await self._act(scope)
-        watch.wants = decision.wants_of(scope)
-        watch.is_alert = decision.is_alert(scope)
-
-    async def _observe(self, scope: ScopeId) -> ScopeObservation:
-        """Read one scope; every failure becomes an observation without a reading."""
-        watch = self._watches[scope]
-        asked_at = self._clock.now()
-        failure = await self._start(scope)
-        if failure:
-            return self._dark(scope, asked_at=asked_at, failure=failure)
-        asked_at = self._clock.now()
-        wants_ledger = Want.LEDGER in watch.wants
-        try:
-            reading, ledger = await asyncio.gather(
-                self._read(scope), self._read_ledger(scope) if wants_ledger else _nothing()
-            )
-        except ObservationError as error:
-            watch.retry_after_s = (
-                error.retry_after_s or 0.0 if isinstance(error, Unavailable) else 0.0
-            )
-            return self._dark(scope, asked_at=asked_at, failure=str(error))
-        watch.failures, watch.retry_after_s = 0, 0.0
-        watch.position_mode = reading.position_mode
-        await self._refresh_limits(scope, reading)
-        return ScopeObservation(
-            scope=scope,
-            asked_at=asked_at,
-            reading=reading,
-            marks=await self._read_marks(scope, reading),
-            ledger=ledger,
-            ledger_failed=wants_ledger and ledger is None,
-            limits=watch.limits,
-        )
-
-    def _dark(self, scope: ScopeId, *, asked_at: float, failure: str) -> ScopeObservation:
-        watch = self._watches[scope]
-        watch.failures += 1
-        if watch.failures == 1 or watch.failures % 20 == 0:
-            self._log.warning(
-                "scope_unavailable", scope=scope, failures=watch.failures, why=failure
-            )
-        return ScopeObservation(
-            scope=scope, asked_at=asked_at, reading=None, failure=failure, limits=watch.limits
-        )
-
-    async def _start(self, scope: ScopeId) -> str:
-        """Make the connection ready; returns why it is not, empty when it is."""
-        watch = self._watches[scope]
-        if watch.is_started:
-            return ""
-        try:
-            async with asyncio.timeout(READ_DEADLINE_S * 2):
-                await watch.venue.start()
-                watch.limits = await watch.venue.fetch_market_limits()
-        except ObservationError as error:
-            return str(error)
-        except TimeoutError:
-            return f"no connection within {READ_DEADLINE_S * 2:.0f} s"
-        watch.is_started = True
-        watch.limits_at = self._clock.monotonic()
-        return ""
-
-    async def _read(self, scope: ScopeId) -> Reading:
-        try:
-            async with asyncio.timeout(READ_DEADLINE_S):
-                return await self._watches[scope].venue.fetch_reading(scope)
-        except TimeoutError as error:
-            raise Unavailable(f"no reading within {READ_DEADLINE_S:.0f} s") from error
-
-    async def _read_ledger(self, scope: ScopeId) -> Ledger | None:
-        """Read the venue's records since the last ones known; None when they cannot be read."""
-        since = ledger_since(self.memory.scope(scope), now=self._clock.now())
-        try:
-            async with asyncio.timeout(LEDGER_DEADLINE_S):
-                return await self._watches[scope].venue.fetch_ledger(scope, since)
-        except (ObservationError, TimeoutError) as error:
-            self._log.warning("ledger_unavailable", scope=scope, why=str(error) or "too slow")
-            return None
-
-    async def _read_marks(self, scope: ScopeId, reading: Reading) -> Mapping[Symbol, float]:
-        """Price what the last trusted reading held and this one does not."""
-        last = self.memory.scope(scope).last_trusted
-        if last is None:
-            return {}
-        held = {position.symbol for position in reading.positions}
-        gone = sorted({position.symbol for position in last.positions} - held)
-        if not gone:
-            return {}
-        try:
-            async with asyncio.timeout(MARKS_DEADLINE_S):
-                return await self._watches[scope].venue.fetch_marks(gone)
-        except (ObservationError, TimeoutError) as error:
-            self._log.warning("marks_unavailable", scope=scope, why=str(error) or "too slow")
-            return {}
-
-    async def _refresh_limits(self, scope: ScopeId, reading: Reading) -> None:
-        """Read the market rules again when they are old or do not know a symbol we hold."""
-        watch = self._watches[scope]
-        age_s = self._clock.monotonic() - watch.limits_at
-        is_missing = any(position.symbol not in watch.limits for position in reading.positions)
-        if age_s < (LIMITS_MIN_PAUSE_S if is_missing else LIMITS_MAX_AGE_S):
             return
-        watch.limits_at = self._clock.monotonic()
-        try:
-            async with asyncio.timeout(LEDGER_DEADLINE_S):
-                watch.limits = await watch.venue.fetch_market_limits()
-        except (ObservationError, TimeoutError) as error:
-            self._log.warning("limits_unavailable", scope=scope, why=str(error) or "too slow")
+        # What a lower stage closes does not wait for the second reading, nor holds it up.
+        began = self._clock.monotonic()
+        await self._act(scope, within_s=SECOND_READING_AFTER_S)
+        await self._clock.sleep(SECOND_READING_AFTER_S - (self._clock.monotonic() - began))
+        await self._supervise(name, lambda: self._look(scope, is_second_reading=True))
+        await self._act(scope)
+
+    async def _look(self, scope: ScopeId, *, is_second_reading: bool = False) -> Decision:
+        """Observe and settle."""
+        watch = self._watches[scope]
+        seen = await watch.reader.observe(
+            self.memory.scope(scope), is_second_reading=is_second_reading
+        )
+        decision = await self._keep_whole(self._settle_seen((seen,)))
+        watch.seen_at = self._clock.monotonic()
+        return decision
+
+    async def _settle_seen(self, seen: tuple[ScopeObservation, ...]) -> Decision:
+        """Settle observations and take note of what they ask for next."""
+        decision = await self._settle(Observation(now=self._clock.now(), scopes=seen))
+        for one in seen:
+            watch = self._watches[one.scope]
+            wants = (*watch.reader.wants, *decision.wants_of(one.scope))
+            watch.reader.wants = tuple(dict.fromkeys(wants))
+            watch.is_alert = decision.is_alert(one.scope)
+        return decision
 
     # --- decide, write, act -------------------------------------------------------------------
 
-    async def _settle(self, observation: Observation) -> Decision:
-        """Decide, then write record and lock side by side, each within its own deadline."""
+    def _take(self, observation: Observation) -> Decision:
+        """Decide, and let it take effect; nothing can come between the two."""
+        now = self._clock.now()
+        by_s = self._drift.find_jump(now=now, monotonic=self._clock.monotonic())
+        observation = replace(observation, clock_jump_s=by_s)
         decision = decide(self.memory, observation, self._policy)
         self.memory = decision.memory
-        if self._on_decision is not None:
-            self._on_decision(decision)
-        await self._write(decision)
-        self._tell(decision.records.audits)
+        self._settled_at = self._clock.monotonic()
         return decision
 
-    async def _write(self, decision: Decision) -> None:
-        await asyncio.gather(
-            self._recorder.record(decision.records, deadline_s=self._store_deadline_s),
-            self._lock_writer.write(
-                decision.lock.to_document(self._clock.now()), deadline_s=LOCK_DEADLINE_S
-            ),
-        )
+    async def _settle(self, observation: Observation, *, is_forced: bool = False) -> Decision:
+        """Decide, then write record and lock side by side, each within its own deadline."""
+        decision = self._take(observation)
+        await self._writer.write(decision, is_forced=is_forced)
+        self._tell_soon(decision.records.audits)
+        if self._on_decision is not None:
+            asyncio.get_running_loop().call_soon(self._on_decision, decision)
+        return decision
 
-    async def _act(self, scope: ScopeId) -> None:
+    async def _act(self, scope: ScopeId, *, within_s: float = DRIVE_WITHIN_S) -> None:
         """Work on the scope's open incident and settle what came of it."""
-        watch = self._watches[scope]
         incident = self._open_incident(scope)
-        if incident is None or watch.executor is None:
+        executor = self._watches[scope].executor
+        if incident is None or executor is None or self._stopping.is_set():
             return
-        report = await watch.executor.drive(
-            incident,
-            rules=self._rules(scope, incident),
-            is_current=self._is_current,
-            is_recorded=not self._recorder.is_behind,
-        )
-        if report is not None:
-            await self._settle(Observation(now=self._clock.now(), reports=(report,)))
+        await self._keep_whole(self._drive(executor, incident, scope=scope, within_s=within_s))
 
-    def _rules(self, scope: ScopeId, incident: Incident) -> DriveRules:
-        watch = self._watches[scope]
+    async def _drive(
+        self, executor: Executor, incident: Incident, *, scope: ScopeId, within_s: float
+    ) -> None:
+        reader = self._watches[scope].reader
         book = self._policy.book(incident.book)
         stage = None if book is None else book.stage(incident.stage)
-        return DriveRules(
-            limits=watch.limits,
-            position_mode=watch.position_mode or PositionMode.ONE_WAY,
-            cancel_entry_orders=stage is None or stage.cancel_entry_orders,
-            untouchable=() if book is None else untouchable_symbols(book, incident.stage),
+        report = await executor.drive(
+            incident,
+            rules=DriveRules(
+                limits=reader.limits,
+                position_mode=reader.position_mode or PositionMode.ONE_WAY,
+                cancel_entry_orders=stage is None or stage.cancel_entry_orders,
+                untouchable=() if book is None else untouchable_symbols(book, incident.stage),
+            ),
+            is_current=self._is_current,
+            is_recorded=not self._recorder.is_in_trouble,
+            within_s=within_s,
+            not_before=reader.quiet_until,
         )
+        if report is not None and self._is_current(incident):
+            await self._settle(Observation(now=self._clock.now(), reports=(report,)))
 
     def _open_incident(self, scope: ScopeId) -> Incident | None:
         book = self._policy.book_of(scope)
@@ -359,67 +348,127 @@ class Guardian:
         return incident if incident and incident.status is IncidentStatus.OPEN else None
 
     def _is_current(self, incident: Incident) -> bool:
-        """Whether the incident is still open: a reset may end it while a round is in hand."""
-        now_open = self.memory.book(incident.book).incident
-        return now_open is not None and now_open.incident_id == incident.incident_id
+        """Whether the incident still asks for the same: a reset may end it, a kill may raise it."""
+        known = self.memory.book(incident.book).incident
+        return known is not None and _aims(known) == _aims(incident)
 
-    def _tell(self, audits: tuple[AuditEntry, ...]) -> None:
+    async def _keep_whole(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """Do work that a shutdown lets come to its end."""
+        task = asyncio.create_task(work)
+        self._unbroken.add(task)
+        task.add_done_callback(self._unbroken.discard)
+        return await asyncio.shield(task)
+
+    def _tell_soon(self, audits: tuple[AuditEntry, ...]) -> None:
         for entry in audits:
-            level = self._log.info if entry.severity is Severity.INFO else self._log.warning
-            level(
-                entry.event,
-                scope=entry.scope,
-                message=entry.message,
-                stage=entry.stage.name,
-                dry_run=entry.dry_run,
-                **dict(entry.details),
-            )
+            asyncio.get_running_loop().call_soon(self._tell, entry)
 
-    # --- the operator -------------------------------------------------------------------------
+    def _tell(self, entry: AuditEntry) -> None:
+        level = self._log.info if entry.severity is Severity.INFO else self._log.warning
+        level(
+            entry.event,
+            scope=entry.scope,
+            message=entry.message,
+            stage=entry.stage.name,
+            dry_run=entry.dry_run,
+            details=dict(entry.details),
+        )
 
-    async def _requests_step(self) -> float:
+    # --- the operator, and the heartbeat ------------------------------------------------------
+
+    async def _office_step(self) -> float:
         await self.answer_requests()
+        await self._watch_over()
         return self._request_poll_s
 
     async def answer_requests(self) -> None:
-        """Decide what the operator has asked for since the last look."""
-        try:
-            waiting = tuple(await self._load_requests())
-        except StoreError as error:
-            self._log.warning("requests_unreadable", why=str(error))
-            return
-        if waiting:
-            await self._settle(Observation(now=self._clock.now(), requests=waiting))
+        """Decide what the operator has asked for since the last look, one after the other."""
+        for request in await self._desk.due():
+            now = self._clock.now()
+            observation = Observation(now=now, requests=(request,))
+            await self._keep_whole(self._settle(observation, is_forced=is_forced(request)))
+
+    async def _watch_over(self) -> None:
+        """Keep the lock alive between ticks, and judge a scope whose own task gets nowhere.
+
+        Whatever holds that task up, bots must not go on trading for ever on what was seen last.
+        """
+        now = self._clock.monotonic()
+        overdue_s = max(MAX_PAUSE_S, self._policy.poll_s) + OVERDUE_MARGIN_S
+        silent = tuple(
+            scope
+            for scope, watch in self._watches.items()
+            if now - watch.seen_at > overdue_s and now - watch.told_dark_at >= HEARTBEAT_S
+        )
+        for scope in silent:
+            self._watches[scope].told_dark_at = now
+        if silent:
+            at = self._clock.now()
+            dark = tuple(
+                self._watches[scope].reader.dark("its reading does not end", asked_at=at)
+                for scope in silent
+            )
+            await self._keep_whole(self._settle_seen(dark))
+        elif now - self._settled_at >= HEARTBEAT_S:
+            await self._keep_whole(self._settle(Observation(now=self._clock.now())))
 
     # --- supervision --------------------------------------------------------------------------
 
-    async def _supervise(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
-        """Run one task's steps for ever; a fault in one is recorded and never ends the guard."""
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+        """Run one task's steps until the guard stops; after a fault with growing pauses."""
         faults = 0
         while not self._stopping.is_set():
-            try:
-                pause_s = await step()
-                faults = 0
-            except InvariantViolation:
-                raise
-            except Exception as error:  # noqa: BLE001 - the one place: no fault ends the guard
-                faults += 1
+            pause_s = await self._supervise(name, step)
+            faults = 0 if pause_s is not None else faults + 1
+            if pause_s is None:
                 pause_s = min(MAX_PAUSE_S, 1.0 * 2 ** min(faults, 5))
-                self._log.exception("task_failed", task=name, faults=faults)
-                await self._record_fault(name, error)
-            await self._clock.sleep(max(0.05, pause_s))
+            await self._clock.sleep(max(LEAST_PAUSE_S, pause_s))
 
-    async def _record_fault(self, name: str, error: Exception) -> None:
+    async def _supervise(self, name: str, step: Callable[[], Awaitable[Value]]) -> Value | None:
+        """Do one step; a fault in it is recorded and never ends the guard. None after a fault."""
+        try:
+            value = await step()
+        except InvariantViolation:
+            raise
+        except asyncio.CancelledError as stray:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Something inside was cancelled, and not this task: to end here would be silent.
+            fault: BaseException = stray
+        except Exception as error:  # noqa: BLE001 - the one place: no fault ends the guard
+            fault = error
+        else:
+            self._faults.pop(name, None)
+            return value
+        count = self._faults[name] = self._faults.get(name, 0) + 1
+        if count == 1 or count % FAULTS_TOLD_EVERY == 0:
+            self._log.error("task_failed", task=name, faults=count, exc_info=fault)
+            self._record_fault(f"{name}: {type(fault).__name__}: {fault}")
+        return None
+
+    def _record_fault(self, what: str) -> None:
         entry = AuditEntry(
             at=self._clock.now(),
             scope="*",
             event="task_failed",
-            message=f"{name}: {type(error).__name__}: {error}",
+            message=what,
             dry_run=self._policy.dry_run,
             severity=Severity.CRITICAL,
         )
-        await self._recorder.record(Records(audits=(entry,)), deadline_s=0)
+        self._recorder.add(Records(audits=(entry,)))
+
+    async def _record_violation(self, violation: InvariantViolation) -> None:
+        """Record our own bug and lock every bot before the process ends."""
+        self._record_fault(f"InvariantViolation: {violation}")
+        await self._writer.lock_for_fault(str(violation), is_shown_only=self._shows_locks_only)
+
+    @property
+    def _shows_locks_only(self) -> bool:
+        return self._policy.dry_run and not self._policy.enforce_lock_in_dry_run
 
 
-async def _nothing() -> None:
-    """Stand in for a read that is not wanted this tick."""
+def _aims(incident: Incident) -> tuple[object, ...]:
+    """What an incident is after: the same one with other targets is another task."""
+    targets = tuple((t.number, t.key, t.may_remain) for t in incident.targets)
+    return (incident.incident_id, incident.stage, targets)

@@ -1,8 +1,14 @@
-"""Opening, carrying on and ending incidents: what a triggered stage means for one book.
+"""What becomes of incidents and of the locks beside them: one step of one book at a time.
 
-Pure. Owns the way from "stage n is complete" to an incident with targets, its lock and its record,
-and what a person is told about it. Whether a stage may act is `stage_machine`'s to say, who lost
-is `risk_attribution`'s, what is closed is `plans`'s.
+Pure. Owns opening, carrying on and ending as steps from a book to a book with everything that
+must be recorded of it. What an incident looks like is `openings`'s to say, whether an event is
+allowed `stage_machine`'s, and the wording `incident_audits`'s.
+
+Rules:
+- A refused trigger is told once in the life of its streak, and never silently dropped.
+- A report carries an incident on; it never takes a target away that came in meanwhile.
+- A dry-run incident ends in the step that opens it.
+- Locks are set on whatever is known, and lifted on a reading that is clear of every doubt.
 """
 
 from __future__ import annotations
@@ -11,34 +17,30 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from book_locks import add_lock, blind_lock, compose_lock, lift_locks, open_incident, refresh_locks
-from drawdown import WindowDrawdown, worst_breach
-from memory import (
-    AuditEntry,
-    BookMemory,
-    CloseTarget,
-    Detail,
-    Incident,
-    IncidentReport,
-    ScopeMemory,
-    Severity,
+from drawdown import WindowDrawdown
+from incident_audits import (
+    blindness_audit,
+    ended_audit,
+    extended_audit,
+    note_audits,
+    opening_audit,
+    rearmed_audit,
+    refused_audit,
+    reset_audit,
+    say_reset,
 )
+from memory import AuditEntry, BookMemory, Incident, IncidentReport
 from model import (
-    BookName,
     BookPolicy,
-    IncidentId,
     LockContent,
     LockMode,
     OperatorRequest,
     Policy,
-    Reading,
     ScopeId,
-    ScopeObservation,
     Stage,
-    StagePolicy,
     Trust,
 )
-from plans import Plan, merge_targets, plan_stage
-from risk_attribution import Attribution, ScoredRow, attribute, score_rows
+from openings import Facts, Opening, open_for_appeared, open_for_breach
 from stage_events import (
     ExpiryDue,
     IncidentEnded,
@@ -51,54 +53,15 @@ from stage_events import (
 )
 from stage_machine import advance, choose_trigger
 
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """One incident as it was opened, with everything that led to it. For reports and tests."""
-
-    incident: Incident
-    breach: WindowDrawdown | None
-    attribution: Attribution
-    ranked: tuple[ScoredRow, ...]
-    plan: Plan
-    equity: float
-    takes_over: IncidentId | None = None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookStep:
-    """What one step made of a book."""
+    """What one step made of a book, and what must be recorded of it."""
 
     book: BookMemory
     audits: tuple[AuditEntry, ...] = ()
     opened: tuple[Opening, ...] = ()
     ended: tuple[Incident, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known of a book in the tick that brought a trusted reading of it."""
-
-    now: float
-    policy: Policy
-    book: BookPolicy
-    seen: ScopeObservation
-    reading: Reading
-    memory: ScopeMemory
-    equity: float
-    drawdowns: tuple[WindowDrawdown, ...]
-
-
-def incident_id(*, policy: Policy, book: BookName, now: float) -> IncidentId:
-    """Make an id of at most 13 letters and digits: instance, milliseconds, number of the book."""
-    milliseconds, letters = int(now * 1000), ""
-    while milliseconds:
-        milliseconds, digit = divmod(milliseconds, 36)
-        letters = _BASE36[digit] + letters
-    number = [known.name for known in policy.books].index(book)
-    return IncidentId(f"{policy.instance_tag}{letters}{_BASE36[number % 36]}")
 
 
 # --- opening ----------------------------------------------------------------------------------
@@ -114,186 +77,71 @@ def trigger(book: BookMemory, ready: Collection[Stage], facts: Facts) -> BookSte
         dry_run=facts.policy.dry_run,
     )
     audits = tuple(
-        AuditEntry(
-            at=facts.now,
-            scope=book.name,
-            event="trigger_refused",
-            message=f"{stage.name} is confirmed but may not act: {refusal.sentence}",
-            stage=stage,
-            details=(("reason", refusal.value),),
-        )
+        refused_audit(book, stage, refusal, now=facts.now)
         for stage, refusal in choice.refusals
-        if _is_news(book, stage, facts)
+        if not book.streak(stage).is_answered
     )
-    if choice.stage is None:
+    book = _answered(book, {stage for stage, _ in choice.refusals})
+    settings = None if choice.stage is None else facts.book.stage(choice.stage)
+    if settings is None:
         return BookStep(book=book, audits=audits)
-    step = _open(book, choice.stage, facts, is_followup=False)
-    return replace(step, audits=audits + step.audits)
+    book = _answered(book, {stage for stage in Stage if stage <= settings.stage})
+    opening = open_for_breach(book, settings, facts)
+    transition = _advance(
+        book,
+        Triggered(incident=opening.incident),
+        facts.book,
+        facts.now,
+        dry_run=facts.policy.dry_run,
+    )
+    assert transition.opened is not None
+    opening = replace(opening, incident=transition.opened)
+    audits += (opening_audit(opening),)
+    ended = () if transition.ended is None else (transition.ended,)
+    if not facts.policy.dry_run:
+        return BookStep(book=transition.book, audits=audits, opened=(opening,), ended=ended)
+    simulated = end(transition.book, policy=facts.book, now=facts.now, dry_run=True)
+    return replace(
+        simulated,
+        audits=audits + simulated.audits,
+        opened=(opening,),
+        ended=ended + simulated.ended,
+    )
 
 
-def _is_news(book: BookMemory, stage: Stage, facts: Facts) -> bool:
-    """Whether the streak was completed by this very reading: a refusal is told once."""
-    settings = facts.book.stage(stage)
-    needed = 2 if settings is None else max(2, settings.confirm_consecutive)
-    return book.streak(stage).count == needed
+def _answered(book: BookMemory, stages: Collection[Stage]) -> BookMemory:
+    """The book with the streaks of these stages marked as dealt with."""
+    streaks = tuple(
+        replace(streak, is_answered=True) if streak.stage in stages else streak
+        for streak in book.streaks
+    )
+    return replace(book, streaks=streaks)
 
 
 def follow_up(book: BookMemory, facts: Facts) -> BookStep:
-    """Open an incident for what appeared while everything must stay closed (behaviour.md 9)."""
-    if book.stage < Stage.ALL_CLOSED or open_incident(book) is not None:
-        return BookStep(book=book)
-    if not facts.reading.positions or facts.book.stage(Stage.ALL_CLOSED) is None:
-        return BookStep(book=book)
-    return _open(book, Stage.ALL_CLOSED, facts, is_followup=True)
+    """Close what appeared while everything must stay closed (behaviour.md 9).
 
-
-def _open(book: BookMemory, stage: Stage, facts: Facts, *, is_followup: bool) -> BookStep:
-    settings = facts.book.stage(stage)
-    assert settings is not None
-    breach = worst_breach(facts.drawdowns, stage)
-    attribution = _attribute(settings, breach, facts)
-    ranked = score_rows(attribution=attribution, rows=facts.reading.rows(), equity=facts.equity)
-    plan = plan_stage(
-        stage_policy=settings,
-        book=facts.book,
-        source=attribution.source,
-        ranked=ranked,
-        readings=(facts.reading,),
-        limits={facts.seen.scope: facts.seen.limits},
-    )
-    if is_followup and plan.is_empty:
+    While an incident is still open its targets grow: one position that cannot be closed must not
+    protect another that can.
+    """
+    settings = facts.book.stage(Stage.ALL_CLOSED)
+    if book.stage < Stage.ALL_CLOSED or facts.policy.dry_run or settings is None:
         return BookStep(book=book)
-    running = open_incident(book)
-    targets = plan.targets if running is None else merge_targets(running.targets, plan.targets)
-    incident = Incident(
-        incident_id=incident_id(policy=facts.policy, book=book.name, now=facts.now),
-        book=book.name,
-        stage=stage,
-        mode=settings.mode.value,
-        source=attribution.source,
-        opened_at=facts.now,
-        dry_run=facts.policy.dry_run,
-        reason=_reason(breach, is_followup=is_followup),
-        targets=targets,
-        last_progress_at=facts.now,
-        is_followup=is_followup,
-        had_positions_since_peak=_had_positions(breach, facts),
-    )
-    event: StageEvent = (
-        PositionsAppeared(incident=incident) if is_followup else Triggered(incident=incident)
-    )
-    transition = _advance(book, event, facts.book, facts.now, dry_run=facts.policy.dry_run)
-    if transition.opened is None:
+    opening = open_for_appeared(book, settings, facts)
+    if opening is None:
         return BookStep(book=book)
-    opening = Opening(
-        incident=transition.opened,
-        breach=breach,
-        attribution=attribution,
-        ranked=ranked,
-        plan=plan,
-        equity=facts.equity,
-        takes_over=None if running is None else running.incident_id,
+    transition = _advance(
+        book, PositionsAppeared(incident=opening.incident), facts.book, facts.now, dry_run=False
     )
-    step = BookStep(
+    assert transition.opened is not None
+    if open_incident(book) is None:
+        audit = opening_audit(opening)
+    else:
+        audit = extended_audit(opening, transition.opened, now=facts.now)
+    return BookStep(
         book=transition.book,
-        audits=(_opening_audit(opening, facts.now),),
-        opened=(opening,),
-        ended=() if transition.ended is None else (transition.ended,),
-    )
-    if facts.policy.dry_run:
-        ended = end(step.book, policy=facts.book, now=facts.now, dry_run=True)
-        step = replace(
-            step,
-            book=ended.book,
-            audits=step.audits + ended.audits,
-            ended=step.ended + ended.ended,
-        )
-    return step
-
-
-def _attribute(settings: StagePolicy, breach: WindowDrawdown | None, facts: Facts) -> Attribution:
-    """Who lost since the peak of the breached window; without one nobody is known to have lost."""
-    peak = None if breach is None else breach.peak
-    return attribute(
-        peak=facts.memory.results if peak is None else peak.results,
-        now=facts.memory.results,
-        rows=facts.reading.rows(),
-        never_touch=facts.book.never_touch,
-        source_mode=settings.source_mode,
-        source_threshold=settings.source_threshold,
-        drawdown_money=0.0 if breach is None else breach.peak_equity - facts.equity,
-        unexplained_since_peak=0.0 if peak is None else facts.memory.unexplained - peak.unexplained,
-    )
-
-
-def _had_positions(breach: WindowDrawdown | None, facts: Facts) -> bool:
-    if facts.reading.positions or breach is None or breach.peak is None:
-        return True
-    return dict(breach.peak.results) != dict(facts.memory.results)
-
-
-def _reason(breach: WindowDrawdown | None, *, is_followup: bool) -> str:
-    if is_followup:
-        return "positions appeared while everything must stay closed"
-    if breach is None:
-        return "no breach"
-    return (
-        f"drawdown {breach.fraction:.2%} over {say_window(breach.window_s)} reached "
-        f"{breach.threshold:.2%}"
-    )
-
-
-def say_window(window_s: float) -> str:
-    """A window the way the settings write it: 15m, 1h, 1d."""
-    for unit_s, unit in ((86_400.0, "d"), (3600.0, "h")):
-        if window_s >= unit_s and window_s % unit_s == 0:
-            return f"{window_s / unit_s:.0f}{unit}"
-    return f"{window_s / 60:g}m"
-
-
-def _opening_audit(opening: Opening, now: float) -> AuditEntry:
-    incident, found, plan = opening.incident, opening.attribution, opening.plan
-    details: tuple[tuple[str, Detail], ...] = (
-        ("incident_id", incident.incident_id),
-        ("reason", incident.reason),
-        ("equity", round(opening.equity, 2)),
-        ("source", found.source.value),
-        ("losses_long", round(found.losses_long, 2)),
-        ("losses_short", round(found.losses_short, 2)),
-        ("unexplained_fraction", round(found.unexplained_fraction, 4)),
-        ("targets", say_targets(incident.targets)),
-        ("net_exposure_before", round(float(plan.exposure_before.total), 2)),
-        ("net_exposure_after", round(float(plan.exposure_after.total), 2)),
-        ("is_more_directional", plan.is_more_directional),
-        ("notes", "; ".join(plan.notes)),
-    )
-    if opening.breach is not None:
-        details += (
-            ("drawdown", round(opening.breach.fraction, 6)),
-            ("threshold", opening.breach.threshold),
-            ("window", say_window(opening.breach.window_s)),
-            ("peak_equity", round(opening.breach.peak_equity, 2)),
-        )
-    directional = " The book ends more directional." if plan.is_more_directional else ""
-    return AuditEntry(
-        at=now,
-        scope=incident.book,
-        event="follow_up" if incident.is_followup else "trigger",
-        message=f"{incident.stage.name}: {incident.reason}; source {found.source.value}; "
-        f"{say_targets(incident.targets) or 'nothing to close'}.{directional}",
-        stage=incident.stage,
-        mode=incident.mode,
-        severity=Severity.CRITICAL,
-        details=details,
-    )
-
-
-def say_targets(targets: tuple[CloseTarget, ...]) -> str:
-    """The targets in one line: what is held, and what may remain of it."""
-    return ", ".join(
-        f"{target.key.symbol} {target.key.side} {target.initial_quantity:f} -> "
-        f"{target.may_remain:f}"
-        for target in targets
+        audits=(audit,),
+        opened=(replace(opening, incident=transition.opened),),
     )
 
 
@@ -303,28 +151,38 @@ def say_targets(targets: tuple[CloseTarget, ...]) -> str:
 def carry_on(
     book: BookMemory, report: IncidentReport, *, policy: BookPolicy, now: float, dry_run: bool
 ) -> BookStep:
-    """Take in how the open incident stands; end it when its targets are confirmed."""
+    """Take in how the open incident stands; end it when its targets are confirmed.
+
+    Of a report about any other incident only what was noticed is kept.
+    """
     running = open_incident(book)
+    noted = note_audits(report, now=now)
     if running is None or running.incident_id != report.incident.incident_id:
-        return BookStep(book=book)
-    noted = tuple(
-        AuditEntry(
-            at=now,
-            scope=book.name,
-            event="incident_note",
-            message=note,
-            stage=running.stage,
-            mode=running.mode,
-            severity=Severity.WARNING,
-            details=(("incident_id", running.incident_id),),
-        )
-        for note in dict.fromkeys(report.notes)
-    )
-    book = replace(book, incident=report.incident)
+        return BookStep(book=book, audits=noted)
+    book = replace(book, incident=_progressed(running, report.incident))
     if not report.is_done:
         return BookStep(book=book, audits=noted)
     step = end(book, policy=policy, now=now, dry_run=dry_run)
     return replace(step, audits=noted + step.audits)
+
+
+def _progressed(running: Incident, told: Incident) -> Incident:
+    """The incident with the progress of a report, and every target that came in meanwhile."""
+    judged = {target.key: target for target in told.targets}
+    targets = tuple(
+        known
+        if known.may_remain < judged.get(known.key, known).may_remain
+        else judged.get(known.key, known)
+        for known in running.targets
+    )
+    return replace(
+        running,
+        targets=targets,
+        rounds=told.rounds,
+        held_at=told.held_at if targets == told.targets else None,
+        last_progress_at=told.last_progress_at,
+        alerts_sent=told.alerts_sent,
+    )
 
 
 def end(book: BookMemory, *, policy: BookPolicy, now: float, dry_run: bool) -> BookStep:
@@ -340,23 +198,20 @@ def keep_up(book: BookMemory, *, policy: BookPolicy, now: float, dry_run: bool) 
 
 
 def rearm(book: BookMemory, facts: Facts) -> BookStep:
-    """Arm the book in full again, when nothing objects."""
+    """Arm the book in full again, when nothing objects.
+
+    A reading that breaches with or without a flow on its way is no ground to loosen anything.
+    """
     transition = _advance(
         book,
-        RearmDue(has_trusted_reading=True),
+        RearmDue(has_trusted_reading=not any(d.is_in_doubt for d in facts.drawdowns)),
         facts.book,
         facts.now,
         dry_run=facts.policy.dry_run,
     )
     if transition.refusal is not None:
         return BookStep(book=book)
-    entry = AuditEntry(
-        at=facts.now,
-        scope=book.name,
-        event="rearmed",
-        message=f"{book.stage.name} is over: the book is armed in full and its lock is lifted",
-        stage=book.stage,
-    )
+    entry = rearmed_audit(book, transition.book, now=facts.now)
     return BookStep(book=transition.book, audits=(entry,))
 
 
@@ -384,22 +239,9 @@ def reset(
     )
     if transition.refusal is not None:
         return BookStep(book=book), False, transition.refusal.sentence
-    missed = say_targets(transition.missed)
-    answer = f"{policy.name} is NORMAL; drawdown counts from now; its lock is lifted"
-    if missed:
-        answer += f"; the open incident was abandoned, not at target: {missed}"
-    entry = AuditEntry(
-        at=now,
-        scope=book.name,
-        event="reset",
-        message=f"{request.actor} reset {policy.name} from {book.stage.name}"
-        + (f": {request.argument('reason')}" if request.argument("reason") else ""),
-        stage=book.stage,
-        severity=Severity.WARNING,
-        details=(("actor", request.actor), ("abandoned", missed)),
-    )
     step = _told(transition, now)
-    return replace(step, audits=(*step.audits, entry)), True, answer
+    entry = reset_audit(book, transition, request, now=now)
+    return replace(step, audits=(*step.audits, entry)), True, say_reset(transition)
 
 
 def _advance(
@@ -413,21 +255,7 @@ def _told(transition: Transition, now: float) -> BookStep:
     ended = transition.ended
     if ended is None:
         return BookStep(book=transition.book)
-    missed = say_targets(transition.missed)
-    rows = ", ".join(
-        f"{target.key.symbol} {target.key.side} {target.status.value}" for target in ended.targets
-    )
-    entry = AuditEntry(
-        at=now,
-        scope=ended.book,
-        event=f"incident_{ended.status.value.lower()}",
-        message=f"{ended.stage.name} {ended.status.value}: {rows or 'nothing was to be closed'}"
-        + (f"; missed: {missed}" if missed else ""),
-        stage=ended.stage,
-        mode=ended.mode,
-        severity=Severity.WARNING if missed else Severity.INFO,
-        details=(("incident_id", ended.incident_id), ("rounds", ended.rounds)),
-    )
+    entry = ended_audit(ended, transition.missed, now=now)
     return BookStep(book=transition.book, audits=(entry,), ended=(ended,))
 
 
@@ -445,13 +273,17 @@ def judge_blindness(
     dry_run: bool,
 ) -> BookStep:
     """Lock a book whose scope is not seen; a trusted reading that breaches nothing lifts it."""
-    if is_blind:
-        entry = blind_lock(book.name, scope=scope, now=now, dry_run=dry_run)
-        return BookStep(book=replace(book, locks=add_lock(book.locks, entry)))
-    if trust is not Trust.TRUSTED or any(drawdown.is_breach for drawdown in drawdowns):
+    entry = blind_lock(book.name, scope=scope, now=now, dry_run=dry_run)
+    is_locked = any(known.reason == entry.reason for known in book.locks)
+    is_clear = trust is Trust.TRUSTED and not any(d.is_breach or d.is_in_doubt for d in drawdowns)
+    if is_blind and not is_locked:
+        locks = add_lock(book.locks, entry)
+    elif is_locked and is_clear and not is_blind:
+        locks = lift_locks(book.locks, modes=(LockMode.BLIND,), reason=entry.reason)
+    else:
         return BookStep(book=book)
-    locks = lift_locks(book.locks, modes=(LockMode.BLIND,), reason=f"blind_{scope}")
-    return BookStep(book=book if locks == book.locks else replace(book, locks=locks))
+    audit = blindness_audit(book, scope=scope, is_set=is_blind, now=now)
+    return BookStep(book=replace(book, locks=locks), audits=(audit,))
 
 
 def compose(books: tuple[BookMemory, ...], *, policy: Policy) -> LockContent:

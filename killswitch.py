@@ -115,7 +115,7 @@ def run(
     if context.invoked_subcommand is not None:
         return
     if test_mock:
-        from commands.test_mock import play
+        from commands.test_mock.play import play
 
         _leave(play(tape=tape, event=event, begin=begin, end=end, book=book, broken=broken))
     if any(value is not None for value in (tape, event, begin, end, book, broken)):
@@ -177,13 +177,11 @@ def reset(
     )
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def flow(
     context: typer.Context,
     book: Annotated[str, typer.Argument(help="The book's name, as status shows it.")],
-    amount: Annotated[
-        float, typer.Argument(help="Money that came in, or left with a minus sign (-- -250).")
-    ],
+    amount: Annotated[float, typer.Argument(help="Money that came in, or left: -250.")],
     config: ConfigOption = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
 ) -> None:

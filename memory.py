@@ -218,12 +218,16 @@ class ScopeMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streak:
-    """Consecutive confirmed breaches of one stage, and when the first and last were counted."""
+    """Consecutive confirmed breaches of one stage, and when the first and last were counted.
+
+    `is_answered`: an incident was opened for it, or the refusal to open one was told.
+    """
 
     stage: Stage
     count: int = 0
     last_counted_at: float = 0.0
     began_at: float = 0.0
+    is_answered: bool = False
 
 
 class TargetStatus(StrEnum):

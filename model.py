@@ -196,8 +196,9 @@ class Position:
     def __post_init__(self) -> None:
         if not self.quantity.is_finite() or self.quantity <= 0:
             raise ValueError(f"{self.symbol}: a position has a positive quantity")
-        for price in (self.entry_price, self.mark_price, self.unrealised_pnl):
-            if not math.isfinite(price):
+        figures = (self.entry_price, self.mark_price, self.unrealised_pnl, self.liquidation_price)
+        for figure in figures:
+            if figure is not None and not math.isfinite(figure):
                 raise ValueError(f"{self.symbol}: prices and profit of a position are finite")
 
     @property

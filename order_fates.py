@@ -1,20 +1,25 @@
 """What became of the orders of one incident, as far as the venue has proved it.
 
 Owns the outcomes of behaviour.md section 10: what a refusal teaches the next round, and the
-look-up of every order whose fate is unknown. It sends nothing. An order that may still land
-counts as in flight, so that nothing is sent twice.
+look-up of every order whose fate is unknown. It sends nothing. Its rules:
+
+- An order counts as in flight from before it is sent until the venue proves its fate, so that
+  nothing is sent twice, whatever goes wrong in between.
+- An order that was executed may not show in the next position read yet. Where a part must remain,
+  a read that does not show it is not believed for a few seconds: acting on it would take that
+  part too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import assert_never
 
+from attempts import Got, Missed, attempt
 from clock import Clock
-from errors import ObservationError
 from logger import Logger
 from memory import OrderAction, OrderRecord
 from model import (
@@ -32,20 +37,40 @@ from model import (
 from order_safety import VenueAnswers
 from venues.protocol import Venue
 
-LOOK_UP_PAUSES_S = (0.1, 0.3, 0.9)
-LOOK_UP_DEADLINE_S = 5.0
+LOOK_UPS = 3
+"""So often "no such order" must be heard: venues say it too early, right after an order."""
+LOOK_UP_DEADLINE_S = 2.0
+"""Other rows wait for this look, so it is short; it is repeated with every round."""
+MODE_DEADLINE_S = 5.0
 FATE_KNOWN_AFTER_S = 15.0
 """Past the venue's receive window (10 s) a request that was never seen can no longer land."""
+SHOWS_WITHIN_S = 5.0
+"""How long a position read may lag behind an execution before it is believed all the same."""
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _InFlight:
-    """An order that may have been executed or may still be."""
+    """An order that may have been executed or may still be.
+
+    `before` is what was held when it was sent, None when an earlier run sent it. `lands_until` is
+    on the monotonic clock.
+    """
 
     key: RowKey
     quantity: Decimal
+    before: Decimal | None
     lands_until: float
-    was_looked_up: bool = False
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Landed:
+    """Executions that a position read must show: at most `expected` is left of the row."""
+
+    expected: Decimal
+    filled: Decimal
+    believed_until: float
 
 
 class OrderFates:
@@ -69,9 +94,17 @@ class OrderFates:
         self._too_large: dict[RowKey, Decimal] = {}
         self._too_small: dict[RowKey, Decimal] = {}
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
+        self._landed: dict[RowKey, _Landed] = {}
 
-    def answers(self, *, must_partly_remain: Collection[RowKey]) -> VenueAnswers:
-        """What the next round has to respect.
+    @property
+    def is_waiting(self) -> bool:
+        """True while the fate of an order is not known."""
+        return bool(self._in_flight)
+
+    def answers(
+        self, held: Mapping[RowKey, Decimal], *, must_partly_remain: Collection[RowKey]
+    ) -> VenueAnswers:
+        """What the next round has to respect, given the quantities just read.
 
         An order that was looked up in vain may be sent again where the whole position goes: a
         close that arrives twice finds nothing left. Where a part must remain it would take that
@@ -79,8 +112,12 @@ class OrderFates:
         """
         in_flight: dict[RowKey, Decimal] = {}
         for order in self._in_flight.values():
-            if not order.was_looked_up or order.key in must_partly_remain:
-                in_flight[order.key] = in_flight.get(order.key, Decimal(0)) + order.quantity
+            if order.asked < LOOK_UPS or order.key in must_partly_remain:
+                in_flight[order.key] = in_flight.get(order.key, ZERO) + order.quantity
+        for key in must_partly_remain:
+            unseen = self._unseen(key, held.get(key, ZERO))
+            if unseen > 0:
+                in_flight[key] = in_flight.get(key, ZERO) + unseen
         return VenueAnswers(
             blocked=tuple(sorted(self._blocked)),
             too_large=dict(self._too_large),
@@ -88,22 +125,42 @@ class OrderFates:
             in_flight=in_flight,
         )
 
+    def _unseen(self, key: RowKey, held: Decimal) -> Decimal:
+        """How much was executed that a position read of `held` does not show yet."""
+        landed = self._landed.get(key)
+        if landed is None or self._clock.monotonic() >= landed.believed_until:
+            return ZERO
+        return min(landed.filled, max(ZERO, held - landed.expected))
+
     def inherit(self, earlier: OrderFates) -> None:
-        """Take over the orders in flight of the incident that this one replaces."""
+        """Take over the orders of the incident that this one replaces."""
         self._in_flight.update(earlier._in_flight)
+        self._landed.update(earlier._landed)
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
         """Take up closes of an earlier run whose outcome was never recorded."""
         for record in records:
             if record.outcome is None or isinstance(record.outcome, Unknown):
-                self._remember_in_flight(record)
+                age_s = max(0.0, self._clock.now() - record.created_at)
+                self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
 
-    def _remember_in_flight(self, record: OrderRecord) -> None:
+    def sending(self, records: Sequence[OrderRecord], held: Mapping[RowKey, Decimal]) -> None:
+        """Take note of what is about to be sent, and of what is held before it."""
+        for record in records:
+            if record.key is not None:
+                before = held.get(record.key, ZERO)
+                before -= self._unseen(record.key, before)
+                self._expect(record, before=before, lands_within_s=FATE_KNOWN_AFTER_S)
+
+    def _expect(
+        self, record: OrderRecord, *, before: Decimal | None, lands_within_s: float
+    ) -> None:
         if record.action is OrderAction.CLOSE and record.key is not None:
             self._in_flight[record.client_id] = _InFlight(
                 key=record.key,
                 quantity=record.quantity,
-                lands_until=record.created_at + FATE_KNOWN_AFTER_S,
+                before=before,
+                lands_until=self._clock.monotonic() + lands_within_s,
             )
 
     async def learn(self, sent: Sequence[OrderRecord]) -> float:
@@ -114,7 +171,7 @@ class OrderFates:
             match record.outcome:
                 case Refused() as refused:
                     pause_s = max(pause_s, refused.retry_after_s or 0.0)
-                    await self._learn_refusal(record, refused)
+                    self._learn_refusal(record, refused)
                 case Unknown() as unknown:
                     self._log.warning(
                         "order_unknown",
@@ -122,14 +179,18 @@ class OrderFates:
                         client_id=record.client_id,
                         why=unknown.cause,
                     )
-                    self._remember_in_flight(record)
-                case Done() | None:
+                case Done() as done:
+                    self._land(record.client_id, done)
+                case None:
                     pass
                 case _:
                     assert_never(record.outcome)
+        reasons = {r.outcome.reason for r in sent if isinstance(r.outcome, Refused)}
+        if RefusalReason.WRONG_POSITION_MODE in reasons:
+            await self._detect_position_mode()
         return pause_s
 
-    async def _learn_refusal(self, record: OrderRecord, refused: Refused) -> None:
+    def _learn_refusal(self, record: OrderRecord, refused: Refused) -> None:
         self._log.warning(
             "order_refused",
             scope=self._scope,
@@ -138,8 +199,9 @@ class OrderFates:
             reason=refused.reason.value,
             code=refused.code,
         )
-        if refused.reason is RefusalReason.WRONG_POSITION_MODE:
-            await self._detect_position_mode()
+        if refused.reason is not RefusalReason.DUPLICATE_ID:
+            # A duplicate means that an earlier request under this id landed, unanswered.
+            self._in_flight.pop(record.client_id, None)
         if record.key is None:
             return
         match refused.reason:
@@ -151,57 +213,63 @@ class OrderFates:
             case RefusalReason.TOO_SMALL:
                 known = self._too_small.get(record.key, record.quantity)
                 self._too_small[record.key] = max(known, record.quantity)
-            case RefusalReason.DUPLICATE_ID:
-                # An earlier request under this id landed although nobody saw its answer.
-                self._remember_in_flight(record)
             case _:
                 pass
 
     async def _detect_position_mode(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_UP_DEADLINE_S):
-                self.position_mode = await self._venue.fetch_position_mode(self._scope)
-        except (ObservationError, TimeoutError) as error:
-            self._log.warning("position_mode_unread", scope=self._scope, why=str(error))
+        found = await attempt(
+            self._venue.fetch_position_mode(self._scope),
+            within_s=MODE_DEADLINE_S,
+            what="position mode",
+        )
+        if isinstance(found, Missed):
+            self._log.warning("position_mode_unread", scope=self._scope, why=found.why)
+        else:
+            self.position_mode = found.value
+
+    def _land(self, client_id: ClientOrderId, done: Done) -> None:
+        """An order is settled: what it executed must show in the positions."""
+        order = self._in_flight.pop(client_id, None)
+        if order is None or order.before is None:
+            return
+        filled = order.quantity if done.filled is None else done.filled
+        known = self._landed.get(order.key)
+        if known is not None and self._clock.monotonic() < known.believed_until:
+            # Another part of the same round, or what an earlier round left to be seen.
+            expected = min(known.expected, order.before) - filled
+            filled += known.filled
+        else:
+            expected = order.before - filled
+        self._landed[order.key] = _Landed(
+            expected=expected,
+            filled=filled,
+            believed_until=self._clock.monotonic() + SHOWS_WITHIN_S,
+        )
 
     async def look_up(self) -> None:
-        """Ask for every order in flight; the first time up to three times, with growing pauses.
+        """Ask once for every order in flight; the position read that follows shows its effect.
 
-        What was found is settled: the position read that follows shows its effect.
+        An order that the venue still does not know when it can no longer land is forgotten.
         """
-        for pause_s in LOOK_UP_PAUSES_S:
-            if all(order.was_looked_up for order in self._in_flight.values()):
-                break
-            await self._clock.sleep(pause_s)
-            await self._ask_once()
-        else:
-            self._in_flight = {
-                client_id: replace(order, was_looked_up=True)
-                for client_id, order in self._in_flight.items()
-            }
-            return
-        if self._in_flight:
-            await self._ask_once()
-        now = self._clock.now()
-        self._in_flight = {
-            client_id: order
-            for client_id, order in self._in_flight.items()
-            if now < order.lands_until
-        }
-
-    async def _ask_once(self) -> None:
         waiting = tuple(self._in_flight.items())
         fates = await asyncio.gather(
             *(self._find(client_id, order.key.symbol) for client_id, order in waiting)
         )
-        for (client_id, _), fate in zip(waiting, fates, strict=True):
+        now = self._clock.monotonic()
+        for (client_id, order), fate in zip(waiting, fates, strict=True):
             if isinstance(fate, Done):
-                del self._in_flight[client_id]
                 self._log.info("order_found", scope=self._scope, client_id=client_id)
+                # It may still be at work, so all of it counts as executed until a read shows it.
+                self._land(client_id, replace(fate, filled=None))
+            elif order.asked + 1 >= LOOK_UPS and now >= order.lands_until:
+                del self._in_flight[client_id]
+            else:
+                self._in_flight[client_id] = replace(order, asked=order.asked + 1)
 
     async def _find(self, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
-        try:
-            async with asyncio.timeout(LOOK_UP_DEADLINE_S):
-                return await self._venue.find_order(self._scope, client_id, symbol)
-        except TimeoutError:
-            return Unknown(cause="no answer in time")
+        found = await attempt(
+            self._venue.find_order(self._scope, client_id, symbol),
+            within_s=LOOK_UP_DEADLINE_S,
+            what="order look-up",
+        )
+        return found.value if isinstance(found, Got) else Unknown(cause=found.why)

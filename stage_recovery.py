@@ -97,7 +97,11 @@ def shift_deadlines(book: BookMemory, *, by_s: float) -> BookMemory:
         stage_baselines=(moved(one), moved(two), moved(three)),
         cooldowns=(moved(first), moved(second), moved(third)),
         streaks=tuple(
-            replace(streak, last_counted_at=moved(streak.last_counted_at))
+            replace(
+                streak,
+                last_counted_at=moved(streak.last_counted_at),
+                began_at=moved(streak.began_at),
+            )
             for streak in book.streaks
         ),
         incident=incident,
@@ -107,6 +111,25 @@ def shift_deadlines(book: BookMemory, *, by_s: float) -> BookMemory:
             else replace(entry, expires_ts=moved(entry.expires_ts))
             for entry in book.locks
         ),
+    )
+
+
+def with_past_baselines(book: BookMemory, *, now: float, tolerance_s: float = 0.0) -> BookMemory:
+    """The book with no baseline after `now`, where it would hide every peak.
+
+    For a clock that was set back: without it the guard measures nothing until that time comes. A
+    baseline that lies ahead by `tolerance_s` at most is waited for instead, because coming back
+    it would lay open what it was set against.
+    """
+
+    def reached(at: float) -> float:
+        return now if at > now + tolerance_s else at
+
+    one, two, three = book.stage_baselines
+    return replace(
+        book,
+        baseline_at=reached(book.baseline_at),
+        stage_baselines=(reached(one), reached(two), reached(three)),
     )
 
 
@@ -126,12 +149,9 @@ def recover_book(book: BookMemory, *, now: float) -> BookMemory:
             last_progress_at=min(incident.last_progress_at, now),
             held_at=held_at if held_at is not None and held_at <= now else None,
         )
-    one, two, three = book.stage_baselines
     return replace(
-        book,
+        with_past_baselines(book, now=now),
         since=min(book.since, now),
-        baseline_at=min(book.baseline_at, now),
-        stage_baselines=(min(one, now), min(two, now), min(three, now)),
         streaks=tuple(streak for streak in book.streaks if streak.last_counted_at <= now),
         incident=incident,
     )

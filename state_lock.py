@@ -3,18 +3,27 @@
 Owns `daemon.lock` in the state directory. The kernel holds the lock (flock) and drops it when the
 process dies, however it dies, so there is no stale lock to clean up. The file itself stays: to
 remove it would let two processes hold locks on two files of the same name.
+
+A worker holds the lock exclusively. Who only looks (`find_holder`) shares it for a moment, so a
+worker that finds it taken waits that moment out before it believes that another one is there.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from errors import StateLockHeld
 
 LOCK_NAME = "daemon.lock"
+
+LOOK_S = 0.1
+"""A look lasts microseconds; this also covers one put aside by a busy machine."""
+_LOOK_AGAIN_S = 0.002
 
 
 class StateLock:
@@ -27,17 +36,15 @@ class StateLock:
     def acquire(state_dir: Path) -> StateLock:
         """Take the directory, creating it if need be, and write our process id into the file.
 
-        Raises StateLockHeld at once when another process (or another hold in this one) has it,
-        OSError when the directory cannot be written.
+        Raises StateLockHeld when another process (or another hold in this one) has it, after a
+        tenth of a second, and OSError when the directory cannot be written.
         """
         state_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
         is_held = False
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StateLockHeld(_holder(descriptor)) from None
+            if not _take(descriptor):
+                raise StateLockHeld(_pid_in(descriptor))
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             is_held = True
@@ -64,7 +71,47 @@ class StateLock:
         self.close()
 
 
-def _holder(descriptor: int) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that works on a state directory; `pid` is None when it cannot be told."""
+
+    pid: int | None
+
+
+def find_holder(state_dir: Path) -> Holder | None:
+    """Tell who works on the directory, None when nobody does; changes nothing and waits for nobody.
+
+    A command that acts in the daemon's place holds it like the daemon. Raises OSError when the
+    file is there and cannot be opened.
+    """
+    try:
+        descriptor = os.open(state_dir / LOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Holder(_pid_in(descriptor))
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock for ourselves; False when another worker has it."""
+    give_up_at = time.monotonic() + LOOK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return True
+
+
+def _pid_in(descriptor: int) -> int | None:
     """The process id in the file, None while its owner has not written it."""
     text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
     return int(text) if text.isdecimal() else None

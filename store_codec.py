@@ -329,6 +329,7 @@ def book_columns(book: BookMemory, *, dry_run: bool) -> dict[str, object]:
                     "count": s.count,
                     "last_counted_at": s.last_counted_at,
                     "began_at": s.began_at,
+                    "is_answered": s.is_answered,
                 }
                 for s in book.streaks
             ]
@@ -353,7 +354,8 @@ def book_from(row: Columns, incident: Incident | None) -> BookMemory:
                 stage=Stage(item["stage"]),
                 count=item["count"],
                 last_counted_at=item["last_counted_at"],
-                began_at=item["began_at"],
+                began_at=item.get("began_at", item["last_counted_at"]),
+                is_answered=flag(item.get("is_answered", False)),
             )
             for item in json.loads(row["streaks"])
         ),

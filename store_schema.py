@@ -290,7 +290,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise StoreMissing(f"no database at {path}: the guard has not run with this configuration")
     with translated(f"reading {path}"):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        options = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
         is_ready = False
         try:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -304,6 +305,16 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             if not is_ready:
                 connection.close()
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """True when nobody has the file open and this user may not add the files that WAL needs.
+
+    A clean end removes the write-ahead log. SQLite would refuse such a reader, although there is
+    nothing it could miss: a guard that starts meanwhile writes to a new log first.
+    """
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    return not has_log and not os.access(path.parent, os.W_OK)
 
 
 def _version(connection: sqlite3.Connection) -> int:

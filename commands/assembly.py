@@ -6,32 +6,36 @@ Owns the order of opening and closing. Decides nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import secrets
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from attempts import abandon
 from clock import Clock
+from commands.recall import Recalled, recall
 from decision import Decision
-from errors import LockError, StoreUnreadable
+from errors import LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
-from lock_document import parse_lock_entries
+from lock_writer import LockWriter
 from logger import Logger
-from memory import Memory, Records
-from model import LockEntry, Policy, ScopeId
-from recorder import LockWriter, Recorder
+from memory import AuditEntry, Records, Severity
+from model import Policy, ScopeId
+from recorder import Recorder
 from settings import Settings, VenueSettings
-from stage_recovery import adopt_locks, recover_book
 from store_access import ThreadedStore
-from store_schema import move_aside
 from trading_lock import LockFile, LockWriteError
 from venues.protocol import Venue
+
+CLOSE_WITHIN_S = 5.0
+"""A connection that does not close in time is left to the end of the process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +46,6 @@ class Assembly:
     policy: Policy
     store: ThreadedStore
     notices: tuple[str, ...]
-
-
-async def open_store(
-    path: Path, *, now: float, rng: random.Random | None = None
-) -> tuple[ThreadedStore, str]:
-    """Open the database; an unreadable one is moved aside and its new name told.
-
-    `rng` draws the tag of a new database. Raises StoreError when not even a new one can be made.
-    """
-    rng = rng or random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
-    try:
-        return await ThreadedStore.open(path, rng=rng), ""
-    except StoreUnreadable as error:
-        aside = move_aside(path, now)
-        notice = f"the database could not be read ({error}); it was moved to {aside.name}"
-        return await ThreadedStore.open(path, rng=rng), notice
 
 
 def connect(venue: VenueSettings, *, clock: Clock, paces_reads: bool = True) -> Venue:
@@ -77,47 +65,6 @@ def connect(venue: VenueSettings, *, clock: Clock, paces_reads: bool = True) -> 
     )
 
 
-async def recall(
-    store: ThreadedStore, *, lock_path: Path, policy: Policy, now: float, was_moved: bool
-) -> tuple[Memory, str]:
-    """Load what is remembered; without a database, adopt what the lock file says.
-
-    Returns the memory and a notice, empty when there is nothing to tell.
-    """
-    memory = await store.load_memory(dry_run=policy.dry_run, now=now)
-    books = tuple(recover_book(book, now=now) for book in memory.books)
-    scopes = tuple(replace(scope, watch_began_at=0.0) for scope in memory.scopes)
-    memory = replace(memory, scopes=scopes, books=books)
-    if not store.is_new and not was_moved:
-        return memory, ""
-    entries, told = _entries_of(lock_path)
-    if entries is None and not was_moved:
-        return memory, ""
-    adopted = tuple(
-        adopt_locks(
-            memory.book(book.name),
-            entries=entries or (),
-            policy=book,
-            now=now,
-            dry_run=policy.dry_run,
-        )
-        for book in policy.books
-    )
-    notice = f"{told}; bots stay locked until every book is reset"
-    return replace(memory, books=tuple(sorted(adopted, key=lambda book: book.name))), notice
-
-
-def _entries_of(lock_path: Path) -> tuple[tuple[LockEntry, ...] | None, str]:
-    """The entries of a lock file whose database is gone; None when there is no such file."""
-    try:
-        document = json.loads(lock_path.read_text(encoding="utf-8"))
-        return parse_lock_entries(document), "the lock file is older than the database"
-    except FileNotFoundError:
-        return None, "there is neither database nor lock file"
-    except (OSError, ValueError) as error:
-        return (), f"the lock file cannot be read ({error})"
-
-
 @asynccontextmanager
 async def assemble(
     settings: Settings,
@@ -132,92 +79,153 @@ async def assemble(
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
-    With `may_act=False` nothing is sent even when live. Raises StoreError or LockError when the
-    state directory or the lock folder cannot be used.
+    With `may_act=False` nothing is sent even when live. Venues without keys are not connected;
+    their books keep their place in the policy. Raises StoreError or LockError when the state
+    directory or the lock folder cannot be used, ConfigurationError for an unusable connection.
     """
-    store, moved = await open_store(settings.state_db, now=clock.now(), rng=rng)
-    policy = replace(settings.to_policy(), instance_tag=await store.instance_tag())
-    memory, adopted = await recall(
-        store,
+    check_lock_file(settings.trading_lock_file)
+    recalled = await recall(
+        settings.state_db,
         lock_path=settings.trading_lock_file,
-        policy=policy,
+        policy=settings.to_policy(),
         now=clock.now(),
-        was_moved=bool(moved),
+        rng=rng or random.Random(secrets.randbits(64)),  # noqa: S311 - a tag, not a secret
     )
-    lock_file = LockFile(
-        settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
-    )
-    check_lock_folder(settings.trading_lock_file.parent)
+    store = recalled.store
+    connections: dict[ScopeId, Venue] = {}
+    try:
+        connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
+        policy = replace(settings.to_policy(), instance_tag=recalled.instance_tag)
+        recorder, lock_writer = _writers(settings, store, clock=clock, log=log)
+        executors = {}
+        if may_act and not policy.dry_run:
+            executors = {
+                scope: _executor(
+                    scope, venue, settings, recalled, recorder=recorder, clock=clock, log=log
+                )
+                for scope, venue in connections.items()
+            }
+        yield Assembly(
+            guardian=Guardian(
+                policy=policy,
+                memory=recalled.memory,
+                venues=connections,
+                executors=executors,
+                recorder=recorder,
+                lock_writer=lock_writer,
+                load_requests=store.pending_requests,
+                clock=clock,
+                log=log,
+                store_deadline_s=settings.store_deadline_s,
+                on_decision=on_decision,
+                request_poll_s=request_poll_s,
+                standing_locks=recalled.standing,
+            ),
+            policy=policy,
+            store=store,
+            notices=recalled.notices,
+        )
+    finally:
+        venues = dict.fromkeys(connections.values())
+        closing = [asyncio.ensure_future(venue.aclose()) for venue in venues]
+        if closing:
+            await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
+        for task in closing:
+            abandon(task)
+        await store.aclose()
+
+
+def _connect_all(
+    settings: Settings, make_venue: Callable[[VenueSettings], Venue]
+) -> dict[ScopeId, Venue]:
+    """One connection for each venue that has keys, under each of its scopes."""
+    connections: dict[ScopeId, Venue] = {}
+    for venue in settings.venues:
+        if venue.api_key.get_secret_value() and venue.api_secret.get_secret_value():
+            connections.update(dict.fromkeys(venue.scopes, make_venue(venue)))
+    return connections
+
+
+def _writers(
+    settings: Settings, store: ThreadedStore, *, clock: Clock, log: Logger
+) -> tuple[Recorder, LockWriter]:
+    """Recorder and lock writer, whose troubles are logged and recorded."""
+
+    def tell(event: str, why: str, severity: Severity = Severity.CRITICAL) -> Records:
+        (log.error if severity is Severity.CRITICAL else log.info)(event, why=why)
+        entry = AuditEntry(
+            at=clock.now(),
+            scope="*",
+            event=event,
+            message=why,
+            dry_run=settings.dry_run,
+            severity=severity,
+        )
+        return Records(audits=(entry,))
+
     recorder = Recorder(
         store,
         on_trouble=lambda why: log.error("store_trouble", why=why),
         on_recovery=lambda: log.info("store_recovered"),
+        on_loss=lambda what: log.critical("record_lost", what=what),
+        probe=lambda why: tell("record_refused", why),
     )
-    lock_writer = LockWriter(
-        _lock_replacer(lock_file),
-        on_trouble=lambda why: log.error("lock_trouble", why=why),
-        on_recovery=lambda: log.info("lock_recovered"),
+    lock_file = LockFile(
+        settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
     )
-    connections: dict[ScopeId, Venue] = {}
-    for venue in settings.venues:
-        connection = make_venue(venue) if make_venue else connect(venue, clock=clock)
-        connections.update(dict.fromkeys(venue.scopes, connection))
 
+    def tell_lock_trouble(why: str) -> None:
+        recorder.add(tell("lock_trouble", why))
+
+    def tell_lock_recovery() -> None:
+        recorder.add(tell("lock_recovered", "the lock file is written again", Severity.INFO))
+
+    lock_writer = LockWriter(
+        _lock_replacer(lock_file), on_trouble=tell_lock_trouble, on_recovery=tell_lock_recovery
+    )
+    return recorder, lock_writer
+
+
+def _executor(
+    scope: ScopeId,
+    venue: Venue,
+    settings: Settings,
+    recalled: Recalled,
+    *,
+    recorder: Recorder,
+    clock: Clock,
+    log: Logger,
+) -> Executor:
     async def record(records: Records, deadline_s: float) -> bool:
         return await recorder.record(records, deadline_s=deadline_s)
 
-    executors = (
-        {}
-        if policy.dry_run or not may_act
-        else {
-            scope: Executor(
-                scope=scope,
-                venue=venue,
-                clock=clock,
-                log=log,
-                record=record,
-                load_orders=lambda incident: store.order_records(incident.incident_id),
-                store_deadline_s=settings.store_deadline_s,
-            )
-            for scope, venue in connections.items()
-        }
-    )
-    guardian = Guardian(
-        policy=policy,
-        memory=memory,
-        venues=connections,
-        executors=executors,
-        recorder=recorder,
-        lock_writer=lock_writer,
-        load_requests=store.pending_requests,
+    return Executor(
+        scope=scope,
+        venue=venue,
         clock=clock,
         log=log,
+        record=record,
+        load_orders=lambda incident: recalled.store.order_records(incident.incident_id),
         store_deadline_s=settings.store_deadline_s,
-        on_decision=on_decision,
-        request_poll_s=request_poll_s,
+        resumed=tuple(
+            book.incident.incident_id for book in recalled.memory.books if book.incident is not None
+        ),
     )
-    try:
-        yield Assembly(
-            guardian=guardian,
-            policy=policy,
-            store=store,
-            notices=tuple(notice for notice in (moved, adopted) if notice),
-        )
-    finally:
-        await asyncio.gather(*(venue.aclose() for venue in dict.fromkeys(connections.values())))
-        await store.aclose()
 
 
-def check_lock_folder(folder: Path) -> None:
-    """Make sure that the lock can be written; raises LockError naming folder and remedy."""
+def check_lock_file(path: Path) -> None:
+    """Make sure that the lock can be written; raises LockError naming the fault and the remedy."""
+    remedy = "change its owner or trading_lock_file"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise LockError(f"the lock folder {folder} cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
         raise LockError(
-            f"the lock folder {folder} is not writable -> change its owner or trading_lock_file"
-        )
+            f"the lock folder {path.parent} is not writable ({error.strerror}) -> {remedy}"
+        ) from error
+    if path.is_dir():
+        raise LockError(f"the lock file {path} is a folder -> {remedy}")
 
 
 def _lock_replacer(lock_file: LockFile) -> Callable[[Mapping[str, object]], Awaitable[None]]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import random
+import secrets
 import socket
 import sys
-from dataclasses import replace
 
 from clock import SystemClock
-from commands.assembly import assemble, open_store
+from commands.assembly import assemble
 from errors import KillSwitchError, StateLockHeld
 from logger import configure_logging, get_logger
 from memory import RequestAnswer
-from settings import Settings, VenueSettings
+from settings import Settings
 from state_lock import StateLock
 from store_access import ThreadedStore
 
@@ -36,8 +37,8 @@ def ask(
         return 1
     if answer is None:
         print(
-            f"{command}: no answer within {ANSWER_WITHIN_S:.0f} s; the request stays and will be "
-            "answered by the daemon -> look at its log",
+            f"{command}: no answer within {ANSWER_WITHIN_S:.0f} s; it may still be carried out in "
+            "the next ten minutes, then it is refused -> look at the daemon's log",
             file=sys.stderr,
         )
         return 1
@@ -75,8 +76,12 @@ async def _add(
 async def _ask_daemon(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str
 ) -> RequestAnswer | None:
-    """Leave the row to the daemon that holds the state directory."""
-    store, _ = await open_store(settings.state_db, now=SystemClock().now())
+    """Leave the row to the daemon that holds the state directory.
+
+    Its database is never moved aside here, whatever seems to be wrong with it.
+    """
+    rng = random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
+    store = await ThreadedStore.open(settings.state_db, rng=rng)
     try:
         request_id = await _add(
             store, command=command, arguments=arguments, confirmation=confirmation
@@ -101,17 +106,13 @@ async def _answer_here(
         secrets=settings.secrets(), json_output=False, verbose=False, stream=sys.stderr
     )
     log = get_logger("killswitch")
-    watched = replace(settings, venues=tuple(v for v in settings.venues if _has_keys(v)))
-    policy_source = settings if not watched.venues else watched
-    async with assemble(policy_source, clock=SystemClock(), log=log, may_act=False) as guard:
+    async with assemble(settings, clock=SystemClock(), log=log, may_act=False) as guard:
+        for notice in guard.notices:
+            print(notice, file=sys.stderr)
         request_id = await _add(
             guard.store, command=command, arguments=arguments, confirmation=confirmation
         )
-        if watched.venues:
-            await guard.guardian.run_once()
+        await guard.guardian.run_once()
         await guard.guardian.answer_requests()
+        await guard.guardian.flush()
         return await guard.store.answer(request_id)
-
-
-def _has_keys(venue: VenueSettings) -> bool:
-    return bool(venue.api_key.get_secret_value() and venue.api_secret.get_secret_value())

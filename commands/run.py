@@ -6,19 +6,24 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
-from commands.assembly import Assembly, assemble
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
+from model import ScopeId
 from settings import Settings, load_settings
 from state_lock import StateLock
+
+if TYPE_CHECKING:
+    from commands.assembly import Assembly
 
 EXIT_FINE = 0
 EXIT_FAILED = 1
@@ -56,14 +61,33 @@ def run_guard(
         with StateLock.acquire(settings.state_dir):
             return asyncio.run(_run(settings, once=once, log=log))
     except StateLockHeld as held:
-        print(f"another instance holds {settings.state_dir} (pid {held.pid})", file=sys.stderr)
+        holder = "another process" if held.pid is None else f"process {held.pid}"
+        print(f"{holder} holds {settings.state_dir}: one guard at a time", file=sys.stderr)
         return EXIT_HELD
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except ModuleNotFoundError as missing:
+        print(
+            f"the package {missing.name} is missing -> "
+            "python3 -m pip install --require-hashes -r requirements.txt",
+            file=sys.stderr,
+        )
+        return EXIT_CONFIGURATION
+    except InvariantViolation as violation:
+        log.critical("invariant_violated", why=str(violation))
+        print(f"stopped by a fault of the guard itself: {violation}", file=sys.stderr)
+        return EXIT_FAILED
     except (StoreError, LockError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
 async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
+    # Here and not above: the other commands read their settings through this file and must not
+    # wait for everything a running guard needs.
+    from commands.assembly import assemble
+
     clock = SystemClock()
     async with assemble(settings, clock=clock, log=log) as guard:
         if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
@@ -75,17 +99,13 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
             return EXIT_FAILED
         _announce(settings, guard, log)
         if once:
-            is_trusted = await guard.guardian.run_once()
-            show_accounts(guard.guardian.memory, settings)
-            return EXIT_FINE if is_trusted else EXIT_FAILED
+            doubts = await guard.guardian.run_once()
+            show_accounts(guard.guardian.memory, settings, doubts=doubts)
+            return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, guard.guardian.stop)
-        try:
-            await guard.guardian.run()
-        except InvariantViolation as violation:
-            log.critical("invariant_violated", why=str(violation))
-            return EXIT_FAILED
+        await guard.guardian.run()
         log.info("stopped")
     return EXIT_FINE
 
@@ -105,14 +125,18 @@ def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
         log.warning("recovered", what=notice)
 
 
-def show_accounts(memory: Memory, settings: Settings) -> None:
-    """Print equity and positions of every scope as they were last trusted."""
+def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId, str]) -> None:
+    """Print equity and positions of every scope that was just read and is trusted.
+
+    Of any other, `doubts` says why not; what was known of it before is not shown as if it held.
+    """
     console = Console()
     simulated = settings.to_policy().simulated_scopes
     for scope in (scope for venue in settings.venues for scope in venue.scopes):
         reading = memory.scope(scope).last_trusted
-        if reading is None:
-            console.print(f"{scope}: no trusted reading", style="red")
+        if reading is None or doubts.get(scope):
+            why = doubts.get(scope) or "nothing was read"
+            print(f"{scope}: no trusted reading: {why}", file=sys.stderr)
             continue
         mark = "  SIMULATOR" if scope in simulated else ""
         table = Table(

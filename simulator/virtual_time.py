@@ -11,7 +11,6 @@ import asyncio
 import heapq
 import selectors
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from errors import InvariantViolation
 
@@ -82,7 +81,7 @@ class TapeClock:
         self._advance = advance
         self._asleep: list[tuple[float, int, asyncio.Future[None]]] = []
         self._sequence = 0
-        self._mover: asyncio.Task[Any] | None = None
+        self._mover: asyncio.Task[None] | None = None
 
     def now(self) -> float:
         """UTC seconds on the tape."""
@@ -93,8 +92,12 @@ class TapeClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the tape has moved on; the last party to fall asleep moves it."""
+        """Wait until the tape has moved on; the last party to fall asleep moves it.
+
+        Raises what `advance` raised when the tape cannot be moved.
+        """
         if seconds <= 0:
+            await asyncio.sleep(0)
             return
         wake = asyncio.get_running_loop().create_future()
         self._sequence += 1
@@ -112,13 +115,24 @@ class TapeClock:
         heapq.heapify(self._asleep)
         if self._asleep and len(self._asleep) >= self.parties and self._mover is None:
             self._mover = asyncio.get_running_loop().create_task(self._move())
+            self._mover.add_done_callback(self._moved)
 
     async def _move(self) -> None:
         target, _, _ = self._asleep[0]
         await self._advance(target)
         self._now = target
-        self._mover = None
         while self._asleep and self._asleep[0][0] <= target:
             _, _, wake = heapq.heappop(self._asleep)
             if not wake.done():
                 wake.set_result(None)
+
+    def _moved(self, mover: asyncio.Task[None]) -> None:
+        """Allow the next move; a move that failed wakes everybody with its fault."""
+        self._mover = None
+        fault = None if mover.cancelled() else mover.exception()
+        if fault is not None:
+            for _, _, wake in self._asleep:
+                if not wake.done():
+                    wake.set_exception(fault)
+        # Whoever was to be woken may have gone meanwhile, and then nobody else would move time.
+        self._move_if_all_asleep()

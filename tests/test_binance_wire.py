@@ -119,8 +119,8 @@ def connect(url: str, clock: HandClock | None = None, **changed: Any) -> Binance
         "clock": clock or HandClock(),
         "stables": ("USDT", "USDC"),
         "simulator_url": url,
-        "read_timeout_s": 2.0,
-        "order_timeout_s": 0.3,
+        "read_timeout_s": 10.0,
+        "order_timeout_s": 1.5,
     }
     adapter = BinanceFutures(**(settings | changed))
     for client in (adapter._connection._reader, adapter._connection._trader):

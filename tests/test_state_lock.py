@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from errors import StateLockHeld
-from state_lock import LOCK_NAME, StateLock
+from state_lock import LOCK_NAME, Holder, StateLock, find_holder
 
 _HOLD = """
 import sys
@@ -79,3 +80,46 @@ def test_an_unwritable_directory_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(OSError, match="exists"):
         StateLock.acquire(tmp_path / "state")
+
+
+def test_looking_tells_who_holds_the_directory(tmp_path: Path) -> None:
+    """And nobody, before it exists, while the file is free, and after the holder has gone."""
+    assert find_holder(tmp_path / "state") is None
+    with StateLock.acquire(tmp_path):
+        assert find_holder(tmp_path) == Holder(os.getpid())
+        (tmp_path / LOCK_NAME).write_text("")
+        assert find_holder(tmp_path) == Holder(None)
+    assert find_holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == [tmp_path / LOCK_NAME]
+
+
+def test_looking_takes_nothing_from_the_next_worker(tmp_path: Path) -> None:
+    """A look that is over holds nothing."""
+    StateLock.acquire(tmp_path).close()
+    assert find_holder(tmp_path) is None
+    StateLock.acquire(tmp_path).close()
+
+
+def test_a_look_in_progress_stops_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard must not refuse to start because somebody looked at that very moment."""
+    (tmp_path / LOCK_NAME).touch()
+    look = os.open(tmp_path / LOCK_NAME, os.O_RDONLY)
+    waited: list[float] = []
+
+    def end_the_look(seconds: float) -> None:
+        waited.append(seconds)
+        os.close(look)
+
+    fcntl.flock(look, fcntl.LOCK_SH)
+    monkeypatch.setattr("state_lock.time.sleep", end_the_look)
+    StateLock.acquire(tmp_path).close()
+    assert len(waited) == 1
+
+
+def test_a_directory_that_cannot_be_looked_into_is_an_os_error(tmp_path: Path) -> None:
+    """Not knowing who holds it is not the same as nobody."""
+    (tmp_path / LOCK_NAME).symlink_to(tmp_path / LOCK_NAME)
+    with pytest.raises(OSError, match="symbolic links"):
+        find_holder(tmp_path)

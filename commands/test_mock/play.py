@@ -4,7 +4,7 @@ The real guard runs: settings, real exchange library, HTTP, database, lock file.
 is a process of our own. The clock stands still while work is done and moves together with the
 prices when the guard sleeps, so a quarter of an hour passes in seconds and the same story is told
 every time. What is claimed at the end is proved from the exchange's books, its request log and
-the lock file alone (`commands.proof`), never from what the guard says of itself.
+the lock file alone (`proof`), never from what the guard says of itself.
 
 With `--tape` the prices are candles, of any days and any book.
 """
@@ -24,10 +24,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from commands.proof import prove_dry_run, prove_live_run
-from commands.story import Progress, Story
-from commands.test_mock_run import SABOTAGES, Plan, Watched, watch
-from commands.unguarded import play_unguarded
+from commands.test_mock.proof import prove_dry_run, prove_live_run
+from commands.test_mock.story import Progress, Story
+from commands.test_mock.unguarded import play_unguarded
+from commands.test_mock.watched_run import SABOTAGES, Plan, Watched, watch
 from errors import KillSwitchError
 from logger import configure_logging
 from model import PositionMode

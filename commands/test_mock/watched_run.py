@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from commands.assembly import Assembly, assemble, connect
-from commands.proof import Evidence, LockSeen
-from commands.story import Progress, Story
+from commands.test_mock.proof import Evidence, LockSeen
+from commands.test_mock.story import Progress, Story
 from decision import Decision
 from logger import get_logger
 from memory import IncidentStatus, Memory

@@ -17,11 +17,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from commands.proof import OUR_PREFIX, Claim
+from commands.test_mock.proof import OUR_PREFIX, Claim
 from decision import Decision
-from incidents import Opening, say_window
 from memory import AuditEntry, IncidentStatus
 from model import RowKey, Side
+from openings import Opening, say_window
 from simulator.book_file import BookFile
 from simulator.tape import Tape
 

@@ -1,0 +1,90 @@
+"""Work on the outside world, with a deadline, whose failure is a value.
+
+Owns the difference between "it answered", "it did not" and "our own bug". A read that hangs is
+given up and never waited for again; whatever it raises (a parser that trips over an odd answer
+included) is no answer, so that one bad field in one list never keeps a close from being sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from clock import Clock
+from errors import InvariantViolation, KillSwitchError, Unavailable
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Got(Generic[Value]):
+    """It answered in time."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """It did not. `retry_after_s` is the pause the venue asked for in seconds, 0 for none."""
+
+    why: str
+    retry_after_s: float = 0.0
+
+
+async def attempt(
+    work: Coroutine[Any, Any, Value], *, within_s: float, what: str
+) -> Got[Value] | Missed:
+    """Do the work for at most `within_s` seconds; `what` names it in the reason.
+
+    Only InvariantViolation is raised. Work that is given up is cancelled and left behind.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task,), timeout=within_s)
+        return outcome_of(task, what=what) or Missed(why=f"{what}: no answer in {within_s:g} s")
+    finally:
+        abandon(task)
+
+
+def outcome_of(task: asyncio.Future[Value], *, what: str) -> Got[Value] | Missed | None:
+    """What became of a task, None while it runs. Raises InvariantViolation if that ended it."""
+    if not task.done():
+        return None
+    if task.cancelled():
+        return Missed(why=f"{what}: was given up")
+    fault = task.exception()
+    if fault is None:
+        return Got(task.result())
+    if isinstance(fault, InvariantViolation):
+        raise fault
+    if isinstance(fault, KillSwitchError):
+        pause_s = fault.retry_after_s if isinstance(fault, Unavailable) else None
+        return Missed(why=str(fault), retry_after_s=pause_s or 0.0)
+    return Missed(why=f"{what}: {type(fault).__name__}: {fault}")
+
+
+def abandon(task: asyncio.Future[Any]) -> None:
+    """Give a task up without waiting for it; what it still raises is nobody's business."""
+    task.add_done_callback(_look_away)
+    if not task.done():
+        task.cancel()
+
+
+def _look_away(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def nap(clock: Clock, seconds: float, *, unless: asyncio.Event) -> None:
+    """Sleep on the clock, or until the event is set."""
+    if unless.is_set():
+        return
+    sleeper = asyncio.ensure_future(clock.sleep(seconds))
+    waker = asyncio.ensure_future(unless.wait())
+    try:
+        await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        abandon(sleeper)
+        abandon(waker)

@@ -1,0 +1,159 @@
+"""Brings back what the guard remembered, or what can be saved of it when its database is gone.
+
+Owns the order of recovery (behaviour.md sections 6 and 17): an unreadable database is moved aside,
+the lock file's entries are adopted, and what was adopted is written down before anything else
+happens, because a second start would find a database and ask the lock file no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from errors import StoreError, StoreUnreadable
+from lock_document import parse_lock_entries
+from memory import BookMemory, Memory, Records
+from model import LockEntry, LockMode, Policy
+from stage_recovery import adopt_locks, recover_book
+from store_access import ThreadedStore
+from store_schema import move_aside
+from store_views import read_status
+
+OUTLASTING = (LockMode.STAGE, LockMode.KILL, LockMode.HALT)
+"""What a live guard's lock stands for when a dry run works in its place; who is blind changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """An open store, what it remembers, and what a person should know about it.
+
+    `standing` are the locks of a live guard that a dry run must leave in force.
+    """
+
+    store: ThreadedStore
+    memory: Memory
+    notices: tuple[str, ...]
+    standing: tuple[LockEntry, ...]
+    instance_tag: str
+
+
+async def recall(
+    state_db: Path, *, lock_path: Path, policy: Policy, now: float, rng: random.Random
+) -> Recalled:
+    """Open the database and load what is remembered; without one, adopt the lock file.
+
+    `rng` draws the tag of a new database. Raises StoreError when not even a new one can be made.
+    """
+    notices: tuple[str, ...] = ()
+    try:
+        return await _recall(state_db, lock_path=lock_path, policy=policy, now=now, rng=rng)
+    except StoreUnreadable as error:
+        aside = await asyncio.to_thread(move_aside, state_db, now)
+        notices = (f"the database could not be read ({error}); it was moved to {aside.name}",)
+    recalled = await _recall(
+        state_db, lock_path=lock_path, policy=policy, now=now, rng=rng, was_moved=True
+    )
+    return replace(recalled, notices=(*notices, *recalled.notices))
+
+
+async def _recall(
+    state_db: Path,
+    *,
+    lock_path: Path,
+    policy: Policy,
+    now: float,
+    rng: random.Random,
+    was_moved: bool = False,
+) -> Recalled:
+    store = await ThreadedStore.open(state_db, rng=rng)
+    is_ready = False
+    try:
+        notices: tuple[str, ...] = ()
+        if store.is_new or was_moved:
+            notices = await _adopt(
+                store, lock_path=lock_path, policy=policy, now=now, is_lost=was_moved
+            )
+        memory = _fit(await store.load_memory(dry_run=policy.dry_run, now=now), now=now)
+        standing = await _standing(state_db, now=now) if policy.dry_run else ()
+        tag = await store.instance_tag()
+        is_ready = True
+    finally:
+        if not is_ready:
+            await store.aclose()
+    return Recalled(
+        store=store, memory=memory, notices=notices, standing=standing, instance_tag=tag
+    )
+
+
+def _fit(memory: Memory, *, now: float) -> Memory:
+    """The memory for a new run: deadlines that survive a clock set back, sight that begins now."""
+    return replace(
+        memory,
+        books=tuple(recover_book(book, now=now) for book in memory.books),
+        scopes=tuple(replace(scope, watch_began_at=0.0) for scope in memory.scopes),
+    )
+
+
+async def _adopt(
+    store: ThreadedStore, *, lock_path: Path, policy: Policy, now: float, is_lost: bool
+) -> tuple[str, ...]:
+    """Take over what the lock file says; returns what to tell, nothing on a first start ever."""
+    entries, told = await asyncio.to_thread(_entries_of, lock_path)
+    if entries is None and not is_lost:
+        return ()
+    kinds = [policy.dry_run]
+    if policy.dry_run and any(_is_live(entry) for entry in entries or ()):
+        # The live guard's state is as lost as ours; its stages must outlive this rehearsal.
+        kinds.insert(0, False)
+    for dry_run in kinds:
+        memory = await store.load_memory(dry_run=dry_run, now=now)
+        adopted: tuple[BookMemory, ...] = tuple(
+            adopt_locks(
+                memory.book(book.name),
+                entries=entries or (),
+                policy=book,
+                now=now,
+                dry_run=dry_run,
+            )
+            for book in policy.books
+        )
+        await store.commit(Records(books=adopted))
+    return (f"{told}; bots stay locked until every book is reset",)
+
+
+def _is_live(entry: LockEntry) -> bool:
+    return not entry.dry_run and entry.mode in (LockMode.STAGE, LockMode.KILL)
+
+
+def _entries_of(lock_path: Path) -> tuple[tuple[LockEntry, ...] | None, str]:
+    """The entries of a lock file whose database is gone; None when there is no such file."""
+    try:
+        document = json.loads(lock_path.read_text(encoding="utf-8"))
+        if not isinstance(document, Mapping):
+            return (), "the lock file cannot be read (it holds no lock document)"
+        return parse_lock_entries(document), "the lock file is older than the database"
+    except FileNotFoundError:
+        return None, "there is neither database nor lock file"
+    except (OSError, ValueError, RecursionError) as error:
+        return (), f"the lock file cannot be read ({error})"
+
+
+async def _standing(state_db: Path, *, now: float) -> tuple[LockEntry, ...]:
+    """The locks that a live guard left in force."""
+    try:
+        live = await asyncio.to_thread(read_status, state_db, dry_run=False)
+    except StoreUnreadable:
+        raise
+    except StoreError:
+        # Right after the database was made there is nothing that could stand.
+        return ()
+    return tuple(
+        entry
+        for book in live.books
+        for entry in book.locks
+        if entry.mode in OUTLASTING and entry.expires_ts > now
+    )

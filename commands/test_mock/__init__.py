@@ -1,0 +1,1 @@
+"""`--test-mock`: the real guard against a simulated exchange, told and proved."""

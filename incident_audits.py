@@ -1,0 +1,222 @@
+"""What a person is told about an incident: its audit entries and the sentences in them.
+
+Pure. Owns wording and figures only; nothing here decides. Keys of details repeat no field of the
+entry itself, because a log line shows both side by side.
+"""
+
+from __future__ import annotations
+
+from exposure import Exposure
+from memory import (
+    AuditEntry,
+    BookMemory,
+    CloseTarget,
+    Detail,
+    Incident,
+    IncidentReport,
+    IncidentStatus,
+    Severity,
+)
+from model import OperatorRequest, ScopeId, Stage
+from openings import Opening, say_window
+from plans import KeptPosition
+from stage_events import StageRefusal, Transition
+
+
+def refused_audit(
+    book: BookMemory, stage: Stage, refusal: StageRefusal, *, now: float
+) -> AuditEntry:
+    """A confirmed stage that may not act, and why."""
+    return AuditEntry(
+        at=now,
+        scope=book.name,
+        event="trigger_refused",
+        message=f"{stage.name} is confirmed but may not act: {refusal.sentence}",
+        stage=stage,
+        severity=Severity.WARNING,
+        details=(("reason", refusal.value),),
+    )
+
+
+def opening_audit(opening: Opening) -> AuditEntry:
+    """An incident that was opened, with who lost, what is closed and what that leaves."""
+    incident, found, plan = opening.incident, opening.attribution, opening.plan
+    details: tuple[tuple[str, Detail], ...] = (
+        ("incident_id", incident.incident_id),
+        ("takes_over", opening.takes_over),
+        ("reason", incident.reason),
+        ("equity", round(opening.equity, 2)),
+        ("source", found.source.value),
+        ("losses_long", round(found.losses_long, 2)),
+        ("losses_short", round(found.losses_short, 2)),
+        ("unexplained_fraction", round(found.unexplained_fraction, 4)),
+        ("targets", say_targets(incident.targets)),
+        ("kept", say_kept(plan.kept)),
+        ("net_exposure_before", say_exposure(plan.exposure_before)),
+        ("net_exposure_after", say_exposure(plan.exposure_after)),
+        ("is_more_directional", plan.is_more_directional),
+        ("notes", "; ".join(plan.notes)),
+    )
+    if opening.breach is not None:
+        details += (
+            ("drawdown", round(opening.breach.fraction, 6)),
+            ("threshold", opening.breach.threshold),
+            ("window", say_window(opening.breach.window_s)),
+            ("peak_equity", round(opening.breach.peak_equity, 2)),
+        )
+    kept = f" Kept: {say_kept(plan.kept)}." if plan.kept else ""
+    directional = " The book ends more directional." if plan.is_more_directional else ""
+    return AuditEntry(
+        at=incident.opened_at,
+        scope=incident.book,
+        event="follow_up" if incident.is_followup else "trigger",
+        message=f"{incident.stage.name}: {incident.reason}; source {found.source.value}; "
+        f"{say_targets(incident.targets) or 'nothing to close'}.{kept}{directional}",
+        stage=incident.stage,
+        mode=incident.mode,
+        severity=Severity.CRITICAL,
+        details=details,
+    )
+
+
+def extended_audit(opening: Opening, extended: Incident, *, now: float) -> AuditEntry:
+    """What appeared while an incident was running was added to it."""
+    return AuditEntry(
+        at=now,
+        scope=extended.book,
+        event="follow_up",
+        message=f"{extended.stage.name}: {opening.incident.reason}; added to the open incident: "
+        f"{say_targets(opening.incident.targets)}.",
+        stage=extended.stage,
+        mode=extended.mode,
+        severity=Severity.CRITICAL,
+        details=(
+            ("incident_id", extended.incident_id),
+            ("targets", say_targets(extended.targets)),
+        ),
+    )
+
+
+def note_audits(report: IncidentReport, *, now: float) -> tuple[AuditEntry, ...]:
+    """What the executor noticed, each sentence once."""
+    incident = report.incident
+    return tuple(
+        AuditEntry(
+            at=now,
+            scope=incident.book,
+            event="incident_note",
+            message=note,
+            stage=incident.stage,
+            mode=incident.mode,
+            severity=Severity.WARNING,
+            details=(("incident_id", incident.incident_id),),
+        )
+        for note in dict.fromkeys(report.notes)
+    )
+
+
+def ended_audit(ended: Incident, missed: tuple[CloseTarget, ...], *, now: float) -> AuditEntry:
+    """An incident that ended: how each target stands, and what was given up."""
+    rows = ", ".join(
+        f"{target.key.symbol} {target.key.side} {target.status.value}" for target in ended.targets
+    )
+    is_given_up = ended.status in (IncidentStatus.EXPIRED, IncidentStatus.ABANDONED)
+    return AuditEntry(
+        at=now,
+        scope=ended.book,
+        event=f"incident_{ended.status.value.lower()}",
+        message=f"{ended.stage.name} {ended.status.value}: {rows or 'nothing was to be closed'}"
+        + (f"; missed: {say_targets(missed)}" if missed else ""),
+        stage=ended.stage,
+        mode=ended.mode,
+        severity=Severity.WARNING if missed or is_given_up else Severity.INFO,
+        details=(("incident_id", ended.incident_id), ("rounds", ended.rounds)),
+    )
+
+
+def rearmed_audit(before: BookMemory, after: BookMemory, *, now: float) -> AuditEntry:
+    """A book that is armed in full again."""
+    return AuditEntry(
+        at=now,
+        scope=before.name,
+        event="rearmed",
+        message=f"{before.stage.name} is over: the book is armed in full; {say_locks(after)}",
+        stage=before.stage,
+    )
+
+
+def reset_audit(
+    before: BookMemory, transition: Transition, request: OperatorRequest, *, now: float
+) -> AuditEntry:
+    """A reset that was carried out: who, when and why, and what was given up."""
+    reason, forced = request.argument("reason"), request.argument("force") == "true"
+    return AuditEntry(
+        at=now,
+        scope=before.name,
+        event="reset",
+        message=f"{request.actor} reset {before.name} from {before.stage.name}"
+        + (" by force" if forced else "")
+        + (f": {reason}" if reason else ""),
+        stage=before.stage,
+        severity=Severity.WARNING,
+        details=(
+            ("actor", request.actor),
+            ("reason", reason),
+            ("is_forced", forced),
+            ("abandoned", None if transition.ended is None else transition.ended.incident_id),
+            ("missed", say_targets(transition.missed)),
+        ),
+    )
+
+
+def blindness_audit(book: BookMemory, *, scope: ScopeId, is_set: bool, now: float) -> AuditEntry:
+    """Bots are locked out because a scope is not seen, or are not any more."""
+    what = "bots are locked until there is" if is_set else "the blind lock ends with"
+    return AuditEntry(
+        at=now,
+        scope=book.name,
+        event="blind_lock_set" if is_set else "blind_lock_lifted",
+        message=f"{scope}: {what} a trusted reading that breaches nothing",
+        stage=book.stage,
+        severity=Severity.WARNING if is_set else Severity.INFO,
+    )
+
+
+def say_reset(transition: Transition) -> str:
+    """The answer to a reset that was carried out."""
+    book, ended = transition.book, transition.ended
+    answer = f"{book.name} is NORMAL; drawdown counts from now; {say_locks(book)}"
+    if ended is None:
+        return answer
+    missed = say_targets(transition.missed)
+    return f"{answer}; the open incident was abandoned" + (
+        f", not at target: {missed}" if missed else ", all of its targets were reached"
+    )
+
+
+def say_locks(book: BookMemory) -> str:
+    """Whether the book's own locks still stop the bots, and which do."""
+    reasons = ", ".join(entry.reason for entry in book.locks)
+    return f"still locked by {reasons}" if reasons else "its lock is lifted"
+
+
+def say_targets(targets: tuple[CloseTarget, ...]) -> str:
+    """The targets in one line: what is held, and what may remain of it."""
+    return ", ".join(
+        f"{target.key.symbol} {target.key.side} {target.initial_quantity:f} -> "
+        f"{target.may_remain:f}"
+        for target in targets
+    )
+
+
+def say_kept(kept: tuple[KeptPosition, ...]) -> str:
+    """What a plan leaves alone on purpose, in one line, with the reason."""
+    return ", ".join(
+        f"{one.key.symbol} {one.key.side} {one.quantity:f} ({one.reason.value})" for one in kept
+    )
+
+
+def say_exposure(exposure: Exposure) -> str:
+    """Net exposure in quote money: in total, and per base asset."""
+    by_base = ", ".join(f"{base} {net:.2f}" for base, net in exposure.by_base)
+    return f"{exposure.total:.2f}" + (f" ({by_base})" if by_base else "")

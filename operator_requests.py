@@ -1,0 +1,123 @@
+"""What the operator asks for in a request: carried out or refused, and in any case answered.
+
+Pure. Owns `reset` and `flow` of behaviour.md section 17 up to their answer. Whether a reset is
+allowed is `stage_machine`'s to say, when a flow takes effect `flows`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import incidents
+from flows import Settled, book_flow
+from memory import AuditEntry, Memory, RequestAnswer
+from model import BookName, BookPolicy, OperatorRequest, Policy, RecordId, ScopeId
+
+LARGEST_FLOW = 1e15
+"""Beyond any account there is: a slip of the keyboard, or a number that is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What one request came to: the answer, and what it made of its book or its scope."""
+
+    answer: RequestAnswer
+    step: incidents.BookStep | None = None
+    booking: Settled | None = None
+
+
+def answer_request(
+    request: OperatorRequest, *, memory: Memory, policy: Policy, now: float
+) -> Answered:
+    """Carry out or refuse one request; whatever it says, it gets an answer."""
+    book = policy.book(BookName(request.argument("book")))
+    if book is None:
+        names = ", ".join(known.name for known in policy.books)
+        return _refused(request, now, f"there is no book {request.argument('book')!r}: {names}")
+    match request.command:
+        case "reset":
+            return _reset(request, book, memory=memory, policy=policy, now=now)
+        case "flow":
+            return _book_flow(request, book, memory=memory, policy=policy, now=now)
+        case unknown:
+            return _refused(request, now, f"this version does not know the command {unknown!r}")
+
+
+def _reset(
+    request: OperatorRequest, book: BookPolicy, *, memory: Memory, policy: Policy, now: float
+) -> Answered:
+    step, is_accepted, message = incidents.reset(
+        memory.book(book.name),
+        request,
+        policy=book,
+        now=now,
+        has_trusted_reading=all(
+            _is_fresh(scope, memory=memory, policy=policy, now=now) for scope in book.scopes
+        ),
+        dry_run=policy.dry_run,
+    )
+    answer = RequestAnswer(
+        request_id=request.request_id, at=now, accepted=is_accepted, message=message
+    )
+    return Answered(answer=answer, step=step)
+
+
+def _is_fresh(scope: ScopeId, *, memory: Memory, policy: Policy, now: float) -> bool:
+    """Whether the last trusted reading is still one, and the newest is not in doubt.
+
+    A doubt may end as a loss, which a baseline from now on would hide. The age counts from either
+    side, for a clock that was set back.
+    """
+    known = memory.scope(scope)
+    last = known.history.last
+    if last is None or known.suspicion is not None:
+        return False
+    return abs(now - last.at) <= policy.max_reading_age_s
+
+
+def _book_flow(
+    request: OperatorRequest, book: BookPolicy, *, memory: Memory, policy: Policy, now: float
+) -> Answered:
+    amount = _amount_of(request)
+    if amount is None:
+        return _refused(request, now, f"{request.argument('amount')!r} is not an amount")
+    booking = book_flow(
+        memory.scope(book.scopes[0]),
+        amount,
+        now,
+        RecordId(f"by-hand-{request.request_id}"),
+        min_equity=policy.min_equity,
+    )
+    reason = request.argument("reason")
+    entry = AuditEntry(
+        at=now,
+        scope=book.name,
+        event="flow_booked",
+        message=f"{request.actor} booked {amount:+,.2f}" + (f": {reason}" if reason else ""),
+        details=(("amount", amount), ("actor", request.actor), ("reason", reason)),
+    )
+    answer = RequestAnswer(
+        request_id=request.request_id,
+        at=now,
+        accepted=True,
+        message=f"booked {amount:+,.2f} on {book.name}",
+    )
+    step = incidents.BookStep(book=memory.book(book.name), audits=(entry,))
+    return Answered(answer=answer, step=step, booking=booking)
+
+
+def _amount_of(request: OperatorRequest) -> float | None:
+    """The amount of a flow, None for anything that cannot be one."""
+    try:
+        amount = float(request.argument("amount"))
+    except ValueError:
+        return None
+    is_amount = math.isfinite(amount) and 0 < abs(amount) < LARGEST_FLOW
+    return amount if is_amount else None
+
+
+def _refused(request: OperatorRequest, now: float, message: str) -> Answered:
+    return Answered(
+        answer=RequestAnswer(request_id=request.request_id, at=now, accepted=False, message=message)
+    )

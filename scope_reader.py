@@ -1,0 +1,234 @@
+"""Reads one scope for the guard's loop: the reading itself, and what only helps to understand it.
+
+Owns deadlines, pauses and retries of reading. Its rules:
+
+- Every failure, of whatever kind, becomes an observation without a reading; it raises nothing but
+  InvariantViolation.
+- Only the reading is waited for. The venue's records, its market rules and the first greeting are
+  fetched beside it; what is late comes with a later observation, so that it delays no close.
+- A pause that the venue asked for is kept without asking again; the scope is dark meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from attempts import Got, Missed, abandon, attempt
+from clock import Clock
+from ledger import ledger_since
+from logger import Logger
+from memory import ScopeMemory
+from model import (
+    Ledger,
+    MarketLimits,
+    PositionMode,
+    Reading,
+    ScopeId,
+    ScopeObservation,
+    Symbol,
+    Want,
+)
+from venues.protocol import Venue
+
+READ_DEADLINE_S = 10.0
+GREETING_DEADLINE_S = 3.0
+"""The first reading waits so long for the connection and the market rules, then goes ahead."""
+HELP_DEADLINE_S = 20.0
+"""What is fetched beside readings may take long (a ledger of days has many pages)."""
+LEDGER_GRACE_S = 0.3
+"""A ledger that arrives this soon after its reading is judged together with it."""
+MARKS_DEADLINE_S = 2.0
+LIMITS_MAX_AGE_S = 6 * 3600.0
+LIMITS_MIN_PAUSE_S = 60.0
+LOG_EVERY = 20
+"""Of failures in a row, the first and every so many are logged."""
+
+Value = TypeVar("Value")
+
+
+class ScopeReader:
+    """Everything the loop asks of one scope's venue apart from closing.
+
+    `wants` are the reads that the latest decision asked for; the caller sets them.
+    """
+
+    def __init__(self, *, scope: ScopeId, venue: Venue, clock: Clock, log: Logger) -> None:
+        self.wants: tuple[Want, ...] = (Want.LEDGER,)
+        self.limits: Mapping[Symbol, MarketLimits] = {}
+        self.position_mode: PositionMode | None = None
+        self.failures = 0
+        self.quiet_until = float("-inf")
+        self._scope = scope
+        self._venue = venue
+        self._clock = clock
+        self._log = log
+        self._is_greeted = False
+        self._greeting: asyncio.Task[Got[None] | Missed] | None = None
+        self._learning: asyncio.Task[Got[Mapping[Symbol, MarketLimits]] | Missed] | None = None
+        self._limits_asked_at = float("-inf")
+        self._limits_failed = True
+        self._listing: asyncio.Task[Got[Ledger] | Missed] | None = None
+
+    def close(self) -> None:
+        """Give up what is still being fetched."""
+        for task in (self._greeting, self._learning, self._listing):
+            if task is not None:
+                abandon(task)
+
+    async def prepare(self) -> bool:
+        """Learn before the first reading what closing needs; whether the mode is known."""
+        await self._get_ready()
+        mode = await attempt(
+            self._venue.fetch_position_mode(self._scope),
+            within_s=READ_DEADLINE_S,
+            what="position mode",
+        )
+        if isinstance(mode, Missed):
+            self._log.warning("position_mode_unread", scope=self._scope, why=mode.why)
+            return False
+        self.position_mode = mode.value
+        return True
+
+    async def observe(
+        self, known: ScopeMemory, *, is_second_reading: bool = False
+    ) -> ScopeObservation:
+        """Read the scope once; `known` is what is remembered of it."""
+        asked_at = self._clock.now()
+        pause_s = self.quiet_until - self._clock.monotonic()
+        if pause_s > 0:
+            why = f"the venue asked for a pause, {pause_s:.0f} s of it are left"
+            return self.dark(why, asked_at=asked_at)
+        await self._get_ready()
+        asked_at = self._clock.now()
+        self._begin_ledger(known)
+        got = await attempt(
+            self._venue.fetch_reading(self._scope), within_s=READ_DEADLINE_S, what="reading"
+        )
+        ledger, ledger_failed = await self._ledger(
+            grace_s=LEDGER_GRACE_S if isinstance(got, Got) else 0.0
+        )
+        if isinstance(got, Missed):
+            self.quiet_until = self._clock.monotonic() + got.retry_after_s
+            return self.dark(got.why, asked_at=asked_at, ledger=ledger, ledger_failed=ledger_failed)
+        reading = got.value
+        self.failures = 0
+        self.position_mode = reading.position_mode
+        is_missing = any(position.symbol not in self.limits for position in reading.positions)
+        self._learn_limits(is_missing=is_missing)
+        return ScopeObservation(
+            scope=self._scope,
+            asked_at=asked_at,
+            reading=reading,
+            marks=await self._read_marks(known, reading),
+            ledger=ledger,
+            ledger_failed=ledger_failed,
+            limits=self.limits,
+            is_second_reading=is_second_reading,
+        )
+
+    def dark(
+        self,
+        why: str,
+        *,
+        asked_at: float,
+        ledger: Ledger | None = None,
+        ledger_failed: bool = False,
+    ) -> ScopeObservation:
+        """An observation without a reading, and why there is none."""
+        self.failures += 1
+        if self.failures == 1 or self.failures % LOG_EVERY == 0:
+            self._log.warning(
+                "scope_unavailable", scope=self._scope, failures=self.failures, why=why
+            )
+        return ScopeObservation(
+            scope=self._scope,
+            asked_at=asked_at,
+            reading=None,
+            failure=why,
+            ledger=ledger,
+            ledger_failed=ledger_failed,
+            limits=self.limits,
+        )
+
+    # --- what helps ---------------------------------------------------------------------------
+
+    async def _get_ready(self) -> None:
+        """Greet the venue and learn its rules; where that fails, reading is tried all the same."""
+        if self._is_greeted:
+            return
+        if self._greeting is None:
+            self._greeting = self._fetch(self._venue.start(), "connection")
+        self._learn_limits(is_missing=False)
+        waiting = {task for task in (self._greeting, self._learning) if task is not None}
+        await asyncio.wait(waiting, timeout=GREETING_DEADLINE_S)
+        self._take_limits()
+        if self._greeting.done():
+            greeted = self._greeting.result()
+            self._greeting = None
+            self._is_greeted = isinstance(greeted, Got)
+            if isinstance(greeted, Missed):
+                self._log.warning("connection_unready", scope=self._scope, why=greeted.why)
+
+    def _fetch(
+        self, work: Coroutine[Any, Any, Value], what: str
+    ) -> asyncio.Task[Got[Value] | Missed]:
+        return asyncio.create_task(attempt(work, within_s=HELP_DEADLINE_S, what=what))
+
+    def _learn_limits(self, *, is_missing: bool) -> None:
+        """Have the market rules read again when they are old, or lack a symbol that is held."""
+        self._take_limits()
+        age_s = self._clock.monotonic() - self._limits_asked_at
+        is_urgent = is_missing or self._limits_failed
+        if self._learning is None and age_s >= (
+            LIMITS_MIN_PAUSE_S if is_urgent else LIMITS_MAX_AGE_S
+        ):
+            self._limits_asked_at = self._clock.monotonic()
+            self._learning = self._fetch(self._venue.fetch_market_limits(), "market rules")
+
+    def _take_limits(self) -> None:
+        if self._learning is None or not self._learning.done():
+            return
+        learnt = self._learning.result()
+        self._learning = None
+        self._limits_failed = isinstance(learnt, Missed)
+        if isinstance(learnt, Got):
+            self.limits = learnt.value
+        else:
+            self._log.warning("limits_unavailable", scope=self._scope, why=learnt.why)
+
+    def _begin_ledger(self, known: ScopeMemory) -> None:
+        if Want.LEDGER in self.wants and self._listing is None:
+            self.wants = tuple(want for want in self.wants if want is not Want.LEDGER)
+            since = ledger_since(known, now=self._clock.now())
+            self._listing = self._fetch(self._venue.fetch_ledger(self._scope, since), "ledger")
+
+    async def _ledger(self, *, grace_s: float) -> tuple[Ledger | None, bool]:
+        """The venue's records if they have arrived, and whether they could not be read."""
+        if self._listing is None:
+            return None, False
+        await asyncio.wait((self._listing,), timeout=grace_s)
+        if not self._listing.done():
+            return None, False
+        listed = self._listing.result()
+        self._listing = None
+        if isinstance(listed, Got):
+            return listed.value, False
+        self._log.warning("ledger_unavailable", scope=self._scope, why=listed.why)
+        return None, True
+
+    async def _read_marks(self, known: ScopeMemory, reading: Reading) -> Mapping[Symbol, float]:
+        """Price what the last trusted reading held and this one does not."""
+        last = known.last_trusted
+        held = {position.symbol for position in reading.positions}
+        gone = set() if last is None else {position.symbol for position in last.positions} - held
+        if not gone:
+            return {}
+        marks = await attempt(
+            self._venue.fetch_marks(sorted(gone)), within_s=MARKS_DEADLINE_S, what="marks"
+        )
+        if isinstance(marks, Got):
+            return marks.value
+        self._log.warning("marks_unavailable", scope=self._scope, why=marks.why)
+        return {}

@@ -1,0 +1,421 @@
+"""A venue without any wire: the simulated exchange behind the `Venue` protocol, and its troubles.
+
+Every call takes the venue's latency on the test's clock, is written down, and may meet a planned
+trouble: it hangs, fails, lies or refuses. Troubles happen before or after the call takes effect,
+as on a real line. Prices move only when a test says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from clock import Clock
+from errors import Malformed, Unavailable
+from model import (
+    Asset,
+    ClientOrderId,
+    CloseInstruction,
+    Done,
+    Ledger,
+    LedgerEntry,
+    MarginMode,
+    MarketLimits,
+    Order,
+    OrderKind,
+    Outcome,
+    Position,
+    PositionMode,
+    Reading,
+    RecordId,
+    RefusalReason,
+    Refused,
+    ScopeId,
+    Side,
+    Symbol,
+    Unknown,
+    VenueOrderId,
+)
+from simulator import margin
+from simulator.exchange import Exchange
+from simulator.reasons import Reason, Rejected
+from simulator.state import AccountView, ExchangeOrder, Leg, OrderRequest, OrderType, PositionLeg
+
+SCOPE = ScopeId("binance_futures")
+KEY = "test-key"
+FOR_EVER_S = 1e7
+Effect = Callable[[], Outcome]
+"""What a request does when it takes effect."""
+
+REFUSALS: Mapping[Reason, RefusalReason] = {
+    Reason.NOTHING_TO_REDUCE: RefusalReason.NOTHING_TO_REDUCE,
+    Reason.REDUCE_BLOCKED_BY_ORDERS: RefusalReason.RESTING_ORDER_IN_THE_WAY,
+    Reason.QUANTITY_TOO_LARGE: RefusalReason.TOO_LARGE,
+    Reason.QUANTITY_TOO_SMALL: RefusalReason.TOO_SMALL,
+    Reason.NOTIONAL_TOO_SMALL: RefusalReason.TOO_SMALL,
+    Reason.QUANTITY_TOO_PRECISE: RefusalReason.BAD_PRECISION,
+    Reason.QUANTITY_OFF_STEP: RefusalReason.BAD_PRECISION,
+    Reason.LEG_MISMATCH: RefusalReason.WRONG_POSITION_MODE,
+    Reason.REDUCE_ONLY_NOT_SENT_HERE: RefusalReason.WRONG_POSITION_MODE,
+    Reason.DUPLICATE_CLIENT_ID: RefusalReason.DUPLICATE_ID,
+    Reason.SYMBOL_CLOSED: RefusalReason.NOT_TRADABLE,
+}
+
+
+class Trouble(StrEnum):
+    """What goes wrong with a call."""
+
+    UNAVAILABLE = "UNAVAILABLE"
+    """Nothing took effect and the venue says so, with a pause of `seconds` if that is not 0."""
+    MALFORMED = "MALFORMED"
+    BUG = "BUG"
+    """The adapter itself trips over the answer."""
+    HANG = "HANG"
+    """No answer ever, and no effect."""
+    LOST_BEFORE = "LOST_BEFORE"
+    """An order whose request never arrives; its outcome is unknown."""
+    LOST_AFTER = "LOST_AFTER"
+    """An order that is executed while its answer is lost."""
+    LATE = "LATE"
+    """An order whose answer is lost and which is executed `seconds` later."""
+    REFUSE = "REFUSE"
+    """An order refused for `reason`."""
+    STALE = "STALE"
+    """A read that answers as of `seconds` ago."""
+    SLOW = "SLOW"
+    """An answer that takes `seconds`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Planned:
+    """A trouble of the calls whose name (and symbol) matches, for the first `times` of them."""
+
+    on: str
+    trouble: Trouble
+    times: int = 1_000_000
+    seconds: float = 0.0
+    symbol: str = ""
+    reason: RefusalReason = RefusalReason.OTHER
+    met: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call as it came in: when, of what, about what."""
+
+    at: float
+    name: str
+    about: str = ""
+
+
+@dataclass(kw_only=True)
+class MemoryVenue:
+    """One account of an `Exchange` in memory (`venues.protocol.Venue`).
+
+    `witness` sees every call before it takes effect.
+    """
+
+    exchange: Exchange
+    clock: Clock
+    scope: ScopeId = SCOPE
+    latency_s: float = 0.05
+    witness: Callable[[Call], None] | None = None
+    troubles: list[Planned] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    def plan(
+        self,
+        on: str,
+        trouble: Trouble,
+        *,
+        times: int = 1_000_000,
+        seconds: float = 0.0,
+        symbol: str = "",
+        reason: RefusalReason = RefusalReason.OTHER,
+    ) -> Planned:
+        """Let calls whose name matches `on` meet a trouble."""
+        planned = Planned(
+            on=on, trouble=trouble, times=times, seconds=seconds, symbol=symbol, reason=reason
+        )
+        self.troubles.append(planned)
+        return planned
+
+    def calm(self) -> None:
+        """No trouble from here on."""
+        self.troubles.clear()
+
+    def called(self, name: str) -> list[Call]:
+        """The calls whose name matches."""
+        return [call for call in self.calls if re.search(name, call.name)]
+
+    @property
+    def sent(self) -> list[Call]:
+        """Everything that could change the account."""
+        return self.called("submit")
+
+    @property
+    def scopes(self) -> tuple[ScopeId, ...]:
+        """The one account."""
+        return (self.scope,)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Nothing to make ready."""
+        await self._read("start")
+
+    async def fetch_reading(self, scope: ScopeId) -> Reading:
+        """Equity and positions of one moment."""
+        asked_at = self.clock.now()
+        view = await self._read("fetch_reading")
+        pot = margin.balance(view, "USDT")
+        return Reading(
+            scope=scope,
+            asked_at=asked_at,
+            equity=float(pot.margin_balance),
+            wallet=float(pot.wallet),
+            unrealised_pnl=float(pot.unrealised),
+            positions=_positions(view),
+            position_mode=view.position_mode,
+        )
+
+    async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
+        """The positions alone."""
+        return _positions(await self._read("fetch_positions"))
+
+    async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
+        """Open orders of both kinds."""
+        view = await self._read("fetch_orders")
+        return tuple(_order(order, self.scope) for order in view.orders.values())
+
+    async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
+        """Marks by symbol."""
+        view = await self._read("fetch_marks")
+        return {symbol: float(view.marks[symbol]) for symbol in symbols}
+
+    async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
+        """The account's records."""
+        asked_at = self.clock.now()
+        await self._read("fetch_ledger")
+        return Ledger(
+            scope=scope,
+            since=since,
+            asked_at=asked_at,
+            entries=tuple(
+                LedgerEntry(
+                    record_id=RecordId(str(income.record_id)),
+                    scope=scope,
+                    kind=income.kind,
+                    at=income.at,
+                    amount=float(income.amount),
+                    asset=Asset(income.asset),
+                    symbol=Symbol(income.symbol) if income.symbol else None,
+                )
+                for income in self.exchange.account(KEY).income
+                if income.at >= since
+            ),
+        )
+
+    async def fetch_market_limits(self) -> Mapping[Symbol, MarketLimits]:
+        """The rules of every market."""
+        await self._read("fetch_market_limits")
+        return {
+            Symbol(market.symbol): MarketLimits(
+                symbol=Symbol(market.symbol),
+                base=Asset(market.base),
+                quote=Asset(market.quote),
+                step=market.step,
+                min_quantity=market.min_quantity,
+                market_max=market.market_max,
+                min_notional=market.min_notional,
+                reduce_only_waives_min_notional=True,
+            )
+            for market in self.exchange.markets.values()
+        }
+
+    async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
+        """The account's mode."""
+        return (await self._read("fetch_position_mode")).position_mode
+
+    async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
+        """Look an order up by our id."""
+        try:
+            await self._read("find_order", client_id)
+        except (Unavailable, Malformed) as fault:
+            return Unknown(cause=str(fault))
+        try:
+            order = self.exchange.find_order(KEY, symbol, client_id=client_id)
+        except Rejected as refusal:
+            return Refused(reason=RefusalReason.NO_SUCH_ORDER, code=refusal.reason.value)
+        return Done(order_id=VenueOrderId(str(order.order_id)), filled=order.filled)
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+    # --- sending ------------------------------------------------------------------------------
+
+    async def submit_close(self, instruction: CloseInstruction) -> Outcome:
+        """Send one closing market order."""
+        is_hedged = instruction.position_mode is PositionMode.HEDGE
+        request = OrderRequest(
+            symbol=instruction.symbol,
+            side=instruction.side.closing_order,
+            order_type=OrderType.MARKET,
+            quantity=instruction.quantity,
+            leg=Leg(instruction.side.value) if is_hedged else Leg.BOTH,
+            reduce_only=None if is_hedged else True,
+            client_id=instruction.client_id,
+        )
+
+        def place() -> Outcome:
+            order = self.exchange.place(KEY, request)
+            return Done(order_id=VenueOrderId(str(order.order_id)), filled=order.filled)
+
+        about = f"{instruction.symbol} {instruction.side} {instruction.quantity.normalize():f}"
+        return await self._submit("submit_close", about, place)
+
+    async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
+        """Send several at once."""
+        return tuple(await asyncio.gather(*map(self.submit_close, instructions)))
+
+    async def submit_cancel(self, order: Order) -> Outcome:
+        """Cancel one order; one that is gone is Done."""
+
+        def cancel() -> Outcome:
+            try:
+                self.exchange.cancel(
+                    KEY, order.symbol, kind=order.kind, order_id=int(order.order_id)
+                )
+            except Rejected as refusal:
+                if refusal.reason is not Reason.UNKNOWN_ORDER:
+                    raise
+            return Done(order_id=order.order_id)
+
+        return await self._submit("submit_cancel", f"{order.symbol} {order.order_id}", cancel)
+
+    async def submit_cancel_all(self, scope: ScopeId, symbol: Symbol) -> Outcome:
+        """Cancel both kinds."""
+
+        def cancel() -> Outcome:
+            for kind in OrderKind:
+                self.exchange.cancel_all(KEY, symbol, kind)
+            return Done(order_id=VenueOrderId(""))
+
+        return await self._submit("submit_cancel_all", symbol, cancel)
+
+    # --- the line -----------------------------------------------------------------------------
+
+    def _meet(self, name: str, about: str) -> Planned | None:
+        for planned in self.troubles:
+            matches = re.search(planned.on, name) and planned.symbol in about
+            if matches and planned.met < planned.times:
+                planned.met += 1
+                return planned
+        return None
+
+    async def _arrive(self, name: str, about: str) -> Planned | None:
+        """Write a call down, take the time it takes, and return its trouble."""
+        call = Call(at=self.clock.now(), name=name, about=about)
+        self.calls.append(call)
+        if self.witness is not None:
+            self.witness(call)
+        met = self._meet(name, about)
+        pause_s = self.latency_s
+        if met is not None and met.trouble is Trouble.HANG:
+            pause_s = FOR_EVER_S
+        if met is not None and met.trouble is Trouble.SLOW:
+            pause_s = met.seconds
+        await self.clock.sleep(pause_s)
+        self.exchange.set_time(self.clock.now())
+        return met
+
+    async def _read(self, name: str, about: str = "") -> AccountView:
+        met = await self._arrive(name, about)
+        if met is not None:
+            match met.trouble:
+                case Trouble.UNAVAILABLE:
+                    raise Unavailable(f"{name}: down", retry_after_s=met.seconds or None)
+                case Trouble.MALFORMED:
+                    raise Malformed(f"{name}: a field is missing")
+                case Trouble.BUG:
+                    raise KeyError(name)
+                case Trouble.STALE:
+                    return self.exchange.view(KEY, as_of=self.clock.now() - met.seconds)
+                case _:
+                    pass
+        return self.exchange.view(KEY)
+
+    async def _submit(self, name: str, about: str, effect: Effect) -> Outcome:
+        met = await self._arrive(name, about)
+        if met is not None:
+            match met.trouble:
+                case Trouble.REFUSE:
+                    return Refused(
+                        reason=met.reason, code="test", retry_after_s=met.seconds or None
+                    )
+                case Trouble.LOST_BEFORE:
+                    return Unknown(cause="lost")
+                case Trouble.LOST_AFTER:
+                    _carry_out(effect)
+                    return Unknown(cause="lost")
+                case Trouble.LATE:
+                    asyncio.get_running_loop().call_later(met.seconds, _carry_out, effect)
+                    return Unknown(cause="lost")
+                case Trouble.BUG:
+                    _carry_out(effect)
+                    raise KeyError(name)
+                case _:
+                    pass
+        return _carry_out(effect)
+
+
+def _carry_out(effect: Effect) -> Outcome:
+    try:
+        return effect()
+    except Rejected as refusal:
+        reason = REFUSALS.get(refusal.reason, RefusalReason.OTHER)
+        return Refused(reason=reason, code=refusal.reason.value)
+
+
+def _positions(view: AccountView) -> tuple[Position, ...]:
+    return tuple(_position(view, leg) for leg in view.legs.values() if leg.amount)
+
+
+def _position(view: AccountView, leg: PositionLeg) -> Position:
+    market = view.markets[leg.symbol]
+    liquidation = float(margin.liquidation_price(view, leg))
+    is_isolated = margin.is_isolated(view, leg.symbol)
+    return Position(
+        symbol=Symbol(leg.symbol),
+        base=Asset(market.base),
+        side=Side(leg.side.value),
+        quantity=abs(leg.amount),
+        entry_price=float(leg.entry_price),
+        mark_price=float(margin.mark_of(view, leg)),
+        unrealised_pnl=float(margin.unrealised(view, leg)),
+        liquidation_price=liquidation if liquidation > 0 else None,
+        margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
+        margin=float(leg.isolated_wallet or margin.initial_margin(view, leg)),
+    )
+
+
+def _order(order: ExchangeOrder, scope: ScopeId) -> Order:
+    return Order(
+        scope=scope,
+        order_id=VenueOrderId(str(order.order_id)),
+        client_id=ClientOrderId(order.client_id),
+        symbol=Symbol(order.symbol),
+        kind=order.kind,
+        side=order.side,
+        position_side=None if order.leg is Leg.BOTH else Side(order.leg.value),
+        quantity=Decimal(0) if order.close_position else order.remaining,
+        reduce_only=order.reduce_only,
+        close_position=order.close_position,
+        order_type=order.order_type.value,
+        price=order.price or None,
+        trigger_price=order.trigger_price or None,
+    )

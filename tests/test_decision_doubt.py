@@ -1,0 +1,322 @@
+"""What is no loss and what is: doubt, blindness, money from outside, a clock that jumps."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from decision import Observation, decide
+from memory import BookMemory, Memory, Severity
+from model import FOREVER_TS, LockEntry, LockMode, Stage, Trust, Want
+from tests.decision_values import (
+    BOOK,
+    BOOK_POLICY,
+    FALLING_WALLET,
+    LIVE,
+    NOON,
+    ONE,
+    ONLY_THREE,
+    SCOPE,
+    THREE,
+    TWO,
+    Guard,
+    asked,
+    at_stage_1,
+    calm,
+    dark,
+    live,
+    losing,
+    seen,
+    transfer,
+)
+
+NORMAL = Stage.NORMAL
+
+
+# --- doubt --------------------------------------------------------------------------------------
+
+
+def test_doubt_neither_counts_nor_resets() -> None:
+    """Two readings in breach, a failed and an implausible one, then the third in breach acts."""
+    guard = calm()
+    guard.lose(10, 0.045)
+    guard.lose(13, 0.045)
+    counted = guard.book.streaks
+    dark_one = guard.look(dark(16))
+    doubted = guard.look(seen(19, *losing(0.0), wallet=7_000.0))
+    assert [d.verdicts[0].trust for d in (dark_one, doubted)] == [Trust.UNAVAILABLE, Trust.SUSPECT]
+    assert [d.verdicts[0].is_alert for d in (dark_one, doubted)] == [True, True]
+    assert guard.book.streaks == counted
+    assert (dark_one.opened, doubted.opened) == ((), ())
+    assert [one.incident.stage for one in guard.lose(22, 0.045).opened] == [ONE]
+
+
+def test_an_implausible_reading_is_no_loss_and_no_peak() -> None:
+    """0, half, and a hundred times the equity without any price that moved: nothing happens."""
+    guard = calm()
+    for at, equity in ((10, 0.0), (13, 5_000.0), (16, 1_000_000.0), (19, math.inf)):
+        decision = guard.look(seen(at, *losing(0.0), equity=equity, ledger=()))
+        assert decision.verdicts[0].trust is Trust.SUSPECT
+        assert decision.verdicts[0].drawdowns == ()
+    assert guard.lose(22, 0.0).verdicts[0].equity == 10_000.0
+    assert guard.book == BookMemory(name=BOOK)
+    assert guard.events == ["suspect", "suspicion_ended"]
+
+
+def test_a_failed_read_keeps_the_pace_of_the_last_known_drawdown() -> None:
+    """2.3 % is over half of 4.5 %; a failed read is no reason to look less often."""
+    guard = calm()
+    assert guard.lose(10, 0.023).is_alert(SCOPE)
+    assert guard.look(dark(13)).is_alert(SCOPE)
+    assert not guard.lose(16, 0.02).is_alert(SCOPE)
+    assert not guard.look(dark(19)).is_alert(SCOPE)
+
+
+def test_nothing_is_known_of_a_scope_that_was_not_observed() -> None:
+    """No verdict: nothing wanted, no hurry."""
+    decision = decide(Memory(), Observation(now=NOON), LIVE)
+    assert (decision.wants_of(SCOPE), decision.is_alert(SCOPE)) == ((), False)
+
+
+def test_a_fall_that_nothing_explains_is_a_loss_in_the_end() -> None:
+    """30 % gone, no record, no price: doubted for 120 s, then stage 3 after a second reading."""
+    guard = calm()
+    for at in range(10, 130, 10):
+        guard.look(seen(at, *losing(0.0), wallet=7_000.0, ledger=()))
+        assert guard.book.stage is NORMAL
+    guard.look(seen(130, *losing(0.0), wallet=7_000.0, ledger=()))
+    decision = guard.look(seen(131, *losing(0.0), wallet=7_000.0, ledger=(), is_second=True))
+    assert [one.incident.stage for one in decision.opened] == [THREE]
+
+
+# --- blindness ----------------------------------------------------------------------------------
+
+
+def test_a_blind_book_is_locked_until_a_reading_breaches_nothing() -> None:
+    """Dark from noon: alert at 60 s, lock at 120 s; 4.5 % lifts nothing, 4 % does."""
+    guard = calm()
+    for at in (30, 60, 119):
+        assert guard.look(dark(at)).lock.locks == ()
+    locked = guard.look(dark(120))
+    lock = LockEntry(
+        scope=BOOK,
+        stage=NORMAL,
+        mode=LockMode.BLIND,
+        reason="blind_binance_futures",
+        created_ts=NOON + 120,
+        expires_ts=FOREVER_TS,
+    )
+    assert locked.lock.locks == (lock,)
+    assert locked.records.books == (guard.book,)
+    still = guard.look(dark(150))
+    assert (still.lock.locks, still.records.books, still.records.audits) == ((lock,), (), ())
+    assert guard.lose(160, 0.045).lock.locks == (lock,)
+    assert guard.lose(163, 0.04).lock.locks == ()
+    assert guard.events == ["blind", "blind_lock_set", "sight_regained", "blind_lock_lifted"]
+
+
+def test_a_guard_that_never_saw_its_account_is_blind() -> None:
+    """Start without a venue: counted from the first attempt."""
+    guard = Guard()
+    guard.look(dark(0))
+    assert guard.look(dark(119)).lock.locks == ()
+    assert [one.mode for one in guard.look(dark(120)).lock.locks] == [LockMode.BLIND]
+
+
+def test_a_suspect_reading_lifts_no_blind_lock() -> None:
+    """Only a reading that can be trusted shows that there is sight."""
+    guard = calm()
+    guard.look(dark(120))
+    assert len(guard.look(seen(130, *losing(0.0), wallet=5_000.0)).lock.locks) == 1
+
+
+def test_a_breach_in_doubt_lifts_no_blind_lock() -> None:
+    """A deposit of 700 is recorded and not in equity yet: without it, 7 % would be missing."""
+    guard = calm()
+    guard.look(dark(120))
+    pending = guard.look(seen(130, *losing(0.0), ledger=(transfer(129, 700.0),)))
+    assert any(one.is_in_doubt for one in pending.verdicts[0].drawdowns)
+    assert len(pending.lock.locks) == 1
+    assert guard.look(seen(133, *losing(0.0), wallet=10_700.0)).lock.locks == ()
+
+
+# --- money from outside -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_known_first", [True, False])
+def test_a_withdrawal_of_30_percent_in_a_calm_hour_triggers_nothing(is_known_first: bool) -> None:
+    """3,000 leave; the venue's record comes before the step or a reading after it."""
+    guard = calm()
+    gone = (transfer(9, -3_000.0),)
+    first = seen(10, *losing(0.0), wallet=10_000.0, ledger=gone)
+    if not is_known_first:
+        first = seen(10, *losing(0.0), wallet=7_000.0)
+    wanted = guard.look(first)
+    assert is_known_first or Want.LEDGER in wanted.wants_of(SCOPE)
+    decision = guard.look(seen(13, *losing(0.0), wallet=7_000.0, ledger=gone))
+    assert decision.verdicts[0].trust is Trust.TRUSTED
+    assert {one.fraction for one in decision.verdicts[0].drawdowns} == {0.0}
+    assert {one.peak_equity for one in decision.verdicts[0].drawdowns} == {7_000.0}
+    for at in range(20, 3_600, 60):
+        guard.look(seen(at, *losing(0.0), wallet=7_000.0))
+    assert guard.book == BookMemory(name=BOOK)
+    assert all(decision.opened == () for decision in guard.decisions)
+    assert [flow.amount for flow in guard.scope.flows] == [-3_000.0]
+
+
+def test_a_deposit_during_a_drawdown_does_not_hide_it() -> None:
+    """5 % lost and 500 paid in: equity is 10,000 again, the drawdown still 5 %.
+
+    The peak of 10,000 counts 10,000 / 9,500 times: (10,526.32 - 10,000) / 10,526.32.
+    """
+    guard = calm()
+    guard.lose(10, 0.03)
+    paid_in = (transfer(12, 500.0),)
+    for at in (13, 16, 19):
+        decision = guard.look(seen(at, *losing(0.05), wallet=10_500.0, ledger=paid_in))
+    assert decision.verdicts[0].equity == 10_000.0
+    assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.05)
+    assert guard.incident.stage is ONE
+
+
+def test_a_flow_that_leaves_too_little_starts_the_baseline() -> None:
+    """10,000 paid into an account of 50: nothing before it can be scaled to it."""
+    guard = Guard()
+    guard.look(seen(0, wallet=50.0, ledger=()))
+    decision = guard.look(seen(10, wallet=10_050.0, ledger=(transfer(9, 10_000.0),)))
+    assert decision.verdicts[0].trust is Trust.TRUSTED
+    assert guard.book.baseline_at == NOON + 10
+    assert decision.records.books == (guard.book,)
+
+
+def test_an_unexplained_drawdown_waits_for_the_records_at_most_three_seconds() -> None:
+    """Complete at 17 s with all of it unexplained: records are wanted. At 20 s it acts."""
+    guard = calm(ONLY_THREE)
+    for at, wallet in FALLING_WALLET:
+        guard.look(seen(at, *losing(0.0), wallet=wallet))
+    waiting = guard.look(seen(17, *losing(0.0), wallet=8_900.0, is_second=True))
+    assert waiting.opened == ()
+    assert waiting.wants_of(SCOPE) == (Want.LEDGER,)
+    assert guard.book.streak(THREE).count == 2
+    decision = guard.look(seen(20, *losing(0.0), wallet=8_900.0, ledger_failed=True))
+    assert [one.incident.stage for one in decision.opened] == [THREE]
+
+
+def test_records_that_explain_it_end_the_wait_and_the_breach() -> None:
+    """The records show that all 1,100 were withdrawn: the streak ends, nothing is closed."""
+    guard = calm(ONLY_THREE)
+    for at, wallet in FALLING_WALLET:
+        guard.look(seen(at, *losing(0.0), wallet=wallet))
+    guard.look(seen(17, *losing(0.0), wallet=8_900.0, is_second=True))
+    taken = (transfer(9, -400.0), transfer(12, -400.0), transfer(15, -300.0))
+    decision = guard.look(seen(18, *losing(0.0), wallet=8_900.0, ledger=taken))
+    assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.0)
+    assert (guard.book.streaks, guard.book.stage) == ((), NORMAL)
+
+
+def test_records_that_explain_nothing_end_the_wait() -> None:
+    """An answer that reaches past the beginning of the streak: there is nothing to wait for."""
+    guard = calm(ONLY_THREE)
+    for at, wallet in FALLING_WALLET:
+        guard.look(seen(at, *losing(0.0), wallet=wallet))
+    look = seen(17, *losing(0.0), wallet=8_900.0, ledger=(), is_second=True)
+    assert [one.incident.stage for one in guard.look(look).opened] == [THREE]
+
+
+def test_a_quarter_unexplained_does_not_wait() -> None:
+    """8 % lost by the short and 2 % by nobody: 20 % of the drawdown, stage 3 acts at once."""
+    guard = calm(ONLY_THREE)
+    guard.look(seen(10, *losing(0.08), wallet=9_800.0))
+    decision = guard.look(seen(11, *losing(0.08), wallet=9_800.0, is_second=True))
+    assert [one.incident.stage for one in decision.opened] == [THREE]
+
+
+def test_a_lower_stage_that_need_not_wait_acts_first() -> None:
+    """Stage 2 is complete and began long ago; stage 3 still waits for the records."""
+    guard = calm(live(stages=BOOK_POLICY.stages[1:]))
+    guard.look(seen(10, *losing(0.0), wallet=9_600.0))
+    guard.look(seen(13, *losing(0.0), wallet=9_200.0))
+    decision = guard.look(seen(16, *losing(0.0), wallet=8_900.0))
+    assert [one.incident.stage for one in decision.opened] == [TWO]
+    waiting = guard.look(seen(17, *losing(0.0), wallet=8_900.0, is_second=True))
+    assert (waiting.opened, waiting.wants_of(SCOPE)) == ((), (Want.LEDGER,))
+    later = guard.look(seen(19, *losing(0.0), wallet=8_900.0))
+    assert [one.incident.stage for one in later.opened] == [THREE]
+
+
+# --- the clock ----------------------------------------------------------------------------------
+
+
+def test_a_clock_set_back_hides_no_peak() -> None:
+    """Reset at 7,200 s, then the clock goes back to 3,600: a loss of 10 % still acts."""
+    guard = calm(ONLY_THREE)
+    guard.look(seen(7_200, *losing(0.0)))
+    guard.ask(7_200, asked("reset"))
+    guard.look(seen(3_600, *losing(0.0)))
+    assert guard.book.baseline_at == NOON + 3_600
+    guard.look(seen(3_610, *losing(0.0)))
+    guard.lose(3_620, 0.10)
+    assert [one.incident.stage for one in guard.lose(3_621, 0.10).opened] == [THREE]
+
+
+@pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0])
+def test_what_was_left_of_a_cooldown_is_left_after_the_clock_was_set(jump_s: float) -> None:
+    """Done at 20 s, cooldown until 1,820 s; two hours forth or back change nothing of it."""
+    guard = at_stage_1()
+    guard.finish(20)
+    guard.lose(30, 0.045)
+    moved = guard.settle(
+        Observation(
+            now=NOON + 40 + jump_s,
+            clock_jump_s=jump_s,
+            scopes=(seen(40 + jump_s, *losing(0.045)),),
+        )
+    )
+    assert moved.verdicts[0].trust is Trust.TRUSTED
+    assert moved.records.scopes == (guard.scope,)
+    assert [(one.event, one.scope, one.severity) for one in moved.records.audits] == [
+        ("clock_set", "*", Severity.WARNING)
+    ]
+    assert moved.records.audits[0].message.startswith(f"the clock was set by {jump_s:+.0f} s")
+    assert guard.book.cooldowns[0] == NOON + 1_820 + jump_s
+    guard.lose(1_819 + jump_s, 0.045)
+    assert (guard.book.stage, len(guard.book.locks)) == (ONE, 1)
+    assert guard.lose(1_820 + jump_s, 0.045).lock.locks == ()
+
+
+@pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0, 90_000.0])
+def test_a_clock_that_is_set_hides_no_loss_and_ends_no_streak(jump_s: float) -> None:
+    """Two readings of 4.5 %, the clock is set (even by 25 hours), and the third acts."""
+    guard = calm()
+    guard.lose(10, 0.045)
+    guard.lose(13, 0.045)
+    third = seen(16 + jump_s, *losing(0.045))
+    decision = guard.settle(Observation(now=third.asked_at, clock_jump_s=jump_s, scopes=(third,)))
+    assert [one.incident.stage for one in decision.opened] == [ONE]
+    assert guard.book.streak(ONE).began_at == NOON + 10 + jump_s
+
+
+def test_a_clock_that_is_set_keeps_the_wait_for_records() -> None:
+    """Complete a second after its streak began, by the old clock as by the new."""
+    guard = calm(ONLY_THREE)
+    for at, wallet in FALLING_WALLET:
+        guard.look(seen(at, *losing(0.0), wallet=wallet))
+    second = seen(3_617, *losing(0.0), wallet=8_900.0, is_second=True)
+    decision = guard.settle(
+        Observation(now=second.asked_at, clock_jump_s=3_600.0, scopes=(second,))
+    )
+    assert (decision.opened, decision.wants_of(SCOPE)) == ((), (Want.LEDGER,))
+
+
+def test_a_clock_set_back_a_little_lays_no_old_peak_open() -> None:
+    """10,000 at 8 s, reset at 10 s, the clock goes back 3 s: what was before stays before."""
+    guard = calm(ONLY_THREE)
+    guard.lose(8, 0.0)
+    guard.ask(10, asked("reset"))
+    guard.lose(7, 0.10)
+    assert guard.book.baseline_at == NOON + 10
+    for at in (9, 11, 12, 15):
+        decision = guard.lose(at, 0.10)
+        assert max(one.fraction for one in decision.verdicts[0].drawdowns) == 0.0
+    assert guard.book.stage is Stage.NORMAL

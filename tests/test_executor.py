@@ -1,0 +1,837 @@
+"""Rounds of closing on a simulated account in virtual time, with everything that can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from errors import InvariantViolation, StoreError
+from executor import DriveRules, Executor
+from logger import Logger
+from memory import (
+    CloseTarget,
+    Incident,
+    IncidentReport,
+    OrderAction,
+    OrderRecord,
+    Records,
+    TargetStatus,
+)
+from model import (
+    BookName,
+    ClientOrderId,
+    Done,
+    IncidentId,
+    MarketLimits,
+    PositionMode,
+    RefusalReason,
+    Refused,
+    RowKey,
+    Side,
+    Source,
+    Stage,
+    Symbol,
+    VenueOrderId,
+)
+from simulator.exchange import Exchange
+from simulator.markets import CATALOGUE
+from simulator.seeds import apply_seed, order_request
+from simulator.state import Cause, Leg
+from simulator.virtual_time import LoopClock
+from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
+from tests.virtual_house import EPOCH, Logbook, play
+
+SOL, XRP = Symbol("SOLUSDT"), Symbol("XRPUSDT")
+SOL_SHORT = RowKey(SCOPE, SOL, Side.SHORT)
+XRP_SHORT = RowKey(SCOPE, XRP, Side.SHORT)
+POSITIONS = (
+    {"symbol": "SOLUSDT", "side": "SHORT", "quantity": 100, "entry_price": 100},
+    {"symbol": "XRPUSDT", "side": "SHORT", "quantity": 5000, "entry_price": "0.5"},
+)
+
+
+def target(number: int, key: RowKey, may_remain: str, initial: str = "100") -> CloseTarget:
+    """How much of a position may remain."""
+    return CloseTarget(
+        number=number,
+        key=key,
+        may_remain=Decimal(may_remain),
+        initial_quantity=Decimal(initial),
+    )
+
+
+HALF = (target(1, SOL_SHORT, "50"),)
+ALL = (target(1, SOL_SHORT, "0"), target(2, XRP_SHORT, "0", "5000"))
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """An executor at work on one incident, driven every 3 s as the guard's loop drives it."""
+
+    targets: tuple[CloseTarget, ...] = HALF
+    stage: Stage = Stage.REDUCED_TOP_RISK
+    seed: Mapping[str, Any] = field(default_factory=dict)
+    dry_run: bool = False
+    limits: Mapping[Symbol, MarketLimits] | None = None
+    mode: PositionMode | None = None
+    earlier: Sequence[OrderRecord] | Exception | None = None
+    store_takes_s: float = 0.0
+    clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
+    log: Logbook = field(default_factory=Logbook)
+    records: list[Records] = field(default_factory=list)
+    is_current: bool = True
+
+    def __post_init__(self) -> None:
+        markets = [replace(market, depth=None) for market in CATALOGUE]
+        self.exchange = Exchange(now=EPOCH, markets=markets)
+        content = {
+            "api_key": KEY,
+            "api_secret": "test-secret",
+            "wallet": {"USDT": 10_000},
+            "positions": POSITIONS,
+            **self.seed,
+        }
+        apply_seed(self.exchange, content)
+        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        self.incident = Incident(
+            incident_id=IncidentId("test1"),
+            book=BookName(SCOPE),
+            stage=self.stage,
+            mode="mode",
+            source=Source.SHORT,
+            opened_at=EPOCH,
+            dry_run=self.dry_run,
+            reason="test",
+            targets=self.targets,
+            rounds=0 if self.earlier is None else 4,
+            last_progress_at=EPOCH,
+        )
+        self.executor = Executor(
+            scope=SCOPE,
+            venue=self.venue,
+            clock=self.clock,
+            log=cast("Logger", self.log),
+            record=self._record,
+            load_orders=self._load,
+            resumed=() if self.earlier is None else (self.incident.incident_id,),
+        )
+
+    async def _record(self, records: Records, deadline_s: float) -> bool:
+        self.records.append(records)
+        await self.clock.sleep(min(deadline_s, self.store_takes_s))
+        return self.store_takes_s < deadline_s
+
+    async def _load(self, _incident: Incident) -> Sequence[OrderRecord]:
+        if self.store_takes_s:
+            await self.clock.sleep(self.store_takes_s)
+        if isinstance(self.earlier, Exception):
+            raise self.earlier
+        return self.earlier or ()
+
+    async def drive(self, **more: Any) -> IncidentReport | None:
+        """One drive, as one tick makes it."""
+        limits = self.limits
+        if limits is None:
+            limits = await self.venue.fetch_market_limits()
+        account = self.exchange.account(KEY)
+        report = await self.executor.drive(
+            self.incident,
+            rules=DriveRules(limits=limits, position_mode=self.mode or account.position_mode),
+            is_current=lambda _incident: self.is_current,
+            **more,
+        )
+        if report is not None:
+            self.incident = report.incident
+        return report
+
+    async def finish(self, *, within_s: float = 60.0) -> float:
+        """Drive until it is done; returns after how many seconds. Fails at the deadline."""
+        began = self.clock.monotonic()
+        while True:
+            report = await self.drive()
+            if report is not None and report.is_done:
+                return self.clock.monotonic() - began
+            assert self.clock.monotonic() - began < within_s, self.log.lines
+            await self.clock.sleep(3.0)
+
+    def bot_order(self, symbol: str, side: str, **order: Any) -> None:
+        """Another program's order."""
+        entry = {"symbol": symbol, "side": side, **order}
+        self.exchange.place(KEY, order_request(entry, cause=Cause.BOT))
+
+    def held(self, symbol: Symbol, leg: Leg = Leg.BOTH) -> Decimal:
+        """The signed size of a position."""
+        return self.exchange.amount(KEY, symbol, leg)
+
+    def closes(self) -> list[str]:
+        """What was sent to be closed, in order."""
+        return [call.about for call in self.venue.called("submit_close")]
+
+    def orders(self) -> list[OrderRecord]:
+        """The order records in the order of writing."""
+        return [order for records in self.records for order in records.orders]
+
+
+# --- the plain way ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["one_way", "hedge"])
+def test_half_is_closed_and_confirmed_by_two_reads_5_s_apart(mode: str) -> None:
+    """One order; done when the target held in reads at least 5 s apart."""
+    leg = Leg.SHORT if mode == "hedge" else Leg.BOTH
+
+    async def story() -> None:
+        bench = Bench(seed={"position_mode": mode})
+        took = await bench.finish()
+        assert bench.held(SOL, leg) == -50
+        assert bench.closes() == ["SOLUSDT SHORT 50"]
+        assert 5 <= took <= 10
+        assert bench.incident.targets[0].status is TargetStatus.HELD
+
+    play(story)
+
+
+def test_cancels_and_closes_leave_together() -> None:
+    """An entry order does not go on filling while the close is on its way."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.bot_order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+        await bench.drive()
+        close, cancel = bench.venue.called("submit")
+        assert close.at == cancel.at
+
+    play(story)
+
+
+def test_the_intent_is_recorded_before_the_order_leaves() -> None:
+    """After a crash the next run knows what may be under way."""
+
+    async def story() -> None:
+        bench = Bench()
+        seen: list[list[OrderRecord]] = []
+        bench.venue.witness = lambda call: (
+            seen.append(bench.orders()) if call.name == "submit_close" else None
+        )
+        await bench.drive()
+        assert [order.outcome for order in seen[0]] == [None]
+        assert isinstance(bench.orders()[-1].outcome, Done)
+        assert seen[0][0].client_id == bench.orders()[-1].client_id
+
+    play(story)
+
+
+def test_a_dry_run_incident_never_gets_here() -> None:
+    """It would send orders."""
+
+    async def story() -> None:
+        with pytest.raises(InvariantViolation):
+            await Bench(dry_run=True).drive()
+
+    play(story)
+
+
+def test_a_position_larger_than_the_markets_maximum_goes_in_parts() -> None:
+    """100 SOL with at most 30 a market order: four orders in one round."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL[:1], seed={"markets": [{"symbol": "SOLUSDT", "market_max": 30}]})
+        await bench.finish()
+        assert bench.closes() == ["SOLUSDT SHORT 25"] * 4
+        assert bench.incident.rounds <= 4
+
+    play(story)
+
+
+def test_an_unknown_maximum_is_found_by_halving() -> None:
+    """Without market rules "too large" halves the next orders until they fit."""
+
+    async def story() -> None:
+        bench = Bench(
+            targets=ALL[:1],
+            limits={},
+            seed={"markets": [{"symbol": "SOLUSDT", "market_max": 30}]},
+        )
+        await bench.finish()
+        assert bench.held(SOL) == 0
+
+    play(story)
+
+
+def test_a_rest_too_small_for_the_venue_is_told_once_and_counts_as_done() -> None:
+    """Dust: 0.004 SOL over the target on a step of 0.01."""
+
+    async def story() -> None:
+        bench = Bench(targets=(target(1, SOL_SHORT, "99.996"),))
+        notes: list[str] = []
+        for _ in range(5):
+            report = await bench.drive()
+            notes += report.notes if report else ()
+            await bench.clock.sleep(3)
+        assert bench.incident.targets[0].status is TargetStatus.DUST
+        assert bench.closes() == []
+        assert [note for note in notes if "too small" in note] == notes
+        assert len(notes) == 1
+
+    play(story)
+
+
+# --- unknown outcomes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", [Trouble.LOST_BEFORE, Trouble.LOST_AFTER, Trouble.LATE])
+@pytest.mark.parametrize("targets", [HALF, ALL[:1]], ids=["half", "all"])
+def test_an_order_without_an_answer_is_looked_up_before_anything_is_sent_again(
+    trouble: Trouble, targets: tuple[CloseTarget, ...]
+) -> None:
+    """Whether it never came, came, or comes seconds later: exactly the target remains."""
+
+    async def story() -> None:
+        bench = Bench(targets=targets)
+        bench.venue.plan("submit_close", trouble, times=1, seconds=4.0)
+        await bench.finish()
+        await bench.clock.sleep(20)
+        assert bench.held(SOL) == -targets[0].may_remain
+        calls = [call.name for call in bench.venue.calls]
+        first = calls.index("submit_close")
+        later = calls[first + 1 :]
+        if "submit_close" in later:
+            assert "find_order" in later[: later.index("submit_close")]
+
+    play(story)
+
+
+def test_an_order_that_may_still_land_is_not_sent_again_where_a_part_must_remain() -> None:
+    """It lands 10 s later: a second one would have closed the half that must remain."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("submit_close", Trouble.LATE, times=1, seconds=10.0)
+        await bench.finish()
+        assert bench.held(SOL) == -50
+        assert len(bench.closes()) == 1
+
+    play(story)
+
+
+def test_an_order_that_never_came_is_sent_again_once_it_can_no_longer_land() -> None:
+    """15 s after it left, also where a part must remain."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("submit_close", Trouble.LOST_BEFORE, times=1)
+        took = await bench.finish()
+        assert bench.held(SOL) == -50
+        assert 15 <= took <= 30
+
+    play(story)
+
+
+def test_a_look_up_that_hangs_holds_up_no_other_row() -> None:
+    """One order of two is lost and cannot be looked up: the other's rest goes on within seconds."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL)
+        bench.venue.plan("submit_close", Trouble.LOST_BEFORE, times=1, symbol="SOLUSDT")
+        bench.venue.plan("submit_close", Trouble.REFUSE, times=1, symbol="XRPUSDT")
+        bench.venue.plan("find_order", Trouble.HANG)
+        await bench.drive()
+        _, again = (call for call in bench.venue.called("submit_close") if "XRP" in call.about)
+        assert again.at - EPOCH <= 3
+
+    play(story)
+
+
+@pytest.mark.parametrize("lag_s", [0.5, 2.0, 4.0])
+def test_a_position_read_that_lags_closes_nothing_twice(lag_s: float) -> None:
+    """The account shows the old size for seconds after the fill; half must remain."""
+
+    async def story() -> None:
+        bench = Bench(seed={"markets": [{"symbol": "SOLUSDT", "market_max": 20}]})
+        bench.venue.plan("fetch_positions", Trouble.STALE, seconds=lag_s)
+        await bench.finish()
+        assert bench.held(SOL) == -50
+
+    play(story)
+
+
+def test_a_fault_in_the_adapter_while_sending_counts_as_unknown() -> None:
+    """The order may be out: it is looked up, not sent again blindly."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("submit_close", Trouble.BUG, times=1)
+        await bench.finish()
+        assert bench.held(SOL) == -50
+        assert len(bench.closes()) == 1
+
+    play(story)
+
+
+def test_fewer_answers_than_orders_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch answer that lacks one leaves all of them unknown."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL)
+        real = bench.venue.submit_closes
+
+        async def short(closes: Any) -> Any:
+            return (await real(closes))[:1]
+
+        monkeypatch.setattr(bench.venue, "submit_closes", short)
+        await bench.drive(within_s=0.0)
+        assert {type(order.outcome).__name__ for order in bench.orders()[-2:]} == {"Unknown"}
+
+    play(story)
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def test_a_resting_reduce_only_order_in_the_way_is_cancelled() -> None:
+    """A full-size take-profit makes every close fail until it is gone."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.bot_order("SOLUSDT", "BUY", type="LIMIT", quantity=100, price=80, reduce_only=True)
+        await bench.finish()
+        assert bench.held(SOL) == -50
+
+    play(story)
+
+
+def test_protection_stays_in_stages_1_and_2_and_goes_with_its_position() -> None:
+    """A reduce-only stop that blocks nothing survives half a close, and not a whole one."""
+
+    async def story(targets: tuple[CloseTarget, ...]) -> int:
+        bench = Bench(targets=targets)
+        bench.bot_order(
+            "SOLUSDT", "BUY", type="STOP_MARKET", quantity=100, trigger_price=130, reduce_only=True
+        )
+        await bench.finish()
+        return len(bench.exchange.account(KEY).orders)
+
+    assert play(lambda: story(HALF)) == 1
+    assert play(lambda: story(ALL[:1])) == 0
+
+
+def test_every_order_goes_after_stage_3() -> None:
+    """Also on symbols that hold nothing, of both kinds."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, stage=Stage.ALL_CLOSED, seed={"prices": {"BTCUSDT": 60000}})
+        bench.bot_order("BTCUSDT", "BUY", type="LIMIT", quantity="0.01", price=50000)
+        bench.bot_order("SOLUSDT", "SELL", type="STOP_MARKET", quantity=5, trigger_price=90)
+        await bench.finish()
+        assert bench.exchange.account(KEY).orders == {}
+
+    play(story)
+
+
+def test_the_pause_a_venue_asks_for_is_kept() -> None:
+    """Refused for its rate with a pause of 20 s: nothing is sent or read before that."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan(
+            "submit_close",
+            Trouble.REFUSE,
+            times=1,
+            reason=RefusalReason.RATE_LIMITED,
+            seconds=20.0,
+        )
+        await bench.finish()
+        first, second = bench.venue.called("submit_close")
+        assert 20 <= second.at - first.at <= 24
+        between = [c for c in bench.venue.called("fetch_pos") if first.at < c.at < second.at - 0.2]
+        assert between == []
+
+    play(story)
+
+
+def test_the_pause_of_a_refused_position_read_is_kept_too() -> None:
+    """Reading on through a ban makes it longer."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("fetch_positions", Trouble.UNAVAILABLE, times=1, seconds=20.0)
+        await bench.finish()
+        first, second = bench.venue.called("fetch_positions")[:2]
+        assert second.at - first.at >= 20
+
+    play(story)
+
+
+def test_nothing_is_asked_before_the_venue_allows_requests_again() -> None:
+    """The pause that the reading was told holds for closing as well."""
+
+    async def story() -> None:
+        bench = Bench()
+        not_before = bench.clock.monotonic() + 10
+        assert await bench.drive(not_before=not_before) is None
+        assert bench.venue.called("fetch_positions") == []
+
+    play(story)
+
+
+def test_a_wrong_position_mode_is_found_out_by_one_question() -> None:
+    """Told one-way, is hedged: refused, asked once for both rows, closed."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, mode=PositionMode.ONE_WAY, seed={"position_mode": "hedge"})
+        await bench.finish()
+        assert bench.held(SOL, Leg.SHORT) == bench.held(XRP, Leg.SHORT) == 0
+        assert len(bench.venue.called("fetch_position_mode")) == 1
+
+    play(story)
+
+
+def test_a_refused_close_is_retried_for_ever_with_pauses_of_at_most_30_s() -> None:
+    """A market that is closed: alerts at 30 s, 2 min and every 10 min; it never ends by itself."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("submit_close", Trouble.REFUSE, reason=RefusalReason.NOT_TRADABLE)
+        began = bench.clock.monotonic()
+        while bench.clock.monotonic() - began < 1900:
+            report = await bench.drive()
+            assert report is None or not report.is_done
+            await bench.clock.sleep(3)
+        times = [call.at for call in bench.venue.called("submit_close")]
+        gaps = [after - before for before, after in pairwise(times)]
+        assert max(gaps) <= 34
+        alerts = [a.at - EPOCH for r in bench.records for a in r.audits]
+        assert len(alerts) == 4
+        assert [pytest.approx(due, abs=35) for due in (30, 120, 720, 1320)] == alerts
+
+    play(story)
+
+
+# --- what cannot be read ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble", [Trouble.UNAVAILABLE, Trouble.MALFORMED, Trouble.BUG, Trouble.HANG]
+)
+def test_positions_that_cannot_be_read_are_never_flat(trouble: Trouble) -> None:
+    """Nothing is sent, nothing is done, and the hold starts anew afterwards."""
+
+    async def story() -> None:
+        bench = Bench()
+        await bench.drive()
+        assert bench.incident.held_at is not None
+        bench.venue.plan("fetch_positions", trouble)
+        for _ in range(4):
+            report = await bench.drive()
+            assert report is None or not report.is_done
+            await bench.clock.sleep(3)
+        assert bench.incident.held_at is None
+        bench.venue.calm()
+        assert await bench.finish() >= 5
+
+    play(story)
+
+
+def test_a_target_that_stops_holding_must_hold_anew_for_5_s() -> None:
+    """The position comes back between two reads: closed again, and confirmed from there."""
+
+    async def story() -> None:
+        bench = Bench()
+        await bench.drive()
+        await bench.clock.sleep(3)
+        bench.bot_order("SOLUSDT", "SELL", quantity=10)
+        report = await bench.drive()
+        assert report is not None
+        assert not report.is_done
+        assert bench.held(SOL) == -50
+        await bench.clock.sleep(3)
+        report = await bench.drive()
+        assert report is None or not report.is_done
+
+    play(story)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.UNAVAILABLE, Trouble.BUG, Trouble.HANG])
+def test_orders_that_cannot_be_read_delay_the_end_by_a_minute_at_most(trouble: Trouble) -> None:
+    """The close leaves at once; "done" waits for the list, then says that it was not read."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, stage=Stage.ALL_CLOSED)
+        bench.bot_order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+        bench.venue.plan("fetch_orders", trouble)
+        notes: list[str] = []
+        began = bench.clock.monotonic()
+        while True:
+            report = await bench.drive()
+            notes += report.notes if report else ()
+            if report is not None and report.is_done:
+                break
+            await bench.clock.sleep(3)
+        assert bench.venue.called("submit_close")[0].at - EPOCH <= 1.2
+        assert 60 <= bench.clock.monotonic() - began <= 110
+        assert "the open orders could not be read" in notes
+
+    play(story)
+
+
+def test_orders_that_become_readable_are_cancelled_before_the_end() -> None:
+    """A list that comes late, or after a failure, still decides."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, stage=Stage.ALL_CLOSED)
+        bench.bot_order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+        bench.venue.plan("fetch_orders", Trouble.SLOW, seconds=6.0)
+        await bench.finish()
+        assert bench.exchange.account(KEY).orders == {}
+
+    play(story)
+
+
+def test_a_bot_that_orders_after_every_cancel_does_not_use_up_the_request_limit() -> None:
+    """Rounds that get nowhere pause: some dozens of requests a minute, not thousands."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL[:1])
+
+        def order_again(call: Any) -> None:
+            if call.name == "submit_cancel":
+                bench.bot_order("XRPUSDT", "SELL", type="LIMIT", quantity=100, price="0.6")
+
+        bench.bot_order("XRPUSDT", "SELL", type="LIMIT", quantity=100, price="0.6")
+        bench.venue.witness = order_again
+        await bench.finish(within_s=120)
+        assert len(bench.venue.calls) <= 200
+
+    play(story)
+
+
+# --- being interrupted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["find_order", "fetch_positions", "record"])
+def test_nothing_is_sent_for_an_incident_that_was_ended_meanwhile(step: str) -> None:
+    """Somebody resets between two steps of a round."""
+
+    async def story() -> None:
+        bench = Bench()
+        if step == "record":
+            bench.store_takes_s = 0.5
+            asyncio.get_running_loop().call_later(0.4, setattr, bench, "is_current", False)
+        else:
+            bench.venue.witness = lambda call: (
+                setattr(bench, "is_current", False) if call.name == "fetch_positions" else None
+            )
+        assert await bench.drive() is None
+        assert bench.venue.sent == []
+        assert all(
+            isinstance(order.outcome, Refused)
+            for order in bench.orders()[len(bench.orders()) // 2 :]
+        )
+
+    play(story)
+
+
+def test_an_ended_incident_is_not_written_as_open_again() -> None:
+    """Its last record says how it ended; a round in hand must not overwrite that."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.witness = lambda call: (
+            setattr(bench, "is_current", False) if call.name == "fetch_positions" else None
+        )
+        await bench.drive()
+        assert [records.incidents for records in bench.records] == []
+
+    play(story)
+
+
+def test_a_stop_lets_the_round_end_and_begins_no_other() -> None:
+    """Also while it pauses between two rounds."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("submit_close", Trouble.REFUSE)
+        asyncio.get_running_loop().call_later(0.2, bench.executor.finish)
+        report = await bench.drive()
+        assert report is not None
+        assert bench.incident.rounds == 1
+        assert bench.clock.monotonic() <= 0.3
+        assert await bench.drive() is None
+        assert len(bench.closes()) == 1
+
+    play(story)
+
+
+def test_a_drive_begins_no_round_after_its_time() -> None:
+    """The account must be observed again, so that a higher stage can take over."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("fetch_positions", Trouble.SLOW, seconds=4.0)
+        bench.venue.plan("submit_close", Trouble.REFUSE)
+        began = bench.clock.monotonic()
+        await bench.drive(within_s=5.0)
+        assert bench.clock.monotonic() - began <= 10
+
+    play(story)
+
+
+def test_a_store_that_hangs_delays_the_incident_once() -> None:
+    """After the first missed write it waits for no other, nor for the outcome's."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, store_takes_s=300.0)
+        bench.venue.plan("submit_close", Trouble.REFUSE, times=2)
+        await bench.drive()
+        times = sorted({round(call.at - EPOCH, 2) for call in bench.venue.called("submit_close")})
+        assert times[0] <= 1.2
+        assert times[1] - times[0] <= 0.5
+
+    play(story)
+
+
+def test_round_numbers_are_used_once_even_if_a_round_ends_in_a_fault() -> None:
+    """Order ids come from them; an id used twice would hide what became of the first."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("submit_close", Trouble.REFUSE)
+        for _ in range(3):
+            incident = bench.incident
+            await bench.drive()
+            bench.incident = incident  # the report got lost
+            await bench.clock.sleep(30)
+        ids = [order.client_id for order in bench.orders() if order.outcome is None]
+        assert len(ids) == len(set(ids)) >= 3
+
+    play(story)
+
+
+# --- after a restart --------------------------------------------------------------------------
+
+
+def earlier_order(*, at: float, outcome: Any = None, round_number: int = 7) -> OrderRecord:
+    """A close of SOL that an earlier run wrote down."""
+    return OrderRecord(
+        client_id=ClientOrderId(f"ks-test1-1-{round_number}-1"),
+        incident_id=IncidentId("test1"),
+        scope=SCOPE,
+        key=SOL_SHORT,
+        action=OrderAction.CLOSE,
+        symbol="SOLUSDT",
+        order_side="BUY",
+        quantity=Decimal(50),
+        round_number=round_number,
+        created_at=at,
+        dry_run=False,
+        outcome=outcome,
+    )
+
+
+def test_an_order_of_an_earlier_run_without_outcome_is_waited_for() -> None:
+    """It left 5 s before the crash and lands 5 s after the start: half remains."""
+
+    async def story() -> None:
+        bench = Bench(earlier=(earlier_order(at=EPOCH - 5),))
+        entry = {
+            "symbol": "SOLUSDT",
+            "side": "BUY",
+            "quantity": 50,
+            "reduce_only": True,
+            "client_id": "ks-test1-1-7-1",
+        }
+        place: Callable[[], object] = lambda: bench.exchange.place(KEY, order_request(entry))  # noqa: E731
+        asyncio.get_running_loop().call_later(5, place)
+        await bench.finish()
+        assert bench.held(SOL) == -50
+        assert bench.closes() == []
+
+    play(story)
+
+
+def test_rounds_go_on_above_those_of_an_earlier_run() -> None:
+    """The incident's own count may be older than its orders."""
+
+    async def story() -> None:
+        settled = earlier_order(at=EPOCH - 500, outcome=Done(order_id=VenueOrderId("1")))
+        bench = Bench(earlier=(settled,))
+        await bench.drive()
+        assert bench.orders()[0].round_number == 8
+
+    play(story)
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 300.0])
+def test_orders_of_an_earlier_run_that_cannot_be_read_stop_nothing(takes_s: float) -> None:
+    """A database that fails or hangs costs a second; ids jump ahead so that none is used twice."""
+
+    async def story() -> None:
+        bench = Bench(earlier=StoreError("damaged"), store_takes_s=takes_s)
+        await bench.drive()
+        assert bench.held(SOL) == -50
+        assert bench.orders()[0].round_number > 1000
+        assert bench.venue.called("submit_close")[0].at - EPOCH <= 2.5
+
+    play(story)
+
+
+# --- whatever goes wrong ----------------------------------------------------------------------
+
+FAULTS = st.lists(
+    st.tuples(
+        st.sampled_from(["submit_close", "fetch_positions", "fetch_orders", "find_order"]),
+        st.sampled_from(
+            [
+                Trouble.UNAVAILABLE,
+                Trouble.BUG,
+                Trouble.LOST_BEFORE,
+                Trouble.LOST_AFTER,
+                Trouble.LATE,
+                Trouble.REFUSE,
+                Trouble.SLOW,
+                Trouble.STALE,
+            ]
+        ),
+        st.integers(1, 3),
+        st.sampled_from([0.3, 2.0, 4.5]),
+    ),
+    max_size=6,
+)
+
+
+@given(faults=FAULTS, mode=st.sampled_from(["one_way", "hedge"]), most=st.sampled_from([7, 1000]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_goes_wrong_exactly_the_target_remains(
+    faults: list[tuple[str, Trouble, int, float]], mode: str, most: int
+) -> None:
+    """Lost, late, doubled, stale, refused in any mixture: nothing adds, nothing is too much."""
+    leg = Leg.SHORT if mode == "hedge" else Leg.BOTH
+
+    async def story() -> None:
+        bench = Bench(
+            targets=(target(1, SOL_SHORT, "50"), target(2, XRP_SHORT, "0", "5000")),
+            seed={
+                "position_mode": mode,
+                "markets": [{"symbol": "SOLUSDT", "market_max": most}],
+            },
+        )
+        for on, trouble, times, seconds in faults:
+            bench.venue.plan(on, trouble, times=times, seconds=seconds)
+        await bench.finish(within_s=400)
+        await bench.clock.sleep(30)
+        assert bench.held(SOL, leg) == -50
+        assert bench.held(XRP, leg) == 0
+        for fill in (entry for entry in bench.exchange.ledger if entry["event"] == "fill"):
+            before = Decimal(str(fill["position_before"]))
+            after = Decimal(str(fill["position_after"]))
+            assert before < after <= 0
+
+    play(story)

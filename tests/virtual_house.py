@@ -1,0 +1,376 @@
+"""A whole guard in virtual time: real decision, executor, SQLite and lock file; exchange in memory.
+
+Nothing waits in real time. A `House` outlives the guards that run in it, as the machine, the
+exchange and the files outlive a process. `crash` ends a guard as a power cut does: nothing of it
+takes effect any more, not even what it would do on its way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from errors import LockError, StoreError
+from executor import Executor
+from guardian import Guardian
+from lock_writer import LockWriter
+from logger import Logger
+from memory import AuditEntry, BookMemory, Incident, OrderRecord, Records
+from model import BookName, BookPolicy, IncidentId, LockEntry, OperatorRequest, Policy, ScopeId
+from position_store import PositionStore
+from recorder import Recorder
+from settings_schema import STAGE_DEFAULTS
+from simulator.exchange import Exchange
+from simulator.markets import CATALOGUE
+from simulator.seeds import apply_seed, order_request
+from simulator.state import Cause, Leg
+from simulator.virtual_time import LoopClock, VirtualLoop
+from stage_recovery import recover_book
+from store_access import InlineStore
+from store_views import StoreStatus, read_status
+from tests.memory_venue import KEY, SCOPE, MemoryVenue
+from trading_lock import LockFile
+
+EPOCH = 1_700_000_000.0
+BOOK = BookName(SCOPE)
+Value = TypeVar("Value")
+
+POSITIONS = (
+    {"symbol": "SOLUSDT", "side": "SHORT", "quantity": 100, "entry_price": 100},
+    {"symbol": "XRPUSDT", "side": "SHORT", "quantity": 5000, "entry_price": "0.5"},
+    {"symbol": "BTCUSDT", "side": "LONG", "quantity": "0.05", "entry_price": 60000},
+)
+"""Against 10,000 of equity: each 1 that SOL rises costs 100, which is 1 %."""
+
+
+def play(story: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+    """Run a story in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(story())
+
+
+def policy(*, dry_run: bool = False, **changes: Any) -> Policy:
+    """The default policy of one book, changed as asked."""
+    book = BookPolicy(name=BOOK, scopes=(SCOPE,), stages=STAGE_DEFAULTS)
+    return Policy(books=(book,), dry_run=dry_run, instance_tag="test", **changes)
+
+
+class Logbook:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def _write(self, event: str, **details: Any) -> None:
+        self.lines.append((event, details))
+
+    debug = info = warning = error = critical = exception = _write
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The details of every line of one event."""
+        return [details for name, details in self.lines if name == event]
+
+
+class TroubledStore:
+    """The real store, with a disk that may be slow, full or dead."""
+
+    def __init__(self, store: PositionStore, clock: LoopClock) -> None:
+        self._inline = InlineStore(store)
+        self._clock = clock
+        self.is_down = False
+        self.is_dead = False
+        self.delay_s = 0.0
+        self.refuses: Callable[[Records], bool] = lambda _records: False
+        self.commits = 0
+
+    async def _disk(self) -> None:
+        if self.is_dead:
+            await asyncio.get_running_loop().create_future()
+        if self.delay_s:
+            await self._clock.sleep(self.delay_s)
+        if self.is_down:
+            raise StoreError("database or disk is full")
+
+    async def commit(self, records: Records) -> None:
+        """Write one decision."""
+        await self._disk()
+        if self.refuses(records):
+            raise ValueError("a value without a column")
+        self.commits += 1
+        await self._inline.commit(records)
+
+    async def pending_requests(self) -> tuple[OperatorRequest, ...]:
+        """Requests without an answer; a full disk can still be read."""
+        if self.is_dead or self.delay_s:
+            await self._disk()
+        return await self._inline.pending_requests()
+
+    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
+        """Orders of an incident."""
+        await self._disk()
+        return await self._inline.order_records(incident_id)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._inline.aclose()
+
+
+@dataclass(kw_only=True)
+class Guard:
+    """One run of the guard, as a process would be one."""
+
+    guardian: Guardian
+    store: TroubledStore
+    recorder: Recorder
+    running: asyncio.Task[None] = field(init=False)
+    is_crashed: bool = False
+
+    @property
+    def book(self) -> BookMemory:
+        """What it remembers of its book."""
+        return self.guardian.memory.book(BOOK)
+
+    async def stop(self) -> None:
+        """Stop it as SIGTERM does, and wait."""
+        self.guardian.stop()
+        await self.running
+
+    async def crash(self) -> None:
+        """Cut the power: from here on nothing of this run has any effect."""
+        self.is_crashed = self.store.is_dead = True
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+
+@dataclass(kw_only=True)
+class House:
+    """Machine, files and exchange. `policy` is what the next guard is started with."""
+
+    folder: Path
+    policy: Policy = field(default_factory=policy)
+    seed: Mapping[str, Any] = field(default_factory=dict)
+    clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
+    log: Logbook = field(default_factory=Logbook)
+    exchange: Exchange = field(init=False)
+    venue: MemoryVenue = field(init=False)
+    others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
+    standing: tuple[LockEntry, ...] = ()
+    lock_fails: bool = False
+    lock_delay_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        markets = [replace(market, depth=None) for market in CATALOGUE]
+        self.exchange = Exchange(now=EPOCH, markets=markets)
+        apply_seed(
+            self.exchange,
+            {
+                "api_key": KEY,
+                "api_secret": "test-secret",
+                "wallet": {"USDT": 10_000},
+                "positions": POSITIONS,
+                **self.seed,
+            },
+        )
+        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+
+    @property
+    def lock_path(self) -> Path:
+        """The lock file."""
+        return self.folder / "trading_lock.json"
+
+    @property
+    def db_path(self) -> Path:
+        """The database."""
+        return self.folder / "killswitch.db"
+
+    # --- the world ----------------------------------------------------------------------------
+
+    def prices(self, **prices: float | str) -> None:
+        """Set marks by base: `prices(SOL=105)`."""
+        marks = {f"{base}USDT": Decimal(str(price)) for base, price in prices.items()}
+        self.exchange.set_prices(marks, at=self.clock.now())
+
+    def bot_order(self, symbol: str, side: str, **order: Any) -> None:
+        """Another program's order."""
+        self.exchange.set_time(self.clock.now())
+        entry = {"symbol": symbol, "side": side, **order}
+        self.exchange.place(KEY, order_request(entry, cause=Cause.BOT))
+
+    def held(self, base: str, leg: Leg = Leg.BOTH) -> Decimal:
+        """The signed size of a position."""
+        return self.exchange.amount(KEY, f"{base}USDT", leg)
+
+    @property
+    def open_orders(self) -> int:
+        """How many orders rest on the account."""
+        return len(self.exchange.account(KEY).orders)
+
+    def fills(self) -> list[dict[str, object]]:
+        """Executions of the guard's own orders."""
+        return [
+            entry
+            for entry in self.exchange.ledger
+            if entry["event"] == "fill" and str(entry["client_id"]).startswith("ks-")
+        ]
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        await asyncio.sleep(seconds)
+
+    async def until(
+        self, claim: Callable[[], bool], *, within_s: float, step_s: float = 0.1
+    ) -> float:
+        """Wait until something holds; returns after how many seconds. Fails at the deadline."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not claim():
+            assert loop.time() - began < within_s, f"still not so after {within_s} s"
+            await asyncio.sleep(step_s)
+        return loop.time() - began
+
+    # --- what the guard leaves ----------------------------------------------------------------
+
+    def lock(self) -> dict[str, Any]:
+        """The lock document, as it lies on disk."""
+        document: dict[str, Any] = json.loads(self.lock_path.read_text(encoding="utf-8"))
+        return document
+
+    def stops_a_bot(self) -> bool:
+        """The four lines of behaviour.md section 11."""
+        lock = self.lock()
+        return bool(lock.get("locked") and lock.get("expires_ts", 0) > self.clock.now())
+
+    def status(self, *, dry_run: bool = False) -> StoreStatus:
+        """What the database says."""
+        return read_status(self.db_path, dry_run=dry_run, action_limit=10_000)
+
+    def events(self, *, dry_run: bool = False) -> list[str]:
+        """The events of the audit, oldest first."""
+        return [entry.event for entry in reversed(self.status(dry_run=dry_run).actions)]
+
+    def audit(self, event: str, *, dry_run: bool = False) -> list[AuditEntry]:
+        """The audit entries of one event, oldest first."""
+        actions = self.status(dry_run=dry_run).actions
+        return [entry for entry in reversed(actions) if entry.event == event]
+
+    def ask(self, command: str, *, confirm: str = "", **arguments: str) -> int:
+        """Leave an operator's request for the guard."""
+        store = PositionStore.open(self.db_path, rng=random.Random(1))
+        try:
+            return store.add_request(
+                at=self.clock.now(),
+                actor="operator@test",
+                command=command,
+                arguments=tuple(sorted({"book": BOOK, **arguments}.items())),
+                confirmation=confirm,
+            )
+        finally:
+            store.close()
+
+    # --- running ------------------------------------------------------------------------------
+
+    def assemble(self) -> Guard:
+        """Put a guard together on the files of this house, as a start of the process does."""
+        venues = {SCOPE: self.venue, **self.others}
+        store = PositionStore.open(self.db_path, rng=random.Random(1))
+        troubled = TroubledStore(store, self.clock)
+        memory = store.load_memory(dry_run=self.policy.dry_run, now=self.clock.now())
+        memory = replace(
+            memory,
+            books=tuple(recover_book(book, now=self.clock.now()) for book in memory.books),
+            scopes=tuple(replace(scope, watch_began_at=0.0) for scope in memory.scopes),
+        )
+        log = cast("Logger", self.log)
+        recorder = Recorder(
+            troubled,
+            on_trouble=lambda why: self.log.error("store_trouble", why=why),
+            on_recovery=lambda: self.log.info("store_recovered"),
+            on_loss=lambda what: self.log.critical("record_lost", what=what),
+            probe=self._probe,
+        )
+        lock_writer = LockWriter(
+            self._replace_lock,
+            on_trouble=lambda why: self.log.error("lock_trouble", why=why),
+            on_recovery=lambda: self.log.info("lock_recovered"),
+        )
+        return Guard(
+            store=troubled,
+            recorder=recorder,
+            guardian=Guardian(
+                policy=self.policy,
+                memory=memory,
+                venues=venues,
+                executors={}
+                if self.policy.dry_run
+                else {
+                    scope: self._executor(one, troubled, recorder, memory.books)
+                    for scope, one in venues.items()
+                },
+                recorder=recorder,
+                lock_writer=lock_writer,
+                load_requests=troubled.pending_requests,
+                clock=self.clock,
+                log=log,
+                standing_locks=self.standing,
+            ),
+        )
+
+    def _executor(
+        self,
+        venue: MemoryVenue,
+        store: TroubledStore,
+        recorder: Recorder,
+        books: Sequence[BookMemory],
+    ) -> Executor:
+        async def record(records: Records, deadline_s: float) -> bool:
+            return await recorder.record(records, deadline_s=deadline_s)
+
+        async def load_orders(incident: Incident) -> Sequence[OrderRecord]:
+            return await store.order_records(incident.incident_id)
+
+        return Executor(
+            scope=venue.scope,
+            venue=venue,
+            clock=self.clock,
+            log=cast("Logger", self.log),
+            record=record,
+            load_orders=load_orders,
+            resumed=[book.incident.incident_id for book in books if book.incident],
+        )
+
+    def _probe(self, why: str) -> Records:
+        return Records(
+            audits=(
+                AuditEntry(at=self.clock.now(), scope="*", event="record_refused", message=why),
+            )
+        )
+
+    async def _replace_lock(self, document: Mapping[str, object]) -> None:
+        if self.lock_delay_s:
+            await self.clock.sleep(self.lock_delay_s)
+        if self.lock_fails:
+            raise LockError("Read-only file system")
+        LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[Guard]:
+        """A running guard; stopped at the end of the block unless it crashed."""
+        guard = self.assemble()
+        guard.running = asyncio.create_task(guard.guardian.run())
+        try:
+            yield guard
+            if not guard.is_crashed:
+                await guard.stop()
+        finally:
+            guard.running.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(guard.running, return_exceptions=True)
+            guard.store.is_dead = False
+            await guard.store.aclose()
