@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import pty
 import re
@@ -72,17 +74,25 @@ def project_files() -> set[Path]:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The demo, once for all that look at it."""
-    before = project_files()
-    ran = demo(tmp_path_factory.mktemp("demo"))
-    assert project_files() == before
-    return ran
+    """The demo, once for all that look at it, whichever process of the test run they are in."""
+    own, run = tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    shared = own.parent / f"demo-{run}" if run else own / "demo"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = shared / "ran.json"
+        if not kept.exists():
+            before = project_files()
+            ran = demo(shared / "run")
+            assert project_files() == before
+            kept.write_text(json.dumps([ran.exit_code, ran.text, ran.errors, str(ran.folder)]))
+    exit_code, text, errors, folder = json.loads(kept.read_text())
+    return Ran(exit_code=exit_code, text=text, errors=errors, folder=Path(folder))
 
 
 # --- the demo ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_demo_succeeds_and_tells_its_story(shown: Ran) -> None:
     """Dry run and live run each go through the three stages, in this order."""
     assert (shown.exit_code, shown.errors) == (0, "")
@@ -96,14 +106,12 @@ def test_the_demo_succeeds_and_tells_its_story(shown: Ran) -> None:
         assert marker in shown.text
 
 
-@pytest.mark.xdist_group("demo")
 def test_every_claim_of_the_demo_is_proved(shown: Ran) -> None:
     """Ten claims, each with a yes in front, and no NO."""
     claims = shown.text.partition("Proved from the exchange's books")[2].partition("Look")[0]
     assert re.findall(r"^  (yes|NO) ", claims, re.MULTILINE) == ["yes"] * 10
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_request_log_shows_nine_orders_and_nothing_else_that_writes(shown: Ran) -> None:
     """3 + 4 + 2 closes of the live run; the dry run adds none, and nothing rests to cancel."""
     last = shown.text.strip().splitlines()[-1]
@@ -113,7 +121,6 @@ def test_the_request_log_shows_nine_orders_and_nothing_else_that_writes(shown: R
     assert int(counts["GET /fapi/v3/account"]) > 100
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_guarded_book_loses_less(shown: Ran) -> None:
     """The table at the end: 10 % lost beside 25 %, from the same start."""
     rows = dict(re.findall(r"│ (equity at the \w+|largest drawdown)\s+│(.+)│", shown.text))
@@ -124,7 +131,6 @@ def test_the_guarded_book_loses_less(shown: Ran) -> None:
     assert 25 <= alone < 26
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_demo_writes_into_the_temporary_folder_only(shown: Ran) -> None:
     """One folder, named at the end with files that exist; home and working directory stay empty."""
     (left,) = shown.folder.iterdir()
@@ -136,7 +142,6 @@ def test_the_demo_writes_into_the_temporary_folder_only(shown: Ran) -> None:
         assert list((shown.folder.parent / empty).iterdir()) == []
 
 
-@pytest.mark.xdist_group("demo")
 def test_two_demos_are_equal_but_for_their_folders(shown: Ran, tmp_path: Path) -> None:
     """Time, prices and ids come from the tape: every line is the same again."""
     again = demo(tmp_path / "again")
@@ -147,7 +152,6 @@ def test_two_demos_are_equal_but_for_their_folders(shown: Ran, tmp_path: Path) -
     assert without_paths(again) == without_paths(shown)
 
 
-@pytest.mark.xdist_group("sabotage")
 @pytest.mark.parametrize(
     ("sabotage", "refuted"),
     [
