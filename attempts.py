@@ -88,3 +88,27 @@ async def nap(clock: Clock, seconds: float, *, unless: asyncio.Event) -> None:
     finally:
         abandon(sleeper)
         abandon(waker)
+
+
+class Unbroken:
+    """Work that a cancelled caller leaves running: what has begun to write or to close."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def do(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """Do the work; when the caller is cancelled, it goes on without anybody waiting."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def end(self, *, within_s: float) -> None:
+        """Wait for what is still running, then cut it off. Raises InvariantViolation if it did."""
+        running = tuple(self._running)
+        if not running:
+            return
+        await asyncio.wait(running, timeout=within_s)
+        for task in running:
+            outcome_of(task, what="work in hand")
+            abandon(task)

@@ -94,3 +94,9 @@ def say_stuck(incident: Incident, now: float) -> AuditEntry | None:
         severity=Severity.CRITICAL,
         details=(("incident_id", incident.incident_id), ("rounds", incident.rounds)),
     )
+
+
+def aims_of(incident: Incident) -> tuple[object, ...]:
+    """What an incident is after: the same one with other targets is another task."""
+    targets = tuple((t.number, t.key, t.may_remain) for t in incident.targets)
+    return (incident.incident_id, incident.stage, targets)

@@ -18,8 +18,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from attempts import Unbroken
+from audit_log import log_audit
 from clock import Clock
 from clock_drift import DriftWatch
+from close_records import aims_of
 from decision import Decision, Observation, decide
 from errors import InvariantViolation, LockError
 from executor import DRIVE_WITHIN_S, DriveRules, Executor
@@ -130,7 +133,7 @@ class Guardian:
         self._request_poll_s = request_poll_s
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
-        self._unbroken: set[asyncio.Task[Any]] = set()
+        self._unbroken = Unbroken()
         self._settled_at = float("-inf")
         self._faults: dict[str, int] = {}
 
@@ -186,13 +189,10 @@ class Guardian:
         for task in (*tasks, stopper):
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
-        if self._unbroken:
-            unbroken = tuple(self._unbroken)
-            await asyncio.wait(unbroken, timeout=STOP_WITHIN_S)
-            for task in unbroken:
-                task.cancel()
-            await asyncio.gather(*unbroken, return_exceptions=True)
-        await self.flush()
+        try:
+            await self._unbroken.end(within_s=STOP_WITHIN_S)
+        finally:
+            await self.flush()
 
     async def flush(self) -> bool:
         """Write what still waits; returns whether everything is on disk."""
@@ -277,7 +277,7 @@ class Guardian:
         seen = await watch.reader.observe(
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
-        decision = await self._keep_whole(self._settle_seen((seen,)))
+        decision = await self._unbroken.do(self._settle_seen((seen,)))
         watch.seen_at = self._clock.monotonic()
         return decision
 
@@ -318,7 +318,7 @@ class Guardian:
         executor = self._watches[scope].executor
         if incident is None or executor is None or self._stopping.is_set():
             return
-        await self._keep_whole(self._drive(executor, incident, scope=scope, within_s=within_s))
+        await self._unbroken.do(self._drive(executor, incident, scope=scope, within_s=within_s))
 
     async def _drive(
         self, executor: Executor, incident: Incident, *, scope: ScopeId, within_s: float
@@ -350,29 +350,11 @@ class Guardian:
     def _is_current(self, incident: Incident) -> bool:
         """Whether the incident still asks for the same: a reset may end it, a kill may raise it."""
         known = self.memory.book(incident.book).incident
-        return known is not None and _aims(known) == _aims(incident)
-
-    async def _keep_whole(self, work: Coroutine[Any, Any, Value]) -> Value:
-        """Do work that a shutdown lets come to its end."""
-        task = asyncio.create_task(work)
-        self._unbroken.add(task)
-        task.add_done_callback(self._unbroken.discard)
-        return await asyncio.shield(task)
+        return known is not None and aims_of(known) == aims_of(incident)
 
     def _tell_soon(self, audits: tuple[AuditEntry, ...]) -> None:
         for entry in audits:
-            asyncio.get_running_loop().call_soon(self._tell, entry)
-
-    def _tell(self, entry: AuditEntry) -> None:
-        level = self._log.info if entry.severity is Severity.INFO else self._log.warning
-        level(
-            entry.event,
-            scope=entry.scope,
-            message=entry.message,
-            stage=entry.stage.name,
-            dry_run=entry.dry_run,
-            details=dict(entry.details),
-        )
+            asyncio.get_running_loop().call_soon(log_audit, self._log, entry)
 
     # --- the operator, and the heartbeat ------------------------------------------------------
 
@@ -386,7 +368,7 @@ class Guardian:
         for request in await self._desk.due():
             now = self._clock.now()
             observation = Observation(now=now, requests=(request,))
-            await self._keep_whole(self._settle(observation, is_forced=is_forced(request)))
+            await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
 
     async def _watch_over(self) -> None:
         """Keep the lock alive between ticks, and judge a scope whose own task gets nowhere.
@@ -408,9 +390,9 @@ class Guardian:
                 self._watches[scope].reader.dark("its reading does not end", asked_at=at)
                 for scope in silent
             )
-            await self._keep_whole(self._settle_seen(dark))
+            await self._unbroken.do(self._settle_seen(dark))
         elif now - self._settled_at >= HEARTBEAT_S:
-            await self._keep_whole(self._settle(Observation(now=self._clock.now())))
+            await self._unbroken.do(self._settle(Observation(now=self._clock.now())))
 
     # --- supervision --------------------------------------------------------------------------
 
@@ -461,14 +443,5 @@ class Guardian:
     async def _record_violation(self, violation: InvariantViolation) -> None:
         """Record our own bug and lock every bot before the process ends."""
         self._record_fault(f"InvariantViolation: {violation}")
-        await self._writer.lock_for_fault(str(violation), is_shown_only=self._shows_locks_only)
-
-    @property
-    def _shows_locks_only(self) -> bool:
-        return self._policy.dry_run and not self._policy.enforce_lock_in_dry_run
-
-
-def _aims(incident: Incident) -> tuple[object, ...]:
-    """What an incident is after: the same one with other targets is another task."""
-    targets = tuple((t.number, t.key, t.may_remain) for t in incident.targets)
-    return (incident.incident_id, incident.stage, targets)
+        is_shown_only = self._policy.dry_run and not self._policy.enforce_lock_in_dry_run
+        await self._writer.lock_for_fault(str(violation), is_shown_only=is_shown_only)

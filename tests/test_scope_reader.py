@@ -1,0 +1,190 @@
+"""One attempt to read a scope: only the reading is waited for, and nothing it needs is lost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import cast
+
+import pytest
+
+from logger import Logger
+from memory import ScopeMemory
+from model import Symbol, Want
+from scope_reader import LIMITS_MIN_PAUSE_S, ScopeReader
+from simulator.exchange import Exchange
+from simulator.seeds import apply_seed
+from simulator.virtual_time import LoopClock
+from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
+from tests.virtual_house import EPOCH, POSITIONS, Logbook, play
+
+NOTHING = ScopeMemory(scope=SCOPE)
+
+
+class Desk:
+    """A reader of a simulated account."""
+
+    def __init__(self) -> None:
+        self.clock, self.log = LoopClock(epoch=EPOCH), Logbook()
+        self.exchange = Exchange(now=EPOCH)
+        apply_seed(
+            self.exchange,
+            {
+                "api_key": KEY,
+                "api_secret": "test-secret",
+                "wallet": {"USDT": 10_000},
+                "positions": POSITIONS,
+            },
+        )
+        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        self.reader = ScopeReader(
+            scope=SCOPE, venue=self.venue, clock=self.clock, log=cast("Logger", self.log)
+        )
+
+
+def test_a_ledger_that_arrives_with_the_reading_is_judged_with_it() -> None:
+    """The ordinary case: both are asked for at once."""
+
+    async def story() -> None:
+        desk = Desk()
+        seen = await desk.reader.observe(NOTHING)
+        assert seen.reading is not None
+        assert seen.ledger is not None
+        assert desk.reader.wants == ()
+
+    play(story)
+
+
+def test_a_late_ledger_comes_with_a_later_reading() -> None:
+    """It is neither waited for nor asked for again meanwhile."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.SLOW, seconds=5.0)
+        began = desk.clock.monotonic()
+        seen = await desk.reader.observe(NOTHING)
+        assert desk.clock.monotonic() - began < 0.6
+        assert (seen.ledger, seen.ledger_failed) == (None, False)
+        desk.reader.wants = (Want.LEDGER,)
+        await desk.clock.sleep(3)
+        assert (await desk.reader.observe(NOTHING)).ledger is None
+        await desk.clock.sleep(3)
+        assert (await desk.reader.observe(NOTHING)).ledger is not None
+        assert len(desk.venue.called("fetch_ledger")) == 1
+
+    play(story)
+
+
+def test_records_count_although_their_reading_failed() -> None:
+    """They may be what explains the next one."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_reading", Trouble.SLOW, seconds=20.0)
+        seen = await desk.reader.observe(NOTHING)
+        assert seen.reading is None
+        assert seen.ledger is not None
+
+    play(story)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.UNAVAILABLE, Trouble.BUG, Trouble.HANG])
+def test_a_ledger_that_fails_is_said_to_have_failed(trouble: Trouble) -> None:
+    """Whoever waits for it must know; it was asked for 20 s at most."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", trouble)
+        failed = []
+        for _ in range(4):
+            failed.append((await desk.reader.observe(NOTHING)).ledger_failed)
+            await desk.clock.sleep(10)
+        assert failed.count(True) == 1
+
+    play(story)
+
+
+def test_the_mark_of_a_position_that_is_gone_is_asked_for() -> None:
+    """What was closed or liquidated explains itself by the later price."""
+
+    async def story() -> None:
+        desk = Desk()
+        first = await desk.reader.observe(NOTHING)
+        known = ScopeMemory(scope=SCOPE, last_trusted=first.reading)
+        account = desk.exchange.account(KEY)
+        account.legs = {key: leg for key, leg in account.legs.items() if key[0] != "SOLUSDT"}
+        desk.exchange.set_prices({"SOLUSDT": Decimal(107)})
+        assert (await desk.reader.observe(known)).marks == {"SOLUSDT": 107.0}
+        desk.venue.plan("fetch_marks", Trouble.HANG)
+        began = desk.clock.monotonic()
+        assert (await desk.reader.observe(known)).marks == {}
+        assert desk.clock.monotonic() - began <= 2.5
+
+    play(story)
+
+
+def test_a_symbol_that_the_rules_do_not_know_has_them_read_again() -> None:
+    """Once a minute, beside the readings."""
+
+    async def story() -> None:
+        desk = Desk()
+        await desk.reader.observe(NOTHING)
+        desk.reader.limits = {
+            symbol: limit for symbol, limit in desk.reader.limits.items() if symbol != "SOLUSDT"
+        }
+        for _ in range(10):
+            await desk.reader.observe(NOTHING)
+            await desk.clock.sleep(1)
+        assert len(desk.venue.called("limits")) == 1
+        await desk.clock.sleep(LIMITS_MIN_PAUSE_S)
+        await desk.reader.observe(NOTHING)
+        await desk.clock.sleep(1)
+        await desk.reader.observe(NOTHING)
+        assert Symbol("SOLUSDT") in desk.reader.limits
+        assert len(desk.venue.called("limits")) == 2
+
+    play(story)
+
+
+def test_a_greeting_that_hangs_costs_three_seconds() -> None:
+    """Then the account is read all the same."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("^start$", Trouble.HANG)
+        seen = await desk.reader.observe(NOTHING)
+        assert seen.reading is not None
+        assert desk.clock.monotonic() <= 3.5
+        desk.reader.close()
+
+    play(story)
+
+
+def test_a_pause_that_was_asked_for_is_kept_without_asking() -> None:
+    """The scope is dark meanwhile, with the reason."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_reading", Trouble.UNAVAILABLE, times=1, seconds=30.0)
+        await desk.reader.observe(NOTHING)
+        await desk.clock.sleep(10)
+        seen = await desk.reader.observe(NOTHING)
+        assert "asked for a pause" in seen.failure
+        assert len(desk.venue.called("fetch_reading")) == 1
+        await desk.clock.sleep(25)
+        assert (await desk.reader.observe(NOTHING)).reading is not None
+
+    play(story)
+
+
+def test_of_failures_in_a_row_few_are_logged() -> None:
+    """The first and every twentieth."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_reading", Trouble.UNAVAILABLE)
+        for _ in range(45):
+            await desk.reader.observe(NOTHING)
+        lines = desk.log.of("scope_unavailable")
+        assert [line["failures"] for line in lines] == [1, 20, 40]
+
+    play(story)
