@@ -173,7 +173,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
         "trading_lock.py",
         "import json, os\nfrom time import time",
     ),
-    (tidy.the_simulator_stays_out_of_production, "commands/test_mock.py", "import simulator"),
+    (tidy.the_simulator_stays_out_of_production, "commands/test_mock/play.py", "import simulator"),
     (tidy.adapters_do_not_meet, "position_store.py", "import store_schema"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues.protocol import Venue"),
     (tidy.adapters_do_not_meet, "venues/binance.py", "from venues import binance_errors"),

@@ -36,11 +36,8 @@ SIMULATOR_USERS = (
     "tools/",
     "benchmarks/",
     "tests/",
-    "commands/test_mock",
-    "commands/story",
-    "commands/unguarded",
+    "commands/test_mock/",
 )
-"""`story` and `unguarded` are parts of the demo, imported by nothing else."""
 PRINT_HOMES = ("commands/", "tools/", "benchmarks/", "examples/", "simulator/", "trading_lock.py")
 CLOCK_HOMES = ("clock.py", "trading_lock.py", "examples/", "tools/", "benchmarks/", "tests/")
 EXCHANGES = ("binance", "bybit", "bitget")
