@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from commands.recall import Recalled, recall
+from memory import AuditEntry, BookMemory, Records
+from model import LockContent, LockEntry, LockMode, Stage
+from tests.guard_files import (
+    BOOK,
+    INCIDENT,
+    LOCK,
+    NOW,
+    SCOPE,
+    STATE,
+    known,
+    settings_in,
+    write,
+    write_lock,
+)
 from tests.memory_venue import Trouble
 from tests.test_executor import HALF, SOL, Bench
 from tests.virtual_house import play
@@ -28,3 +47,79 @@ def test_a_close_that_got_through_ends_the_pauses_that_grew_before_it(lost: int)
         assert bench.held(SOL) == -50
 
     play(story)
+
+
+async def recalled_at(folder: Path, *, dry_run: bool = False) -> Recalled:
+    """What a guard that starts now remembers; its store is closed again."""
+    settings = settings_in(folder, dry_run=dry_run)
+    found = await recall(
+        settings.state_db,
+        lock_path=settings.trading_lock_file,
+        policy=settings.to_policy(),
+        now=NOW,
+        rng=random.Random(1),
+    )
+    await found.store.aclose()
+    return found
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_stage_that_the_database_never_learnt_of_is_taken_from_the_lock(
+    tmp_path: Path, dry_run: bool
+) -> None:
+    """The database hung while the stage closed, then the guard was killed.
+
+    Otherwise the lock would be lifted and stage 1 would halve what it had halved already.
+    """
+    settings = settings_in(tmp_path)
+    memory, readings = known((600, 10_000.0), (60, 9_400.0))
+    write(settings, Records(readings=readings, scopes=(memory,)))
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+
+    (notice,) = (await recalled_at(tmp_path, dry_run=dry_run)).notices
+    assert "newer than the database" in notice
+    book = (await recalled_at(tmp_path)).memory.book(BOOK)
+    assert book.stage is Stage.REDUCED_TOP_RISK
+    assert book.cooldowns[0] == LOCK.expires_ts
+    assert {entry.mode for entry in book.locks} == {LockMode.STAGE, LockMode.HALT}
+
+
+async def test_a_lock_that_was_lifted_is_not_taken_up_again(tmp_path: Path) -> None:
+    """Its lifting was recorded, and the guard was killed before the file was rewritten."""
+    settings = settings_in(tmp_path)
+    lifted = AuditEntry(at=NOW - 5, scope=SCOPE, event="rearmed", message="armed again")
+    write(settings, Records(books=(BookMemory(name=BOOK),), audits=(lifted,)))
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+
+    found = await recalled_at(tmp_path)
+    assert found.notices == ()
+    assert found.memory.book(BOOK).locks == ()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        replace(LOCK, expires_ts=NOW - 1),
+        replace(LOCK, dry_run=True),
+        replace(LOCK, mode=LockMode.BLIND, stage=Stage.NORMAL),
+    ],
+    ids=["expired", "of a dry run", "blind"],
+)
+async def test_only_a_standing_live_stage_is_taken_from_the_lock(
+    tmp_path: Path, entry: LockEntry
+) -> None:
+    """What has run out, what a rehearsal wrote and who was blind say nothing about closes."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(BookMemory(name=BOOK),)))
+    write_lock(settings, content=LockContent(locks=(entry,)))
+    assert (await recalled_at(tmp_path)).notices == ()
+
+
+async def test_a_stage_that_the_database_knows_is_left_as_it_is(tmp_path: Path) -> None:
+    """The usual restart in the middle of an incident: nothing is halted."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(STATE,), incidents=(INCIDENT,)))
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+    found = await recalled_at(tmp_path)
+    assert found.notices == ()
+    assert found.memory.book(BOOK).locks == STATE.locks
