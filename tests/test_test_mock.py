@@ -12,10 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
-from commands.test_mock import LONG_TAPE_POLLS, LONG_TAPE_S, _tape_plan, _time, play
 from commands.test_mock_run import _is_over
 from commands.unguarded import STEP_S, play_unguarded
+
+from commands.test_mock import LONG_TAPE_POLLS, LONG_TAPE_S, _tape_plan, _time, play
 from memory import BookMemory, Incident, IncidentStatus, Memory, ScopeMemory
 from model import BookName, IncidentId, Reading, ScopeId, Source, Stage
 from simulator.book_file import BookFile, demo_book, to_seed

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands.recall import Recalled, recall
+from errors import Malformed
 from memory import AuditEntry, BookMemory, Records
 from model import LockContent, LockEntry, LockMode, Stage
 from tests.guard_files import (
@@ -24,8 +25,10 @@ from tests.guard_files import (
     write_lock,
 )
 from tests.memory_venue import Trouble
+from tests.test_binance_parsing import position_row
 from tests.test_executor import HALF, SOL, Bench
 from tests.virtual_house import play
+from venues.binance_account import parse_positions, parse_sizes
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
@@ -123,3 +126,29 @@ async def test_a_stage_that_the_database_knows_is_left_as_it_is(tmp_path: Path) 
     found = await recalled_at(tmp_path)
     assert found.notices == ()
     assert found.memory.book(BOOK).locks == STATE.locks
+
+
+@pytest.mark.parametrize("figure", ["markPrice", "entryPrice", "unRealizedProfit", "marginAsset"])
+@pytest.mark.parametrize("value", ["0.00000000", "", None, "NaN"])
+def test_a_figure_that_makes_no_sense_keeps_no_position_from_being_closed(
+    figure: str, value: str | None
+) -> None:
+    """The mark of one delisted market is 0: symbol, side and size of all are still known."""
+    rows = [position_row(symbol="AAAUSDT"), position_row(symbol="BBBUSDT") | {figure: value}]
+    found = parse_sizes(rows, bases={})
+    assert [(p.symbol, p.side, p.quantity) for p in found] == [
+        (symbol, side, quantity)
+        for symbol in ("AAAUSDT", "BBBUSDT")
+        for side, quantity in [(found[0].side, found[0].quantity)]
+    ]
+    assert found[0] == parse_positions(rows[:1], bases={})[0]
+
+
+@pytest.mark.parametrize("figure", ["symbol", "positionAmt", "positionSide"])
+@pytest.mark.parametrize("value", ["", None, "NaN"])
+def test_a_position_of_unknown_size_or_side_is_never_flat(figure: str, value: str | None) -> None:
+    """Such an answer is no answer, also where a close waits for it."""
+    if figure == "symbol" and value == "NaN":
+        value = ""
+    with pytest.raises(Malformed):
+        parse_sizes([position_row(), position_row() | {figure: value}], bases={})
