@@ -17,7 +17,7 @@ from pathlib import Path
 from errors import StoreError, StoreUnreadable
 from lock_document import parse_lock_entries
 from memory import BookMemory, Memory, Records
-from model import LockEntry, LockMode, Policy
+from model import EVERY_BOOK, LockEntry, LockMode, Policy
 from stage_recovery import adopt_locks, recover_book
 from store_access import ThreadedStore
 from store_schema import move_aside
@@ -77,6 +77,10 @@ async def _recall(
             notices = await _adopt(
                 store, lock_path=lock_path, policy=policy, now=now, is_lost=was_moved
             )
+        else:
+            notices = await _adopt_unrecorded(
+                store, state_db=state_db, lock_path=lock_path, policy=policy, now=now
+            )
         memory = _fit(await store.load_memory(dry_run=policy.dry_run, now=now), now=now)
         standing = await _standing(state_db, now=now) if policy.dry_run else ()
         tag = await store.instance_tag()
@@ -123,6 +127,43 @@ async def _adopt(
         )
         await store.commit(Records(books=adopted))
     return (f"{told}; bots stay locked until every book is reset",)
+
+
+async def _adopt_unrecorded(
+    store: ThreadedStore, *, state_db: Path, lock_path: Path, policy: Policy, now: float
+) -> tuple[str, ...]:
+    """Take over a live stage of the lock file that the database never learnt of.
+
+    The database could not be written when the stage acted, and the guard died before it could.
+    Without this the lock would be lifted, and the stage would close the same share once more.
+    A lock that was lifted has its record: it is older than the newest one.
+    """
+    entries, _ = await asyncio.to_thread(_entries_of, lock_path)
+    live = tuple(entry for entry in entries or () if _is_live(entry) and entry.expires_ts > now)
+    if not live:
+        return ()
+    known = await asyncio.to_thread(read_status, state_db, dry_run=False, action_limit=1)
+    recorded_at = max((action.at for action in known.actions), default=0.0)
+    memory = await store.load_memory(dry_run=False, now=now)
+    adopted: list[BookMemory] = []
+    for policy_of_book in policy.books:
+        book = memory.book(policy_of_book.name)
+        new = tuple(
+            entry
+            for entry in live
+            if entry.scope in (book.name, EVERY_BOOK)
+            and entry.created_ts > recorded_at
+            and not any(lock.reason == entry.reason for lock in book.locks)
+        )
+        if new:
+            adopted.append(
+                adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
+            )
+    if not adopted:
+        return ()
+    await store.commit(Records(books=tuple(adopted)))
+    names = ", ".join(book.name for book in adopted)
+    return (f"the lock file is newer than the database: {names} stays locked until its reset",)
 
 
 def _is_live(entry: LockEntry) -> bool:

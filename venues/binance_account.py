@@ -174,11 +174,44 @@ def value_account(
 
 def parse_positions(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
     """Read `v3/positionRisk`; rows of size zero are not positions."""
-    positions = tuple(
-        position
-        for row in as_rows(answer, "positionRisk")
-        if (position := _parse_position(row, bases=bases)) is not None
-    )
+    rows = as_rows(answer, "positionRisk")
+    return _each_once(_parse_position(row, bases=bases) for row in rows)
+
+
+def parse_sizes(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
+    """Read `v3/positionRisk` for closing, which needs to know what is held and how much of it.
+
+    A row whose other figures make no sense (the mark of a market that is being delisted) has
+    prices and profit of 0, which means unknown: it must not keep every position from being closed.
+    A symbol, side or size that makes no sense is Malformed all the same.
+    """
+    rows = as_rows(answer, "positionRisk")
+    return _each_once(_parse_size(row, bases=bases) for row in rows)
+
+
+def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
+    """Read one row, of which only symbol, side and size are indispensable."""
+    symbol = Symbol(required_text(row, "symbol", "positionRisk"))
+    side, quantity = _signed_size(row, f"positionRisk {symbol}")
+    if quantity == 0:
+        return None
+    try:
+        return _parse_position(row, bases=bases)
+    except Malformed:
+        return Position(
+            symbol=symbol,
+            base=bases.get(symbol) or base_of(symbol),
+            side=side,
+            quantity=quantity,
+            entry_price=0.0,
+            mark_price=0.0,
+            unrealised_pnl=0.0,
+        )
+
+
+def _each_once(rows: Iterable[Position | None]) -> tuple[Position, ...]:
+    """The positions among the rows; raises Malformed when one is there twice."""
+    positions = tuple(position for position in rows if position is not None)
     if len({(position.symbol, position.side) for position in positions}) != len(positions):
         raise Malformed("positionRisk: a position is listed twice")
     return positions
