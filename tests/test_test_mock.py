@@ -10,19 +10,19 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from commands.test_mock.play import LONG_TAPE_POLLS, LONG_TAPE_S, _tape_plan, _time, play
-from commands.test_mock.unguarded import STEP_S, play_unguarded
+from commands.test_mock.unguarded import corners_of, play_unguarded
 from commands.test_mock.watched_run import _is_over
 from memory import BookMemory, Incident, IncidentStatus, Memory, ScopeMemory
-from model import BookName, IncidentId, Reading, ScopeId, Source, Stage
-from simulator.book_file import BookFile, demo_book, to_seed
+from model import BookName, IncidentId, Reading, ScopeId, Side, Source, Stage
+from simulator.book_file import BookFile, BookPosition, demo_book, to_seed
 from simulator.scenarios import Scenario, demo_squeeze, generate_tape
-from simulator.tape import TapeError
+from simulator.tape import Bar, PricePath, Tape, TapeError
 from tools.e2e_demo_runner import LONG_BOOK, write_book, write_tape
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -305,14 +305,30 @@ def test_both_books_are_looked_at_at_the_same_moments() -> None:
     """Otherwise the lowest equity of one could lie between two looks at it."""
     tape, book = demo_squeeze(), demo_book()
     seed = to_seed(book, tape.prices_at(tape.starts_at))
-    begin, end = tape.starts_at, tape.ends_at
-    times = [begin, begin + 10, begin + 13, begin + 100]
+    times = [tape.starts_at + wait_s for wait_s in (10, 13, 100)]
     seen = [at for at, _ in play_unguarded(seed, tape, times=times).equities]
-    assert set(times) <= set(seen)
-    assert (seen[0], seen[-1]) == (begin, end)
-    gaps = [later - earlier for earlier, later in pairwise(seen)]
-    assert min(gaps) > 0
-    assert max(gaps) <= 2 * STEP_S
+    assert seen == [tape.starts_at, *times, tape.ends_at]
+
+
+def test_the_extremes_of_a_candle_are_never_skipped() -> None:
+    """Minute bars turn every 20 s; a low between two looks still counts, 8,000 x 0.1 here."""
+    bars = [
+        Bar(start=0.0, open=100.0, high=100.0, low=100.0, close=100.0),
+        Bar(start=60.0, open=100.0, high=100.0, low=90.0, close=100.0),
+    ]
+    tape = Tape.of([PricePath.of_bars("SOLUSDT", bars, bar_s=60.0)])
+    assert corners_of(tape) == (20.0, 40.0, 60.0, 80.0, 100.0)
+    position = BookPosition(symbol="SOLUSDT", side=Side.LONG, notional=Decimal(8000), leverage=10)
+    seed = to_seed(
+        BookFile(equity=Decimal(10_000), positions=(position,)), tape.prices_at(tape.starts_at)
+    )
+    equities = dict(play_unguarded(seed, tape, times=[75.0, 85.0]).equities)
+    assert min(equities.values()) == equities[80.0] == 9200.0
+
+
+def test_a_dense_path_has_no_corners_to_visit() -> None:
+    """A tape of a price a second is read as it is, not twice as often."""
+    assert corners_of(generate_tape(Scenario.FLAT, duration_s=60, step_s=1)) == ()
 
 
 FLAT = Reading(
