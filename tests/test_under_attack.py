@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from commands.recall import Recalled, recall
 from errors import Malformed
+from killswitch import app
 from memory import AuditEntry, BookMemory, Records
 from model import LockContent, LockEntry, LockMode, Stage
 from tests.guard_files import (
@@ -19,6 +21,7 @@ from tests.guard_files import (
     NOW,
     SCOPE,
     STATE,
+    config_in,
     known,
     settings_in,
     write,
@@ -152,3 +155,18 @@ def test_a_position_of_unknown_size_or_side_is_never_flat(figure: str, value: st
         value = ""
     with pytest.raises(Malformed):
         parse_sizes([position_row(), position_row() | {figure: value}], bases={})
+
+
+@pytest.mark.parametrize("switch", ["--dry-run", "--once", "--test-mock"])
+@pytest.mark.parametrize("command", ["reset", "flow"])
+def test_a_rehearsal_of_a_command_is_refused_and_not_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str, command: str
+) -> None:
+    """`--dry-run reset BOOK` would lift a live lock; the word that was to prevent it is ours."""
+    config = config_in(tmp_path)
+    words = [switch, command, "binance_futures", "--config", str(config)]
+    monkeypatch.setattr("commands.reset.reset_book", lambda *_given, **_more: 0)
+    monkeypatch.setattr("commands.flow.book_flow", lambda *_given, **_more: 0)
+    result = CliRunner().invoke(app, [*words, *(["5"] if command == "flow" else [])])
+    assert result.exit_code == 2
+    assert f"{switch} does not go with {command}" in result.output
