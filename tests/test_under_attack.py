@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from commands.recall import Recalled, recall
-from errors import Malformed
+from errors import Malformed, StoreError
 from killswitch import app
 from memory import AuditEntry, BookMemory, Records
 from model import LockContent, LockEntry, LockMode, Stage
+from store_access import ThreadedStore
 from tests.guard_files import (
     BOOK,
     INCIDENT,
@@ -88,6 +89,23 @@ async def test_a_stage_that_the_database_never_learnt_of_is_taken_from_the_lock(
     assert book.stage is Stage.REDUCED_TOP_RISK
     assert book.cooldowns[0] == LOCK.expires_ts
     assert {entry.mode for entry in book.locks} == {LockMode.STAGE, LockMode.HALT}
+
+
+async def test_what_was_taken_from_the_lock_waits_for_a_database_that_still_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard starts with it in memory and hands it on to be written first."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(BookMemory(name=BOOK),)))
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+
+    async def hang(_store: ThreadedStore, _records: Records) -> None:
+        raise StoreError("database is locked")
+
+    monkeypatch.setattr(ThreadedStore, "commit", hang)
+    found = await recalled_at(tmp_path)
+    assert found.memory.book(BOOK).stage is Stage.REDUCED_TOP_RISK
+    assert found.unwritten.books == (found.memory.book(BOOK),)
 
 
 async def test_a_lock_that_was_lifted_is_not_taken_up_again(tmp_path: Path) -> None:
