@@ -97,6 +97,8 @@ async def assemble(
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
         policy = replace(settings.to_policy(), instance_tag=recalled.instance_tag)
         recorder, lock_writer = _writers(settings, store, clock=clock, log=log)
+        if not policy.dry_run:
+            recorder.add(recalled.unwritten)
         executors = {}
         if may_act and not policy.dry_run:
             executors = {

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from commands.recall import Recalled, recall
-from errors import Malformed
+from errors import Malformed, StoreError
+from killswitch import app
 from memory import AuditEntry, BookMemory, Records
 from model import LockContent, LockEntry, LockMode, Stage
+from store_access import ThreadedStore
 from tests.guard_files import (
     BOOK,
     INCIDENT,
@@ -19,6 +22,7 @@ from tests.guard_files import (
     NOW,
     SCOPE,
     STATE,
+    config_in,
     known,
     settings_in,
     write,
@@ -87,6 +91,23 @@ async def test_a_stage_that_the_database_never_learnt_of_is_taken_from_the_lock(
     assert {entry.mode for entry in book.locks} == {LockMode.STAGE, LockMode.HALT}
 
 
+async def test_what_was_taken_from_the_lock_waits_for_a_database_that_still_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard starts with it in memory and hands it on to be written first."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(BookMemory(name=BOOK),)))
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+
+    async def hang(_store: ThreadedStore, _records: Records) -> None:
+        raise StoreError("database is locked")
+
+    monkeypatch.setattr(ThreadedStore, "commit", hang)
+    found = await recalled_at(tmp_path)
+    assert found.memory.book(BOOK).stage is Stage.REDUCED_TOP_RISK
+    assert found.unwritten.books == (found.memory.book(BOOK),)
+
+
 async def test_a_lock_that_was_lifted_is_not_taken_up_again(tmp_path: Path) -> None:
     """Its lifting was recorded, and the guard was killed before the file was rewritten."""
     settings = settings_in(tmp_path)
@@ -152,3 +173,18 @@ def test_a_position_of_unknown_size_or_side_is_never_flat(figure: str, value: st
         value = ""
     with pytest.raises(Malformed):
         parse_sizes([position_row(), position_row() | {figure: value}], bases={})
+
+
+@pytest.mark.parametrize("switch", ["--dry-run", "--once", "--test-mock"])
+@pytest.mark.parametrize("command", ["reset", "flow"])
+def test_a_rehearsal_of_a_command_is_refused_and_not_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str, command: str
+) -> None:
+    """`--dry-run reset BOOK` would lift a live lock; the word that was to prevent it is ours."""
+    config = config_in(tmp_path)
+    words = [switch, command, "binance_futures", "--config", str(config)]
+    monkeypatch.setattr("commands.reset.reset_book", lambda *_given, **_more: 0)
+    monkeypatch.setattr("commands.flow.book_flow", lambda *_given, **_more: 0)
+    result = CliRunner().invoke(app, [*words, *(["5"] if command == "flow" else [])])
+    assert result.exit_code == 2
+    assert f"{switch} does not go with {command}" in result.output
