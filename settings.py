@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -169,15 +170,15 @@ def _resolve(
         if not written.startswith("~/") or not home:
             config.add((key,), wrong="has a ~ that leads nowhere", remedy="write the whole path")
         written = str(Path(home) / written[2:])
-    return own.parent / written
+    return Path(os.path.normpath(own.parent / written))
 
 
 def _nothing_to_watch(config: ConfigFile, roster: _Roster) -> str:
     """The one helpful line for a start without any keys."""
     found = f" ({'; '.join(roster.unwatched)})" if roster.unwatched else ""
     return (
-        f"{config.file}  no venue to watch{found}: put BINANCE_API_KEY and BINANCE_API_SECRET into "
-        "the environment or .env (see .env.example), or look at a dry run without keys: "
+        f"{config.file}  no venue to watch{found} -> put BINANCE_API_KEY and BINANCE_API_SECRET "
+        "into the environment or .env (see .env.example), or look at a dry run without keys: "
         "python3 killswitch.py --test-mock"
     )
 
