@@ -28,7 +28,6 @@ from venues.parsing import (
     required_decimal,
     required_flag,
     required_number,
-    required_positive,
     required_rows,
     required_text,
 )
@@ -235,19 +234,39 @@ def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position |
     is_isolated = isolated_wallet != 0 or required_number(row, "isolatedMargin", what) != 0
     initial_margin = optional_decimal(row, "initialMargin", what)
     margin = isolated_wallet if is_isolated else float(initial_margin or 0)
+    profit = required_number(row, "unRealizedProfit", what)
+    entry, mark = _entry_and_mark(row, what, gain=side.sign * profit / float(quantity))
     return Position(
         symbol=symbol,
         base=bases.get(symbol) or base_of(symbol),
         side=side,
         quantity=quantity,
-        entry_price=required_positive(row, "entryPrice", what),
-        mark_price=required_positive(row, "markPrice", what),
-        unrealised_pnl=required_number(row, "unRealizedProfit", what),
+        entry_price=entry,
+        mark_price=mark,
+        unrealised_pnl=profit,
         liquidation_price=liquidation if liquidation > 0 else None,
         margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
         margin=margin if margin > 0 else None,
         margin_asset=Asset(required_text(row, "marginAsset", what)),
     )
+
+
+def _entry_and_mark(row: Fields, what: str, *, gain: float) -> tuple[float, float]:
+    """Entry and mark; where the venue gives 0 for one of them, what the other and the profit say.
+
+    `gain` is mark minus entry, from the profit of one unit. A market that is being delisted has a
+    mark of 0 while its profit stands: without this, one such row would blind the whole account.
+    """
+    entry = required_number(row, "entryPrice", what)
+    mark = required_number(row, "markPrice", what)
+    if mark == 0 < entry:
+        mark = entry + gain
+    elif entry == 0 < mark:
+        entry = mark - gain
+    for name, price in (("entryPrice", entry), ("markPrice", mark)):
+        if price <= 0:
+            raise Malformed(f"{what}: {name} is not above zero")
+    return entry, mark
 
 
 def _signed_size(row: Fields, what: str) -> tuple[Side, Decimal]:
