@@ -29,18 +29,11 @@ from incident_audits import (
     reset_audit,
     say_reset,
 )
+from lock_document import LockContent, LockMode
 from memory import AuditEntry, BookMemory, Incident, IncidentReport
-from model import (
-    BookPolicy,
-    LockContent,
-    LockMode,
-    OperatorRequest,
-    Policy,
-    ScopeId,
-    Stage,
-    Trust,
-)
+from model import OperatorRequest, ScopeId, Stage, Trust
 from openings import Facts, Opening, open_for_appeared, open_for_breach
+from policy import BookPolicy, Policy
 from stage_events import (
     ExpiryDue,
     IncidentEnded,

@@ -151,7 +151,7 @@ def status(
     ] = False,
 ) -> None:
     """Show books, drawdowns, stages, lock, actions."""
-    from commands.status import show_status
+    from commands.status.show import show_status
 
     _leave(show_status(_config(context, config), as_json=as_json, watch=watch))
 

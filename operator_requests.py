@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import incidents
 from flows import Settled, book_flow
 from memory import AuditEntry, Memory, RequestAnswer
-from model import BookName, BookPolicy, OperatorRequest, Policy, RecordId
+from model import BookName, OperatorRequest, RecordId
+from policy import BookPolicy, Policy
 
 LARGEST_FLOW = 1e15
 """Beyond any account there is: a slip of the keyboard, or a number that is none."""

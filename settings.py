@@ -1,7 +1,7 @@
 """What the operator configured: config.yaml and the environment as one frozen, checked value.
 
-Owns assembling `Settings` and turning it into the `Policy` that decisions take. The keys are in
-`settings_schema`, rules between keys in `settings_rules`, secrets in `settings_environment`.
+Owns assembling `Settings` and turning it into the `Policy` that decisions take. The package
+`configuration` has the keys (`schema`), the rules between keys, and the secrets (`environment`).
 Rules:
 - All mistakes are told at once, one line each, and nothing starts with any of them.
 - `repr` of anything here shows no secret.
@@ -20,19 +20,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from config_file import ConfigFile, read_config_file
-from errors import ConfigurationError
-from model import (
-    Asset,
-    BookName,
-    BookPolicy,
-    Policy,
-    ScopeId,
-    StagePolicy,
-    Threshold,
-)
-from settings_environment import Environment, read_credentials, read_environment, say_missing
-from settings_rules import (
+from configuration.config_file import ConfigFile, read_config_file
+from configuration.environment import Environment, read_credentials, read_environment, say_missing
+from configuration.rules import (
     KNOWN_IDS,
     WATCHED_IDS,
     check_account,
@@ -41,8 +31,11 @@ from settings_rules import (
     check_venue,
     thresholds_of,
 )
-from settings_schema import STAGE_KEYS, General
-from settings_sections import AccountSections, Sections, VenueSections, read_sections
+from configuration.schema import STAGE_KEYS, General
+from configuration.sections import AccountSections, Sections, VenueSections, read_sections
+from errors import ConfigurationError
+from model import Asset, BookName, ScopeId
+from policy import BookPolicy, Policy, StagePolicy, Threshold
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 

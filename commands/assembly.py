@@ -27,10 +27,11 @@ from guardian import REQUEST_POLL_S, Guardian
 from lock_writer import LockWriter
 from logger import Logger
 from memory import AuditEntry, Records, Severity
-from model import Policy, ScopeId
+from model import ScopeId
+from policy import Policy
 from recorder import Recorder
 from settings import Settings, VenueSettings
-from store_access import ThreadedStore
+from store.access import ThreadedStore
 from trading_lock import LockFile, LockWriteError
 from venues.protocol import Venue
 

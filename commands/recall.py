@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errors import StoreError, StoreUnreadable
-from lock_document import parse_lock_entries
+from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
-from model import EVERY_BOOK, LockEntry, LockMode, Policy
+from policy import Policy
 from stage_recovery import adopt_locks, recover_book
-from store_access import ThreadedStore
-from store_schema import move_aside
-from store_views import read_status
+from store.access import ThreadedStore
+from store.schema import move_aside
+from store.views import read_status
 
 OUTLASTING = (LockMode.STAGE, LockMode.KILL, LockMode.HALT)
 """What a live guard's lock stands for when a dry run works in its place; who is blind changes."""

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from decision import Observation, decide
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, Memory, Severity
-from model import FOREVER_TS, LockEntry, LockMode, Stage, Trust, Want
+from model import Stage, Trust, Want
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from decision import Observation
 from drawdown import breached_stages
+from lock_document import LockMode
 from memory import IncidentReport, IncidentStatus
 from model import (
     Asset,
@@ -17,9 +18,7 @@ from model import (
     Ledger,
     LedgerEntry,
     LedgerKind,
-    LockMode,
     OperatorRequest,
-    Policy,
     Position,
     RecordId,
     ScopeObservation,
@@ -27,6 +26,7 @@ from model import (
     Symbol,
     Trust,
 )
+from policy import Policy
 from tests.decision_values import (
     BOOK,
     DRY,

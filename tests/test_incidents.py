@@ -11,6 +11,7 @@ import incidents
 from book_locks import blind_lock, kill_lock, pause_lock, stage_lock
 from drawdown import WindowDrawdown
 from incidents import BookStep
+from lock_document import LockContent, LockEntry, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -23,17 +24,7 @@ from memory import (
     Streak,
     TargetStatus,
 )
-from model import (
-    BookName,
-    IncidentId,
-    LockContent,
-    LockEntry,
-    LockMode,
-    ScopeId,
-    Source,
-    Stage,
-    Trust,
-)
+from model import BookName, IncidentId, ScopeId, Source, Stage, Trust
 from openings import Facts
 from tests.decision_values import (
     BOOK,

@@ -8,6 +8,7 @@ import pytest
 
 from book_locks import REASON_STATE_LOST, halt_lock
 from decision import Decision, Observation
+from lock_document import LockContent, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -18,7 +19,7 @@ from memory import (
     Severity,
     TargetStatus,
 )
-from model import BookName, LockContent, LockMode, OperatorRequest, Stage
+from model import BookName, OperatorRequest, Stage
 from tests.decision_values import (
     BOOK,
     DRY,

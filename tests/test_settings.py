@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from model import SourceMode, Stage, StageMode, Threshold
+from model import SourceMode, Stage, StageMode
+from policy import Threshold
 from settings import load_settings
 from tests.configurations import KEYS, SUB_KEYS, Load, futures, loader, only_book, problems
 

@@ -14,9 +14,10 @@ import pytest
 from rich.console import Console
 
 from clock import SystemClock
-from commands.status import read_report, show_status, watch_status
-from commands.status_document import to_document
+from commands.status.document import to_document
+from commands.status.show import read_report, show_status, watch_status
 from decision import Observation, decide
+from lock_document import LockContent
 from memory import (
     Doubt,
     Flow,
@@ -28,15 +29,7 @@ from memory import (
     ScopeMemory,
     Suspicion,
 )
-from model import (
-    BookName,
-    LedgerKind,
-    LockContent,
-    RecordId,
-    ScopeObservation,
-    Stage,
-    Trust,
-)
+from model import BookName, LedgerKind, RecordId, ScopeObservation, Stage, Trust
 from settings import Settings
 from tests.guard_files import (
     NOW,

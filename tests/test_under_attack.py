@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from commands.recall import Recalled, recall
 from errors import Malformed, StoreError
 from killswitch import app
+from lock_document import LockContent, LockEntry, LockMode
 from memory import AuditEntry, BookMemory, Records
-from model import LockContent, LockEntry, LockMode, Stage
-from store_access import ThreadedStore
+from model import Stage
+from store.access import ThreadedStore
 from tests.guard_files import (
     BOOK,
     INCIDENT,

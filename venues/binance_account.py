@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from errors import Malformed
-from model import (
-    Asset,
-    Coin,
-    MarginMode,
-    Position,
-    PositionMode,
-    Side,
-    Symbol,
-)
+from model import Asset, Coin, MarginMode, Position, PositionMode, Side, Symbol
 from venues.parsing import (
     Fields,
     as_fields,
