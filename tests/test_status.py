@@ -647,7 +647,7 @@ def test_a_user_who_may_only_read_sees_a_guard_that_has_stopped(
     """SQLite adds files beside a WAL database, which this user is not allowed to."""
     settings = quiet(tmp_path)
     before = sorted(settings.state_dir.iterdir())
-    monkeypatch.setattr("store_schema.os.access", lambda path, mode: False)
+    monkeypatch.setattr("store.schema.os.access", lambda path, mode: False)
     assert read_report(settings, now=NOW).books[0].scopes[0].equity == 9_800.0
     assert sorted(settings.state_dir.iterdir()) == before
 
