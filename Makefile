@@ -1,14 +1,10 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model errors memory lock_document exposure order_sizes client_ids plans cancels order_safety \
+PURE := model policy errors memory lock_document exposure order_sizes client_ids plans cancels order_safety \
 	drawdown ledger flows explanation suspicion verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
 	decision
-PURE_FILES := $(foreach name,$(PURE),$(name).py)
-comma := ,
-empty :=
-space := $(empty) $(empty)
 
 .PHONY: demo test check format lock clean
 

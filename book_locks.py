@@ -17,18 +17,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import BookMemory, Incident, IncidentStatus
-from model import (
-    FOREVER_TS,
-    BookName,
-    BookPolicy,
-    LockContent,
-    LockEntry,
-    LockMode,
-    ScopeId,
-    Stage,
-    StagePolicy,
-)
+from model import BookName, ScopeId, Stage
+from policy import BookPolicy, StagePolicy
 
 EVERY_BOOK = "*"
 """The scope of a lock that binds the bots of every book: the operator's switch."""

@@ -23,6 +23,7 @@ from drawdown import (
     worst_breach,
 )
 from errors import InvariantViolation
+from lock_document import LockContent
 from memory import (
     AuditEntry,
     BookMemory,
@@ -36,19 +37,9 @@ from memory import (
     ScopeMemory,
     Severity,
 )
-from model import (
-    BookName,
-    BookPolicy,
-    LockContent,
-    OperatorRequest,
-    Policy,
-    ScopeId,
-    ScopeObservation,
-    Stage,
-    Trust,
-    Want,
-)
+from model import BookName, OperatorRequest, ScopeId, ScopeObservation, Stage, Trust, Want
 from operator_requests import answer_request
+from policy import BookPolicy, Policy
 from stage_recovery import shift_deadlines, with_past_baselines
 
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 
 from errors import InvariantViolation
 from memory import BookMemory, History, Point, Streak
-from model import CLOSING_STAGES, BookPolicy, Policy, Stage, Trust
+from model import CLOSING_STAGES, Stage, Trust
+from policy import BookPolicy, Policy
 
 CARRY_S = 86_400.0
 """The oldest a reading from before the window may be and still serve as its peak."""

@@ -27,6 +27,7 @@ from logger import Logger
 from memory import Incident, IncidentReport, OrderRecord, Records
 from model import (
     CloseInstruction,
+    Done,
     IncidentId,
     MarketLimits,
     Order,
@@ -288,6 +289,9 @@ class Executor:
             if sent is None:
                 return None
             asked_pause_s = await work.fates.learn(sent)
+            if any(_was_filled(record) for record in sent):
+                # What is left, of a partial fill above all, must not wait as long as a failure.
+                work.pause_s = FIRST_PAUSE_S
         if work.holds_since is not None and not seen.is_listed:
             # The targets hold and leftovers may wait: the next tick lists the orders again.
             return _Step(incident=incident, pause_s=None, notes=work.news(notes))
@@ -424,3 +428,9 @@ class Executor:
         self._log.error("incident_stuck", scope=self._scope, message=alert.message)
         await self._record(Records(audits=(alert,)), 0.0)
         return replace(incident, alerts_sent=incident.alerts_sent + 1)
+
+
+def _was_filled(record: OrderRecord) -> bool:
+    """True for a close of which the venue says that it executed something."""
+    done = record.outcome
+    return isinstance(done, Done) and done.filled is not None and done.filled > 0

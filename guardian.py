@@ -26,21 +26,15 @@ from close_records import aims_of
 from decision import Decision, Observation, decide
 from errors import InvariantViolation, LockError
 from executor import DRIVE_WITHIN_S, DriveRules, Executor
+from lock_document import LockEntry
 from lock_writer import DecisionWriter, LockWriter
 from logger import Logger
 from look_once import look_once
 from memory import AuditEntry, Incident, IncidentStatus, Memory, Records, Severity
-from model import (
-    LockEntry,
-    OperatorRequest,
-    Policy,
-    PositionMode,
-    ScopeId,
-    ScopeObservation,
-    Want,
-)
+from model import OperatorRequest, PositionMode, ScopeId, ScopeObservation, Want
 from operator_desk import OperatorDesk, is_forced
 from plans import untouchable_symbols
+from policy import Policy
 from recorder import Recorder
 from scope_reader import READ_DEADLINE_S, ScopeReader
 from venues.protocol import Venue

@@ -29,18 +29,11 @@ from incident_audits import (
     reset_audit,
     say_reset,
 )
+from lock_document import LockContent, LockMode
 from memory import AuditEntry, BookMemory, Incident, IncidentReport
-from model import (
-    BookPolicy,
-    LockContent,
-    LockMode,
-    OperatorRequest,
-    Policy,
-    ScopeId,
-    Stage,
-    Trust,
-)
+from model import OperatorRequest, ScopeId, Stage, Trust
 from openings import Facts, Opening, open_for_appeared, open_for_breach
+from policy import BookPolicy, Policy
 from stage_events import (
     ExpiryDue,
     IncidentEnded,
@@ -221,16 +214,20 @@ def reset(
     *,
     policy: BookPolicy,
     now: float,
-    has_trusted_reading: bool,
+    measured_at: float | None,
     dry_run: bool,
 ) -> tuple[BookStep, bool, str]:
-    """Carry out or refuse a reset; returns the step, whether it was done, and the answer."""
+    """Carry out or refuse a reset; returns the step, whether it was done, and the answer.
+
+    `measured_at` is the time of the fresh trusted reading that a reset needs, None without one.
+    Drawdown counts from that reading: what is lost before the next one would be seen by no stage.
+    """
     transition = _advance(
         book,
         ResetRequested(
             confirmation=request.confirmation,
             is_switch_running=True,
-            has_trusted_reading=has_trusted_reading,
+            has_trusted_reading=measured_at is not None,
             is_forced=request.argument("force") == "true",
         ),
         policy,
@@ -240,6 +237,10 @@ def reset(
     if transition.refusal is not None:
         return BookStep(book=book), False, transition.refusal.sentence
     step = _told(transition, now)
+    if measured_at is not None:
+        step = replace(
+            step, book=replace(step.book, baseline_at=max(book.baseline_at, min(now, measured_at)))
+        )
     entry = reset_audit(book, transition, request, now=now)
     return replace(step, audits=(*step.audits, entry)), True, say_reset(transition)
 

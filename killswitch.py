@@ -113,6 +113,13 @@ def run(
     """Run the guard until it is stopped, or hand over to a command."""
     context.obj = _Common(config=config or DEFAULT_CONFIG)
     if context.invoked_subcommand is not None:
+        # Ignored in silence, `--dry-run reset BOOK` would carry out a reset in earnest.
+        switches = {"--once": once, "--dry-run": dry_run, "--test-mock": test_mock}
+        misplaced = [name for name, is_given in switches.items() if is_given]
+        if misplaced:
+            command = context.invoked_subcommand
+            typer.echo(f"{', '.join(misplaced)} does not go with {command}", err=True)
+            _leave(2)
         return
     if test_mock:
         from commands.test_mock.play import play
@@ -144,7 +151,7 @@ def status(
     ] = False,
 ) -> None:
     """Show books, drawdowns, stages, lock, actions."""
-    from commands.status import show_status
+    from commands.status.show import show_status
 
     _leave(show_status(_config(context, config), as_json=as_json, watch=watch))
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 from clock import Clock
 from decision import Decision
 from errors import LockError
-from model import EVERY_BOOK, FOREVER_TS, LockContent, LockEntry, LockMode, Stage
+from lock_document import EVERY_BOOK, FOREVER_TS, LockContent, LockEntry, LockMode
+from model import Stage
 from recorder import Recorder
 
 LOCK_DEADLINE_S = 0.3

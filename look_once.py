@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from decision import Observation, decide
 from memory import Memory, Records
-from model import Policy, ScopeObservation, Trust
+from model import ScopeObservation, Trust
+from policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

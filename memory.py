@@ -17,6 +17,7 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import takewhile
 
+from lock_document import LockEntry
 from model import (
     USDT,
     Asset,
@@ -25,7 +26,6 @@ from model import (
     IncidentId,
     LedgerEntry,
     LedgerKind,
-    LockEntry,
     Outcome,
     Reading,
     RecordId,

@@ -13,17 +13,10 @@ from dataclasses import dataclass, replace
 from book_locks import open_incident
 from drawdown import WindowDrawdown, worst_breach
 from memory import BookMemory, CloseTarget, Incident, Point, ScopeMemory, TargetStatus
-from model import (
-    BookName,
-    BookPolicy,
-    IncidentId,
-    Policy,
-    Reading,
-    ScopeObservation,
-    StagePolicy,
-)
+from model import BookName, IncidentId, Reading, ScopeObservation
 from order_sizes import is_too_small, round_down, step_of, subtract
 from plans import Plan, merge_targets, plan_stage
+from policy import BookPolicy, Policy, StagePolicy
 from risk_attribution import Attribution, ScoredRow, attribute, score_rows
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"

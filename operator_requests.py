@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import incidents
 from flows import Settled, book_flow
 from memory import AuditEntry, Memory, RequestAnswer
-from model import BookName, BookPolicy, OperatorRequest, Policy, RecordId, ScopeId
+from model import BookName, OperatorRequest, RecordId
+from policy import BookPolicy, Policy
 
 LARGEST_FLOW = 1e15
 """Beyond any account there is: a slip of the keyboard, or a number that is none."""
@@ -52,9 +53,7 @@ def _reset(
         request,
         policy=book,
         now=now,
-        has_trusted_reading=all(
-            _is_fresh(scope, memory=memory, policy=policy, now=now) for scope in book.scopes
-        ),
+        measured_at=_measured_at(book, memory=memory, policy=policy, now=now),
         dry_run=policy.dry_run,
     )
     answer = RequestAnswer(
@@ -63,17 +62,18 @@ def _reset(
     return Answered(answer=answer, step=step)
 
 
-def _is_fresh(scope: ScopeId, *, memory: Memory, policy: Policy, now: float) -> bool:
-    """Whether the last trusted reading is still one, and the newest is not in doubt.
+def _measured_at(book: BookPolicy, *, memory: Memory, policy: Policy, now: float) -> float | None:
+    """When every scope was last read in trust, None where a reading is old or in doubt.
 
-    A doubt may end as a loss, which a baseline from now on would hide. The age counts from either
+    A doubt may end as a loss, which a baseline after it would hide. The age counts from either
     side, for a clock that was set back.
     """
-    known = memory.scope(scope)
-    last = known.history.last
-    if last is None or known.suspicion is not None:
-        return False
-    return abs(now - last.at) <= policy.max_reading_age_s
+    known = [memory.scope(scope) for scope in book.scopes]
+    points = [scope.history.last for scope in known if scope.suspicion is None]
+    times = [point.at for point in points if point is not None]
+    if len(times) < len(known) or any(abs(now - at) > policy.max_reading_age_s for at in times):
+        return None
+    return min(times)
 
 
 def _book_flow(

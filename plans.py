@@ -25,7 +25,6 @@ from exposure import ROUNDING, Exposure, compute_exposure, compute_staying, is_l
 from memory import CloseTarget, TargetStatus
 from model import (
     Asset,
-    BookPolicy,
     MarketLimits,
     Position,
     PositionMode,
@@ -37,10 +36,10 @@ from model import (
     Source,
     Stage,
     StageMode,
-    StagePolicy,
     Symbol,
 )
 from order_sizes import EXACT, ZERO, compute_remainder, step_of, subtract
+from policy import BookPolicy, StagePolicy
 
 LIMITS_BY_SCOPE = Mapping[ScopeId, Mapping[Symbol, MarketLimits]]
 """Market limits of each scope: two venues of one book may name a market alike."""

@@ -1,8 +1,8 @@
 """The memory that outlives the process: one SQLite file, one transaction per decision.
 
-Owns the connection that writes. Refuses to decide anything and to know a clock. `store_schema`
-has the tables, `store_codec` and `store_journal` the columns, `store_history` the readings,
-`store_views` what other processes may read; only this family imports sqlite3.
+Owns the connection that writes. Refuses to decide anything and to know a clock. `store.schema`
+has the tables, `store.codec` and `store.journal` the columns, `store.history` the readings,
+`store.views` what other processes may read; only this family imports sqlite3.
 
 Rules
 - `commit` writes all of a decision or nothing. Decisions wait for the disk (synchronous FULL),
@@ -14,7 +14,7 @@ Rules
 - A file that is damaged, or holds values that make no sense, raises StoreUnreadable; the caller
   moves it aside and goes on with a halt. A full disk or a foreign lock raises StoreError; the
   caller goes on and commits the next decision.
-- One thread at a time; `store_access` provides it.
+- One thread at a time; `store.access` provides it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from memory import (
     ScopeMemory,
 )
 from model import BookName, IncidentId, LedgerEntry, OperatorRequest, Reading, ScopeId
-from store_codec import (
+from store.codec import (
     Columns,
     book_columns,
     book_from,
@@ -52,8 +52,8 @@ from store_codec import (
     target_columns,
     target_from,
 )
-from store_history import HISTORY_S, HistoryTables
-from store_journal import (
+from store.history import HISTORY_S, HistoryTables
+from store.journal import (
     answer_from,
     arguments_to_text,
     audit_columns,
@@ -61,7 +61,7 @@ from store_journal import (
     order_from,
     request_from,
 )
-from store_schema import open_for_writing, strictly, transaction, translated
+from store.schema import open_for_writing, strictly, transaction, translated
 
 TAG_LENGTH = 4
 """1.7 million tags tell our orders from those of a second guard; client ids leave no more room."""

@@ -1,7 +1,7 @@
 """What the operator configured: config.yaml and the environment as one frozen, checked value.
 
-Owns assembling `Settings` and turning it into the `Policy` that decisions take. The keys are in
-`settings_schema`, rules between keys in `settings_rules`, secrets in `settings_environment`.
+Owns assembling `Settings` and turning it into the `Policy` that decisions take. The package
+`configuration` has the keys (`schema`), the rules between keys, and the secrets (`environment`).
 Rules:
 - All mistakes are told at once, one line each, and nothing starts with any of them.
 - `repr` of anything here shows no secret.
@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,19 +20,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from config_file import ConfigFile, read_config_file
-from errors import ConfigurationError
-from model import (
-    Asset,
-    BookName,
-    BookPolicy,
-    Policy,
-    ScopeId,
-    StagePolicy,
-    Threshold,
-)
-from settings_environment import Environment, read_credentials, read_environment, say_missing
-from settings_rules import (
+from configuration.config_file import ConfigFile, read_config_file
+from configuration.environment import Environment, read_credentials, read_environment, say_missing
+from configuration.rules import (
     KNOWN_IDS,
     WATCHED_IDS,
     check_account,
@@ -40,8 +31,11 @@ from settings_rules import (
     check_venue,
     thresholds_of,
 )
-from settings_schema import STAGE_KEYS, General
-from settings_sections import AccountSections, Sections, VenueSections, read_sections
+from configuration.schema import STAGE_KEYS, General
+from configuration.sections import AccountSections, Sections, VenueSections, read_sections
+from errors import ConfigurationError
+from model import Asset, BookName, ScopeId
+from policy import BookPolicy, Policy, StagePolicy, Threshold
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 
@@ -169,15 +163,15 @@ def _resolve(
         if not written.startswith("~/") or not home:
             config.add((key,), wrong="has a ~ that leads nowhere", remedy="write the whole path")
         written = str(Path(home) / written[2:])
-    return own.parent / written
+    return Path(os.path.normpath(own.parent / written))
 
 
 def _nothing_to_watch(config: ConfigFile, roster: _Roster) -> str:
     """The one helpful line for a start without any keys."""
     found = f" ({'; '.join(roster.unwatched)})" if roster.unwatched else ""
     return (
-        f"{config.file}  no venue to watch{found}: put BINANCE_API_KEY and BINANCE_API_SECRET into "
-        "the environment or .env (see .env.example), or look at a dry run without keys: "
+        f"{config.file}  no venue to watch{found} -> put BINANCE_API_KEY and BINANCE_API_SECRET "
+        "into the environment or .env (see .env.example), or look at a dry run without keys: "
         "python3 killswitch.py --test-mock"
     )
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from book_locks import open_incident
 from memory import BookMemory, Incident, TargetStatus
-from model import BookPolicy, Stage
+from model import Stage
+from policy import BookPolicy
 from stage_events import EventName, StageRefusal
 
 

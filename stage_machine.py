@@ -37,8 +37,10 @@ from book_locks import (
     stage_lock,
 )
 from errors import InvariantViolation
+from lock_document import LockMode
 from memory import BookMemory, CloseTarget, Incident, IncidentStatus, Streak, TargetStatus
-from model import CLOSING_STAGES, BookPolicy, LockMode, Stage
+from model import CLOSING_STAGES, Stage
+from policy import BookPolicy
 from stage_events import (
     EventName,
     ExpiryDue,

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from book_locks import EVERY_BOOK, REASON_STATE_LOST, add_lock, halt_lock
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory
-from model import CLOSING_STAGES, FOREVER_TS, BookPolicy, LockEntry, LockMode, Stage
+from model import CLOSING_STAGES, Stage
+from policy import BookPolicy
 from stage_machine import is_latching
 
 

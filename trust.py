@@ -33,7 +33,8 @@ from memory import (
     ScopeMemory,
     Severity,
 )
-from model import Policy, Reading, ScopeObservation, Symbol, Trust, Want
+from model import Reading, ScopeObservation, Symbol, Trust, Want
+from policy import Policy
 from suspicion import doubts_of, find_ending, find_undoing, is_limit_reached, suspect
 from verdict import (
     Attempt,

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from explanation import Explanation, Interval, explain_by_ledger
 from flows import Settled, compute_unexplained, is_awaiting_step, is_small, settle, with_newest
 from memory import AuditEntry, Doubt, Point, RowResults, ScopeMemory, Severity
-from model import Policy, Reading, RecordId, Trust
+from model import Reading, RecordId, Trust
+from policy import Policy
 
 HISTORY_LIFE_S = 172_800.0
 """48 h of history: the longest rolling peak that anything looks at."""

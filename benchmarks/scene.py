@@ -31,7 +31,7 @@ from model import (
     Trust,
 )
 from position_store import PositionStore
-from store_schema import open_for_writing, transaction
+from store.schema import open_for_writing, transaction
 
 SCOPE = ScopeId("binance_futures")
 STEP_S = 3.0

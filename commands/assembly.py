@@ -27,10 +27,11 @@ from guardian import REQUEST_POLL_S, Guardian
 from lock_writer import LockWriter
 from logger import Logger
 from memory import AuditEntry, Records, Severity
-from model import Policy, ScopeId
+from model import ScopeId
+from policy import Policy
 from recorder import Recorder
 from settings import Settings, VenueSettings
-from store_access import ThreadedStore
+from store.access import ThreadedStore
 from trading_lock import LockFile, LockWriteError
 from venues.protocol import Venue
 
@@ -97,6 +98,8 @@ async def assemble(
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
         policy = replace(settings.to_policy(), instance_tag=recalled.instance_tag)
         recorder, lock_writer = _writers(settings, store, clock=clock, log=log)
+        if not policy.dry_run:
+            recorder.add(recalled.unwritten)
         executors = {}
         if may_act and not policy.dry_run:
             executors = {

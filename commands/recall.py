@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errors import StoreError, StoreUnreadable
-from lock_document import parse_lock_entries
+from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
-from model import LockEntry, LockMode, Policy
+from policy import Policy
 from stage_recovery import adopt_locks, recover_book
-from store_access import ThreadedStore
-from store_schema import move_aside
-from store_views import read_status
+from store.access import ThreadedStore
+from store.schema import move_aside
+from store.views import read_status
 
 OUTLASTING = (LockMode.STAGE, LockMode.KILL, LockMode.HALT)
 """What a live guard's lock stands for when a dry run works in its place; who is blind changes."""
@@ -31,7 +31,8 @@ OUTLASTING = (LockMode.STAGE, LockMode.KILL, LockMode.HALT)
 class Recalled:
     """An open store, what it remembers, and what a person should know about it.
 
-    `standing` are the locks of a live guard that a dry run must leave in force.
+    `standing` are the locks of a live guard that a dry run must leave in force. `unwritten` is what
+    was adopted and could not be written: it must be before anything else is.
     """
 
     store: ThreadedStore
@@ -39,6 +40,7 @@ class Recalled:
     notices: tuple[str, ...]
     standing: tuple[LockEntry, ...]
     instance_tag: str
+    unwritten: Records
 
 
 async def recall(
@@ -73,11 +75,19 @@ async def _recall(
     is_ready = False
     try:
         notices: tuple[str, ...] = ()
+        unwritten = Records()
         if store.is_new or was_moved:
             notices = await _adopt(
                 store, lock_path=lock_path, policy=policy, now=now, is_lost=was_moved
             )
-        memory = _fit(await store.load_memory(dry_run=policy.dry_run, now=now), now=now)
+        else:
+            notices, unwritten = await _adopt_unrecorded(
+                store, state_db=state_db, lock_path=lock_path, policy=policy, now=now
+            )
+        memory = await store.load_memory(dry_run=policy.dry_run, now=now)
+        if not policy.dry_run:
+            memory = _with_books(memory, unwritten.books)
+        memory = _fit(memory, now=now)
         standing = await _standing(state_db, now=now) if policy.dry_run else ()
         tag = await store.instance_tag()
         is_ready = True
@@ -85,8 +95,20 @@ async def _recall(
         if not is_ready:
             await store.aclose()
     return Recalled(
-        store=store, memory=memory, notices=notices, standing=standing, instance_tag=tag
+        store=store,
+        memory=memory,
+        notices=notices,
+        standing=standing,
+        instance_tag=tag,
+        unwritten=unwritten,
     )
+
+
+def _with_books(memory: Memory, books: tuple[BookMemory, ...]) -> Memory:
+    """The memory with these books in place of its own."""
+    names = {book.name for book in books}
+    kept = tuple(book for book in memory.books if book.name not in names)
+    return replace(memory, books=tuple(sorted((*kept, *books), key=lambda book: book.name)))
 
 
 def _fit(memory: Memory, *, now: float) -> Memory:
@@ -123,6 +145,53 @@ async def _adopt(
         )
         await store.commit(Records(books=adopted))
     return (f"{told}; bots stay locked until every book is reset",)
+
+
+async def _adopt_unrecorded(
+    store: ThreadedStore, *, state_db: Path, lock_path: Path, policy: Policy, now: float
+) -> tuple[tuple[str, ...], Records]:
+    """Take over a live stage of the lock file that the database never learnt of.
+
+    The database could not be written when the stage acted, and the guard died before it could.
+    Without this the lock would be lifted, and the stage would close the same share once more.
+    A lock that was lifted has its record: it is older than the newest one.
+
+    Returns what to tell, and what could not be written.
+    """
+    entries, _ = await asyncio.to_thread(_entries_of, lock_path)
+    live = tuple(entry for entry in entries or () if _is_live(entry) and entry.expires_ts > now)
+    if not live:
+        return (), Records()
+    known = await asyncio.to_thread(read_status, state_db, dry_run=False, action_limit=1)
+    recorded_at = max((action.at for action in known.actions), default=0.0)
+    memory = await store.load_memory(dry_run=False, now=now)
+    adopted: list[BookMemory] = []
+    for policy_of_book in policy.books:
+        book = memory.book(policy_of_book.name)
+        new = tuple(
+            entry
+            for entry in live
+            if entry.scope in (book.name, EVERY_BOOK)
+            and entry.created_ts > recorded_at
+            and not any(lock.reason == entry.reason for lock in book.locks)
+        )
+        if new:
+            adopted.append(
+                adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
+            )
+    if not adopted:
+        return (), Records()
+    records = Records(books=tuple(adopted))
+    names = ", ".join(book.name for book in adopted)
+    notice = f"the lock file is newer than the database: {names} stays locked until its reset"
+    try:
+        await store.commit(records)
+    except StoreUnreadable:
+        raise
+    except StoreError:
+        # What kept the stage from being written may last: the guard must run all the same.
+        return (notice,), records
+    return (notice,), Records()
 
 
 def _is_live(entry: LockEntry) -> bool:

@@ -20,7 +20,7 @@ from logger import configure_logging, get_logger
 from memory import RequestAnswer
 from settings import Settings
 from state_lock import StateLock
-from store_access import ThreadedStore
+from store.access import ThreadedStore
 
 ANSWER_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.1

@@ -11,7 +11,7 @@ from errors import StoreError, StoreMissing, StoreUnreadable
 from memory import BookMemory
 from model import BookName, Stage
 from settings import Settings
-from store_views import read_status
+from store.views import read_status
 
 
 def reset_book(

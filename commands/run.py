@@ -154,7 +154,7 @@ def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId
                 f"{position.entry_price:,.6g}",
                 f"{position.mark_price:,.6g}",
                 f"{position.notional:,.2f}",
-                f"{position.unrealised_pnl:+,.2f}",
+                f"{round(position.unrealised_pnl, 2) + 0.0:+,.2f}",
             )
         console.print(table if reading.positions else table.title or "")
         if not reading.positions:

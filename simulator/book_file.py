@@ -120,7 +120,8 @@ def load_book(path: Path | str) -> BookFile:
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        cause = " ".join(str(error).split())
+        told = error.strerror if isinstance(error, OSError) else None
+        cause = told or " ".join(str(error).split())
         raise BookFileError((f"{source}: cannot be read ({cause}); check the path",)) from error
     except yaml.YAMLError as error:
         cause = " ".join(str(error).split())

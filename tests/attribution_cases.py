@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from memory import RowResults
-from model import (
-    Asset,
-    Row,
-    RowKey,
-    ScopeId,
-    Side,
-    SourceMode,
-    Symbol,
-)
+from model import Asset, Row, RowKey, ScopeId, Side, SourceMode, Symbol
 from risk_attribution import (
     Attribution,
     attribute,

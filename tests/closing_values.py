@@ -9,7 +9,6 @@ from memory import CloseTarget, Incident, TargetStatus
 from model import (
     Asset,
     BookName,
-    BookPolicy,
     ClientOrderId,
     Coin,
     IncidentId,
@@ -28,11 +27,11 @@ from model import (
     Source,
     Stage,
     StageMode,
-    StagePolicy,
     Symbol,
     VenueOrderId,
 )
 from plans import Plan, plan_stage
+from policy import BookPolicy, StagePolicy
 
 SCOPE = ScopeId("binance_futures")
 LONG, SHORT = Side.LONG, Side.SHORT

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from errors import ConfigurationError
-from model import BookPolicy
+from policy import BookPolicy
 from settings import Settings, load_settings
 
 KEYS = {"BINANCE_API_KEY": "test-key", "BINANCE_API_SECRET": "test-secret"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from decision import Decision, Observation, decide
+from lock_document import LockMode
 from memory import (
     BookMemory,
     CloseTarget,
@@ -23,15 +24,12 @@ from memory import (
 from model import (
     Asset,
     BookName,
-    BookPolicy,
     Coin,
     Ledger,
     LedgerEntry,
     LedgerKind,
-    LockMode,
     MarketLimits,
     OperatorRequest,
-    Policy,
     Position,
     Reading,
     RecordId,
@@ -41,10 +39,9 @@ from model import (
     Side,
     Stage,
     StageMode,
-    StagePolicy,
     Symbol,
-    Threshold,
 )
+from policy import BookPolicy, Policy, StagePolicy, Threshold
 
 NOON = 1_700_000_000.0
 SCOPE = ScopeId("binance_futures")

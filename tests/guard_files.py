@@ -12,9 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from commands.status import read_report
-from commands.status_report import StatusReport
-from commands.status_screen import render
+from commands.status.report import StatusReport
+from commands.status.screen import render
+from commands.status.show import read_report
+from lock_document import LockContent, LockEntry, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -38,9 +39,6 @@ from model import (
     BookName,
     ClientOrderId,
     IncidentId,
-    LockContent,
-    LockEntry,
-    LockMode,
     Position,
     PositionMode,
     Reading,

@@ -5,23 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from lock_document import LockEntry, LockMode
 from memory import BookMemory, CloseTarget, Incident, Streak, TargetStatus
-from model import (
-    BookName,
-    BookPolicy,
-    IncidentId,
-    LockEntry,
-    LockMode,
-    RowKey,
-    ScopeId,
-    Side,
-    Source,
-    Stage,
-    StageMode,
-    StagePolicy,
-    Symbol,
-    Threshold,
-)
+from model import BookName, IncidentId, RowKey, ScopeId, Side, Source, Stage, StageMode, Symbol
+from policy import BookPolicy, StagePolicy, Threshold
 from stage_events import StageEvent, Transition, Triggered
 from stage_machine import advance
 

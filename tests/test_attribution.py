@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import (
-    Row,
-    RowKey,
-    Side,
-    Source,
-    SourceMode,
-    Symbol,
-)
+from model import Row, RowKey, Side, Source, SourceMode, Symbol
 from risk_attribution import (
     RowResult,
     compute_row_results,

@@ -439,9 +439,9 @@ def test_hedge_positions_take_their_side_from_the_leg() -> None:
         [position_row(positionSide="SHORT", positionAmt="1")],
         [position_row(positionSide="NET")],
         [position_row(), position_row()],
-        [position_row(entryPrice="0.0")],
         [position_row(entryPrice="-1")],
-        [position_row(markPrice="0")],
+        [position_row(entryPrice="0.0", markPrice="0")],
+        [position_row(markPrice="0", unRealizedProfit="-3000")],
         [position_row(positionAmt="1e400")],
         [position_row(positionAmt="1_000")],
         [position_row(positionAmt=1.5)],
@@ -454,6 +454,16 @@ def test_a_position_that_contradicts_itself_is_malformed(rows: list[Row]) -> Non
     """A wrong sign, an unknown leg, a second row, or a price of 0 is a damaged answer."""
     with pytest.raises(Malformed):
         parse_positions(rows, bases={})
+
+
+def test_a_price_of_0_is_what_the_other_price_and_the_profit_say() -> None:
+    """Mark 2,000 + 150.75 / 1.5 = 2,100.5; entry 2,100.5 - 100.5 = 2,000; a short mirrored."""
+    (unmarked,) = parse_positions([position_row(markPrice="0.00000000")], bases={})
+    assert (unmarked.entry_price, unmarked.mark_price) == (2000.0, 2100.5)
+    (unentered,) = parse_positions([position_row(entryPrice="0.0")], bases={})
+    assert (unentered.entry_price, unentered.mark_price) == (2000.0, 2100.5)
+    (short,) = parse_positions([position_row(positionAmt="-1.5", markPrice="0")], bases={})
+    assert short.mark_price == 1899.5
 
 
 def test_an_isolated_position_is_backed_by_the_margin_set_aside() -> None:

@@ -21,16 +21,10 @@ from book_locks import (
     refresh_locks,
     stage_lock,
 )
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, IncidentStatus
-from model import (
-    FOREVER_TS,
-    BookName,
-    BookPolicy,
-    LockEntry,
-    LockMode,
-    ScopeId,
-    Stage,
-)
+from model import BookName, ScopeId, Stage
+from policy import BookPolicy
 from tests.stage_cases import (
     BOOK,
     COOLDOWN,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from configuration.schema import every_key
 from errors import ConfigurationError
 from settings import load_settings
-from settings_schema import every_key
 from tests.configurations import KEYS, Load, loader, problems
 
 

@@ -11,6 +11,7 @@ import pytest
 from decision import Decision, Observation, ScopeVerdict, decide
 from drawdown import WindowDrawdown
 from errors import InvariantViolation
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -23,20 +24,8 @@ from memory import (
     Severity,
     Streak,
 )
-from model import (
-    FOREVER_TS,
-    BookPolicy,
-    LockContent,
-    LockEntry,
-    LockMode,
-    ScopeId,
-    Source,
-    SourceMode,
-    Stage,
-    Symbol,
-    Trust,
-    Want,
-)
+from model import ScopeId, Source, SourceMode, Stage, Symbol, Trust, Want
+from policy import BookPolicy
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from decision import Decision, Observation
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -20,7 +21,7 @@ from memory import (
     Severity,
     TargetStatus,
 )
-from model import FOREVER_TS, LockContent, LockEntry, LockMode, Source, Stage, Symbol
+from model import Source, Stage, Symbol
 from tests.decision_values import (
     BOOK,
     BTC,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memory import AuditEntry, Memory, Severity
-from model import Policy
+from policy import Policy
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,

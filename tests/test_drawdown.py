@@ -25,17 +25,8 @@ from drawdown import (
 )
 from errors import InvariantViolation
 from memory import CHUNK_SIZE, BookMemory, History, Point, Streak
-from model import (
-    BookName,
-    BookPolicy,
-    Policy,
-    ScopeId,
-    Stage,
-    StageMode,
-    StagePolicy,
-    Threshold,
-    Trust,
-)
+from model import BookName, ScopeId, Stage, StageMode, Trust
+from policy import BookPolicy, Policy, StagePolicy, Threshold
 
 ONE, TWO, THREE = Stage.REDUCED_TOP_RISK, Stage.DOMINANT_CLOSED, Stage.ALL_CLOSED
 M15, H1, D1 = 900.0, 3600.0, 86_400.0

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
+from configuration.schema import STAGE_DEFAULTS
 from decision import Decision, decide
 from errors import InvariantViolation, LockError
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import IncidentStatus
-from model import FOREVER_TS, BookName, BookPolicy, LockEntry, LockMode, Policy, ScopeId, Stage
-from settings_schema import STAGE_DEFAULTS
+from model import BookName, ScopeId, Stage
+from policy import BookPolicy, Policy
 from simulator.state import Leg
-from store_views import read_answer
+from store.views import read_answer
 from tests.memory_venue import SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import BOOK, House, play, policy
 

@@ -11,6 +11,7 @@ import incidents
 from book_locks import blind_lock, kill_lock, pause_lock, stage_lock
 from drawdown import WindowDrawdown
 from incidents import BookStep
+from lock_document import LockContent, LockEntry, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -23,17 +24,7 @@ from memory import (
     Streak,
     TargetStatus,
 )
-from model import (
-    BookName,
-    IncidentId,
-    LockContent,
-    LockEntry,
-    LockMode,
-    ScopeId,
-    Source,
-    Stage,
-    Trust,
-)
+from model import BookName, IncidentId, ScopeId, Source, Stage, Trust
 from openings import Facts
 from tests.decision_values import (
     BOOK,
@@ -310,7 +301,7 @@ def test_a_refused_reset_leaves_the_book_and_says_why() -> None:
     """The caller answers with the sentence."""
     state = book(THREE)
     step, is_accepted, message = incidents.reset(
-        state, asked("reset"), policy=BOOK_POLICY, now=NOON, has_trusted_reading=True, dry_run=False
+        state, asked("reset"), policy=BOOK_POLICY, now=NOON, measured_at=NOON, dry_run=False
     )
     assert (step, is_accepted) == (BookStep(book=state), False)
     assert message == "the book's name must be typed as confirmation"

@@ -10,9 +10,10 @@ import pytest
 
 from decision import Decision
 from errors import LockError
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from lock_writer import DecisionWriter, LockWriter
 from memory import AuditEntry, Memory, Records
-from model import FOREVER_TS, LockContent, LockEntry, LockMode, Stage
+from model import Stage
 from simulator.virtual_time import LoopClock
 from tests.test_recorder import Disk, full_disk, recorder
 from tests.virtual_house import EPOCH, play

@@ -9,8 +9,9 @@ import pytest
 
 from drawdown import compute_drawdowns
 from memory import BookMemory, CloseTarget, History, Point, RowResults, ScopeMemory, TargetStatus
-from model import BookName, BookPolicy, Position, Side, Source, Symbol
+from model import BookName, Position, Side, Source, Symbol
 from openings import Facts, incident_id, open_for_appeared, open_for_breach, say_window
+from policy import BookPolicy
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,

@@ -8,6 +8,7 @@ import pytest
 
 from book_locks import REASON_STATE_LOST, halt_lock
 from decision import Decision, Observation
+from lock_document import LockContent, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -18,7 +19,7 @@ from memory import (
     Severity,
     TargetStatus,
 )
-from model import BookName, LockContent, LockMode, OperatorRequest, Stage
+from model import BookName, OperatorRequest, Stage
 from tests.decision_values import (
     BOOK,
     DRY,
@@ -98,14 +99,25 @@ def test_a_refused_request_changes_nothing_but_its_answer() -> None:
 # --- reset --------------------------------------------------------------------------------------
 
 
+def test_a_loss_right_after_a_reset_is_seen() -> None:
+    """Reset at 4.5 % lost; then 13 % are gone before the next reading: (9,550 - 8,700) / 9,550."""
+    guard = at_stage_1()
+    guard.finish(20)
+    guard.lose(25, 0.045)
+    guard.ask(26, asked("reset"))
+    decision = guard.lose(28, 0.13)
+    fractions = {round(drawdown.fraction, 6) for drawdown in decision.verdicts[0].drawdowns}
+    assert fractions == {round(850 / 9_550, 6)}
+
+
 def test_a_reset_starts_anew() -> None:
-    """Stage 1 is done and rests: NORMAL, measured from now, armed, unlocked, and on record."""
+    """Stage 1 is done and rests: NORMAL, measured from the reading at 25 s, armed, unlocked."""
     guard = at_stage_1()
     guard.finish(20)
     guard.lose(25, 0.045)
     scopes = guard.memory.scopes
     decision = guard.ask(26, asked("reset", reason="reviewed"))
-    book = BookMemory(name=BOOK, since=NOON + 26, baseline_at=NOON + 26)
+    book = BookMemory(name=BOOK, since=NOON + 26, baseline_at=NOON + 25)
     assert decision == Decision(
         memory=Memory(scopes=scopes, books=(book,)),
         lock=LockContent(dry_run=False),
@@ -360,9 +372,10 @@ def test_a_flow_that_leaves_too_little_starts_the_baseline() -> None:
 def test_a_baseline_never_moves_back() -> None:
     """The step lies before the last reset."""
     guard = calm(replace(LIVE, min_equity=10_200.0))
-    guard.look(seen(10, *losing(0.0), wallet=10_400.0))
-    guard.ask(11, asked("reset"))
-    guard.ask(12, asked("flow", amount="400"))
+    for at in (10, 11):
+        guard.look(seen(at, *losing(0.0), wallet=10_400.0))
+    guard.ask(12, asked("reset"))
+    guard.ask(13, asked("flow", amount="400"))
     assert guard.book.baseline_at == NOON + 11
 
 

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import position_store
-import store_history
-import store_views
 from errors import StoreError, StoreMissing, StoreUnreadable
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import (
     AuditEntry,
     BookMemory,
@@ -41,7 +40,6 @@ from memory import (
     TargetStatus,
 )
 from model import (
-    FOREVER_TS,
     Asset,
     BookName,
     ClientOrderId,
@@ -49,8 +47,6 @@ from model import (
     Done,
     IncidentId,
     LedgerKind,
-    LockEntry,
-    LockMode,
     MarginMode,
     Outcome,
     Position,
@@ -70,8 +66,10 @@ from model import (
     VenueOrderId,
 )
 from position_store import PositionStore
-from store_schema import SCHEMA_VERSION, move_aside, open_for_reading
-from store_views import read_answer, read_status
+from store import history as store_history
+from store import views as store_views
+from store.schema import SCHEMA_VERSION, move_aside, open_for_reading
+from store.views import read_answer, read_status
 
 NOW = 1_800_000_000.0
 SCOPE = ScopeId("venue_futures")

@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import (
-    Asset,
-    Row,
-    Side,
-    Source,
-)
+from model import Asset, Row, Side, Source
 from risk_attribution import (
     ScoredRow,
     ScoreTerms,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from model import SourceMode, Stage, StageMode, Threshold
+from model import SourceMode, Stage, StageMode
+from policy import Threshold
 from settings import load_settings
 from tests.configurations import KEYS, SUB_KEYS, Load, futures, loader, only_book, problems
 
@@ -292,7 +293,7 @@ def test_nothing_to_watch_is_one_helpful_line(load: Load) -> None:
     """Without keys anywhere the start says what to put where."""
     (line,) = problems(load, "dry_run: true\n", {})
     assert line == (
-        "config.yaml  no venue to watch: put BINANCE_API_KEY and BINANCE_API_SECRET into the "
+        "config.yaml  no venue to watch -> put BINANCE_API_KEY and BINANCE_API_SECRET into the "
         "environment or .env (see .env.example), or look at a dry run without keys: "
         "python3 killswitch.py --test-mock"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from settings_schema import LATER_SECTIONS
+from configuration.schema import LATER_SECTIONS
 from tests.configurations import Load, futures, loader, only_book, problems
 
 

@@ -508,6 +508,8 @@ async def test_weights_and_order_counts_are_limited() -> None:
     async with simulated(seed()) as venue, binance(venue.url) as client:
         clock = venue.service._clock
         venue.service._clock = _Standing(clock.now())
+        stamp_ms = client.milliseconds()
+        client.milliseconds = lambda: stamp_ms
         order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0"}
         for _ in range(300):
             _, code = await refusal(client.fapiPrivatePostOrder(order))

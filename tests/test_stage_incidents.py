@@ -7,11 +7,9 @@ from decimal import Decimal
 
 import pytest
 
+from lock_document import FOREVER_TS
 from memory import IncidentStatus, TargetStatus
-from model import (
-    FOREVER_TS,
-    Stage,
-)
+from model import Stage
 from stage_events import (
     ExpiryDue,
     IncidentEnded,

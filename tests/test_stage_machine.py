@@ -8,15 +8,10 @@ import pytest
 
 from book_locks import refresh_locks
 from errors import InvariantViolation
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, IncidentStatus, TargetStatus
-from model import (
-    CLOSING_STAGES,
-    FOREVER_TS,
-    BookPolicy,
-    LockEntry,
-    LockMode,
-    Stage,
-)
+from model import CLOSING_STAGES, Stage
+from policy import BookPolicy
 from stage_events import (
     EventName,
     ExpiryDue,

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from book_locks import refresh_locks
+from lock_document import LockEntry
 from memory import BookMemory, Incident, TargetStatus
-from model import CLOSING_STAGES, BookPolicy, LockEntry, Stage
+from model import CLOSING_STAGES, Stage
+from policy import BookPolicy
 from stage_events import (
     ExpiryDue,
     IncidentEnded,

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from book_locks import EVERY_BOOK, REASON_STATE_LOST, kill_lock, refresh_locks, stage_lock
+from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory
-from model import FOREVER_TS, BookPolicy, LockEntry, LockMode, Stage
+from model import Stage
+from policy import BookPolicy
 from stage_events import RearmDue, ResetRequested, StageRefusal
 from stage_machine import advance
 from stage_recovery import adopt_locks, recover_book, shift_deadlines

@@ -14,9 +14,10 @@ import pytest
 from rich.console import Console
 
 from clock import SystemClock
-from commands.status import read_report, show_status, watch_status
-from commands.status_document import to_document
+from commands.status.document import to_document
+from commands.status.show import read_report, show_status, watch_status
 from decision import Observation, decide
+from lock_document import LockContent
 from memory import (
     Doubt,
     Flow,
@@ -28,15 +29,7 @@ from memory import (
     ScopeMemory,
     Suspicion,
 )
-from model import (
-    BookName,
-    LedgerKind,
-    LockContent,
-    RecordId,
-    ScopeObservation,
-    Stage,
-    Trust,
-)
+from model import BookName, LedgerKind, RecordId, ScopeObservation, Stage, Trust
 from settings import Settings
 from tests.guard_files import (
     NOW,
@@ -654,7 +647,7 @@ def test_a_user_who_may_only_read_sees_a_guard_that_has_stopped(
     """SQLite adds files beside a WAL database, which this user is not allowed to."""
     settings = quiet(tmp_path)
     before = sorted(settings.state_dir.iterdir())
-    monkeypatch.setattr("store_schema.os.access", lambda path, mode: False)
+    monkeypatch.setattr("store.schema.os.access", lambda path, mode: False)
     assert read_report(settings, now=NOW).books[0].scopes[0].equity == 9_800.0
     assert sorted(settings.state_dir.iterdir()) == before
 

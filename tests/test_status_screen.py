@@ -12,9 +12,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from commands.status_document import to_document
-from commands.status_screen import render
-from commands.wording import say_money, say_span, say_time
+from commands.status.document import to_document
+from commands.status.screen import render
+from commands.status.wording import say_money, say_span, say_time
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import (
     BookMemory,
     Doubt,
@@ -25,19 +26,7 @@ from memory import (
     ScopeMemory,
     Suspicion,
 )
-from model import (
-    FOREVER_TS,
-    BookName,
-    IncidentId,
-    LedgerKind,
-    LockContent,
-    LockEntry,
-    LockMode,
-    RecordId,
-    ScopeId,
-    Stage,
-    Trust,
-)
+from model import BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
 from settings import Settings
 from tests.guard_files import (
     BOOK,

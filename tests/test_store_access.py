@@ -15,8 +15,8 @@ from errors import StoreError, StoreUnreadable
 from memory import AuditEntry, BookMemory, Memory, Records, RequestAnswer
 from model import BookName, IncidentId, Stage
 from position_store import PositionStore
-from store_access import InlineStore, Store, ThreadedStore
-from store_views import read_status
+from store.access import InlineStore, Store, ThreadedStore
+from store.views import read_status
 
 NOW = 1_800_000_000.0
 BOOK = BookMemory(name=BookName("venue_futures"), stage=Stage.ALL_CLOSED)

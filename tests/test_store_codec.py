@@ -6,7 +6,7 @@ import pytest
 
 from memory import BookMemory, Streak
 from model import BookName, Stage
-from store_codec import book_columns, book_from
+from store.codec import book_columns, book_from
 
 STREAKS = (
     Streak(

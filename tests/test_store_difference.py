@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory import CHUNK_SIZE, History, Point
-from store_difference import difference
+from store.difference import difference
 
 
 def history(count: int) -> History:

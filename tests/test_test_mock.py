@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import pty
 import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from commands.test_mock_run import _is_over
-from commands.unguarded import STEP_S, play_unguarded
 
-from commands.test_mock import LONG_TAPE_POLLS, LONG_TAPE_S, _tape_plan, _time, play
+from commands.test_mock.play import LONG_TAPE_POLLS, LONG_TAPE_S, _tape_plan, _time, play
+from commands.test_mock.unguarded import corners_of, play_unguarded
+from commands.test_mock.watched_run import _is_over
 from memory import BookMemory, Incident, IncidentStatus, Memory, ScopeMemory
-from model import BookName, IncidentId, Reading, ScopeId, Source, Stage
-from simulator.book_file import BookFile, demo_book, to_seed
+from model import BookName, IncidentId, Reading, ScopeId, Side, Source, Stage
+from simulator.book_file import BookFile, BookPosition, demo_book, to_seed
 from simulator.scenarios import Scenario, demo_squeeze, generate_tape
-from simulator.tape import TapeError
+from simulator.tape import Bar, PricePath, Tape, TapeError
 from tools.e2e_demo_runner import LONG_BOOK, write_book, write_tape
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,17 +74,25 @@ def project_files() -> set[Path]:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The demo, once for all that look at it."""
-    before = project_files()
-    ran = demo(tmp_path_factory.mktemp("demo"))
-    assert project_files() == before
-    return ran
+    """The demo, once for all that look at it, whichever process of the test run they are in."""
+    own, run = tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    shared = own.parent / f"demo-{run}" if run else own / "demo"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = shared / "ran.json"
+        if not kept.exists():
+            before = project_files()
+            ran = demo(shared / "run")
+            assert project_files() == before
+            kept.write_text(json.dumps([ran.exit_code, ran.text, ran.errors, str(ran.folder)]))
+    exit_code, text, errors, folder = json.loads(kept.read_text())
+    return Ran(exit_code=exit_code, text=text, errors=errors, folder=Path(folder))
 
 
 # --- the demo ---------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_demo_succeeds_and_tells_its_story(shown: Ran) -> None:
     """Dry run and live run each go through the three stages, in this order."""
     assert (shown.exit_code, shown.errors) == (0, "")
@@ -96,14 +106,12 @@ def test_the_demo_succeeds_and_tells_its_story(shown: Ran) -> None:
         assert marker in shown.text
 
 
-@pytest.mark.xdist_group("demo")
 def test_every_claim_of_the_demo_is_proved(shown: Ran) -> None:
     """Ten claims, each with a yes in front, and no NO."""
     claims = shown.text.partition("Proved from the exchange's books")[2].partition("Look")[0]
     assert re.findall(r"^  (yes|NO) ", claims, re.MULTILINE) == ["yes"] * 10
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_request_log_shows_nine_orders_and_nothing_else_that_writes(shown: Ran) -> None:
     """3 + 4 + 2 closes of the live run; the dry run adds none, and nothing rests to cancel."""
     last = shown.text.strip().splitlines()[-1]
@@ -113,7 +121,6 @@ def test_the_request_log_shows_nine_orders_and_nothing_else_that_writes(shown: R
     assert int(counts["GET /fapi/v3/account"]) > 100
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_guarded_book_loses_less(shown: Ran) -> None:
     """The table at the end: 10 % lost beside 25 %, from the same start."""
     rows = dict(re.findall(r"│ (equity at the \w+|largest drawdown)\s+│(.+)│", shown.text))
@@ -124,7 +131,6 @@ def test_the_guarded_book_loses_less(shown: Ran) -> None:
     assert 25 <= alone < 26
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_demo_writes_into_the_temporary_folder_only(shown: Ran) -> None:
     """One folder, named at the end with files that exist; home and working directory stay empty."""
     (left,) = shown.folder.iterdir()
@@ -136,7 +142,6 @@ def test_the_demo_writes_into_the_temporary_folder_only(shown: Ran) -> None:
         assert list((shown.folder.parent / empty).iterdir()) == []
 
 
-@pytest.mark.xdist_group("demo")
 def test_two_demos_are_equal_but_for_their_folders(shown: Ran, tmp_path: Path) -> None:
     """Time, prices and ids come from the tape: every line is the same again."""
     again = demo(tmp_path / "again")
@@ -147,7 +152,6 @@ def test_two_demos_are_equal_but_for_their_folders(shown: Ran, tmp_path: Path) -
     assert without_paths(again) == without_paths(shown)
 
 
-@pytest.mark.xdist_group("sabotage")
 @pytest.mark.parametrize(
     ("sabotage", "refuted"),
     [
@@ -301,14 +305,30 @@ def test_both_books_are_looked_at_at_the_same_moments() -> None:
     """Otherwise the lowest equity of one could lie between two looks at it."""
     tape, book = demo_squeeze(), demo_book()
     seed = to_seed(book, tape.prices_at(tape.starts_at))
-    begin, end = tape.starts_at, tape.ends_at
-    times = [begin, begin + 10, begin + 13, begin + 100]
+    times = [tape.starts_at + wait_s for wait_s in (10, 13, 100)]
     seen = [at for at, _ in play_unguarded(seed, tape, times=times).equities]
-    assert set(times) <= set(seen)
-    assert (seen[0], seen[-1]) == (begin, end)
-    gaps = [later - earlier for earlier, later in pairwise(seen)]
-    assert min(gaps) > 0
-    assert max(gaps) <= 2 * STEP_S
+    assert seen == [tape.starts_at, *times, tape.ends_at]
+
+
+def test_the_extremes_of_a_candle_are_never_skipped() -> None:
+    """Minute bars turn every 20 s; a low between two looks still counts, 8,000 x 0.1 here."""
+    bars = [
+        Bar(start=0.0, open=100.0, high=100.0, low=100.0, close=100.0),
+        Bar(start=60.0, open=100.0, high=100.0, low=90.0, close=100.0),
+    ]
+    tape = Tape.of([PricePath.of_bars("SOLUSDT", bars, bar_s=60.0)])
+    assert corners_of(tape) == (20.0, 40.0, 60.0, 80.0, 100.0)
+    position = BookPosition(symbol="SOLUSDT", side=Side.LONG, notional=Decimal(8000), leverage=10)
+    seed = to_seed(
+        BookFile(equity=Decimal(10_000), positions=(position,)), tape.prices_at(tape.starts_at)
+    )
+    equities = dict(play_unguarded(seed, tape, times=[75.0, 85.0]).equities)
+    assert min(equities.values()) == equities[80.0] == 9200.0
+
+
+def test_a_dense_path_has_no_corners_to_visit() -> None:
+    """A tape of a price a second is read as it is, not twice as often."""
+    assert corners_of(generate_tape(Scenario.FLAT, duration_s=60, step_s=1)) == ()
 
 
 FLAT = Reading(

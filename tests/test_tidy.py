@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from settings_schema import every_key
+from configuration.schema import every_key
 from tests import tidy
 from tests.tidy import Rule, Source
 
@@ -106,7 +106,7 @@ def test_the_page_of_refusals_names_nothing_that_is_gone() -> None:
 PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.ccxt_stays_in_venues, "guardian.py", "import ccxt.async_support as ccxt"),
     (tidy.ccxt_stays_in_venues, "commands/run.py", "def f():\n    from ccxt import binance"),
-    (tidy.sqlite_stays_in_the_store, "commands/status.py", "import sqlite3"),
+    (tidy.sqlite_stays_in_the_store, "commands/status/show.py", "import sqlite3"),
     (tidy.sqlite_stays_in_the_store, "tools/store_dump.py", "from sqlite3 import connect"),
     (tidy.the_lock_reader_stands_alone, "trading_lock.py", "from model import Stage"),
     (tidy.the_lock_reader_stands_alone, "trading_lock.py", "import pydantic"),
@@ -114,8 +114,8 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.the_simulator_stays_out_of_production, "commands/run.py", "from simulator.wire import x"),
     (tidy.the_simulator_stays_out_of_production, "venues/binance.py", "import simulator.state"),
     (tidy.adapters_do_not_meet, "position_store.py", "import trading_lock"),
-    (tidy.adapters_do_not_meet, "store_schema.py", "import trading_lock"),
-    (tidy.adapters_do_not_meet, "notifier.py", "from store_codec import compact"),
+    (tidy.adapters_do_not_meet, "store/schema.py", "import trading_lock"),
+    (tidy.adapters_do_not_meet, "notifier.py", "from store.codec import compact"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues.binance import x"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues import binance_errors"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from .binance import x"),
@@ -167,21 +167,21 @@ PLANTED: list[tuple[Rule, str, str]] = [
 
 ALLOWED: list[tuple[Rule, str, str]] = [
     (tidy.ccxt_stays_in_venues, "venues/binance.py", "import ccxt"),
-    (tidy.sqlite_stays_in_the_store, "store_schema.py", "import sqlite3"),
+    (tidy.sqlite_stays_in_the_store, "store/schema.py", "import sqlite3"),
     (
         tidy.the_lock_reader_stands_alone,
         "trading_lock.py",
         "import json, os\nfrom time import time",
     ),
-    (tidy.the_simulator_stays_out_of_production, "commands/test_mock.py", "import simulator"),
-    (tidy.adapters_do_not_meet, "position_store.py", "import store_schema"),
+    (tidy.the_simulator_stays_out_of_production, "commands/test_mock/play.py", "import simulator"),
+    (tidy.adapters_do_not_meet, "position_store.py", "import store.schema"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues.protocol import Venue"),
     (tidy.adapters_do_not_meet, "venues/binance.py", "from venues import binance_errors"),
     (tidy.imports_point_one_way, "guardian.py", "import executor, decision"),
     (tidy.imports_point_one_way, "commands/run.py", "import guardian, commands.assembly"),
     (tidy.the_clock_is_read_at_home, "clock.py", "import time\nx = time.time()"),
     (tidy.the_clock_is_read_at_home, "a.py", "import time\nx = time.monotonic()"),
-    (tidy.printing_is_for_commands, "commands/status.py", "print('x')"),
+    (tidy.printing_is_for_commands, "commands/status/show.py", "print('x')"),
     (tidy.randomness_is_injected, "executor.py", "import random\nx = random.Random(7).random()"),
     (tidy.randomness_is_injected, "executor.py", "from random import Random\nx = Random(7)"),
     (tidy.errors_are_caught_by_name, "a.py", "try:\n    x\nexcept OSError:\n    y"),

@@ -21,8 +21,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trading_lock
-from lock_document import parse_lock_entries, parse_lock_entry
-from model import EVERY_BOOK, FOREVER_TS, LOCK_VERSION, LockContent, LockEntry, LockMode, Stage
+from lock_document import (
+    EVERY_BOOK,
+    FOREVER_TS,
+    LOCK_VERSION,
+    LockContent,
+    LockEntry,
+    LockMode,
+    parse_lock_entries,
+    parse_lock_entry,
+)
+from model import Stage
 from trading_lock import LockFile, LockState, LockWriteError, is_locked, read_lock
 
 NOW = 1_800_000_000.0

@@ -20,7 +20,6 @@ from model import (
     LedgerEntry,
     LedgerKind,
     MarginMode,
-    Policy,
     Position,
     Reading,
     RecordId,
@@ -32,6 +31,7 @@ from model import (
     Trust,
     Want,
 )
+from policy import Policy
 from trust import ScopeStep, move_times, observe_scope
 
 SCOPE = ScopeId("binance_futures")

@@ -36,11 +36,8 @@ SIMULATOR_USERS = (
     "tools/",
     "benchmarks/",
     "tests/",
-    "commands/test_mock",
-    "commands/story",
-    "commands/unguarded",
+    "commands/test_mock/",
 )
-"""`story` and `unguarded` are parts of the demo, imported by nothing else."""
 PRINT_HOMES = ("commands/", "tools/", "benchmarks/", "examples/", "simulator/", "trading_lock.py")
 CLOCK_HOMES = ("clock.py", "trading_lock.py", "examples/", "tools/", "benchmarks/", "tests/")
 EXCHANGES = ("binance", "bybit", "bitget")
@@ -53,7 +50,7 @@ ADAPTERS = (
     "notifier",
     "metrics",
 )
-"""What talks to one outside thing each. `store_*` files are parts of the position store."""
+"""What talks to one outside thing each. `store/` is a part of the position store."""
 _SHELL_ORDER = ("killswitch", "commands", "guardian", "executor")
 
 BANNED_CLOCKS = frozenset(
@@ -196,7 +193,7 @@ def ccxt_stays_in_venues(source: Source) -> Found:
 
 def sqlite_stays_in_the_store(source: Source) -> Found:
     """Only the store opens the database; viewers are listed, and tests look at files."""
-    is_store = source.path == "position_store.py" or re.fullmatch(r"store_\w+\.py", source.path)
+    is_store = source.path == "position_store.py" or source.is_in(("store/",))
     if is_store or source.path in SQLITE_VIEWERS or source.is_in(("tests/",)):
         return
     for imported in source.imports():
@@ -224,11 +221,11 @@ def the_simulator_stays_out_of_production(source: Source) -> Found:
 
 def adapters_do_not_meet(source: Source) -> Found:
     """Adapters never import each other, and one exchange's files never another's."""
-    own = "position_store" if re.match(r"store_\w+\.py", source.path) else source.root
+    own = "position_store" if source.is_in(("store/",)) else source.root
     if own not in ADAPTERS:
         return
     for imported in source.imports():
-        other = "position_store" if imported.root.startswith("store_") else imported.root
+        other = "position_store" if imported.root == "store" else imported.root
         if other in ADAPTERS and other != own:
             yield _at(source, imported.line, f"adapter {own} imports adapter {other}")
     here = _exchange(source.module)

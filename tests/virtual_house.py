@@ -17,24 +17,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from configuration.schema import STAGE_DEFAULTS
 from errors import LockError, StoreError
 from executor import Executor
 from guardian import Guardian
+from lock_document import LockEntry
 from lock_writer import LockWriter
 from logger import Logger
 from memory import AuditEntry, BookMemory, Incident, OrderRecord, Records
-from model import BookName, BookPolicy, IncidentId, LockEntry, OperatorRequest, Policy, ScopeId
+from model import BookName, IncidentId, OperatorRequest, ScopeId
+from policy import BookPolicy, Policy
 from position_store import PositionStore
 from recorder import Recorder
-from settings_schema import STAGE_DEFAULTS
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock, VirtualLoop
 from stage_recovery import recover_book
-from store_access import InlineStore
-from store_views import StoreStatus, read_status
+from store.access import InlineStore
+from store.views import StoreStatus, read_status
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
 

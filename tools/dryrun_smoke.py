@@ -237,7 +237,7 @@ def _read_log(path: Path, found: Found) -> None:
 
 def _read_database(path: Path, found: Found) -> None:
     from errors import StoreError
-    from store_schema import open_for_reading
+    from store.schema import open_for_reading
 
     try:
         with closing(open_for_reading(path)) as connection:

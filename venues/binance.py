@@ -38,6 +38,7 @@ from model import (
 from venues.binance_account import (
     parse_account,
     parse_positions,
+    parse_sizes,
     position_mode_shown,
     value_account,
 )
@@ -151,11 +152,11 @@ class BinanceFutures:
         )
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
-        """Read the positions alone, past the reader's queue."""
+        """Read the positions alone, past the reader's queue; figures of 0 are unknown."""
         self._require_scope(scope)
         await self._connection.settle_clock()
         answer = await self._connection.read_at_once("fapiPrivateV3GetPositionRisk", "positionRisk")
-        return parse_positions(answer, bases=self._bases)
+        return parse_sizes(answer, bases=self._bases)
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Read regular and conditional orders of all symbols; both lists, or it raises."""

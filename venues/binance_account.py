@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from errors import Malformed
-from model import (
-    Asset,
-    Coin,
-    MarginMode,
-    Position,
-    PositionMode,
-    Side,
-    Symbol,
-)
+from model import Asset, Coin, MarginMode, Position, PositionMode, Side, Symbol
 from venues.parsing import (
     Fields,
     as_fields,
@@ -28,7 +20,6 @@ from venues.parsing import (
     required_decimal,
     required_flag,
     required_number,
-    required_positive,
     required_rows,
     required_text,
 )
@@ -174,11 +165,44 @@ def value_account(
 
 def parse_positions(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
     """Read `v3/positionRisk`; rows of size zero are not positions."""
-    positions = tuple(
-        position
-        for row in as_rows(answer, "positionRisk")
-        if (position := _parse_position(row, bases=bases)) is not None
-    )
+    rows = as_rows(answer, "positionRisk")
+    return _each_once(_parse_position(row, bases=bases) for row in rows)
+
+
+def parse_sizes(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
+    """Read `v3/positionRisk` for closing, which needs to know what is held and how much of it.
+
+    A row whose other figures make no sense (the mark of a market that is being delisted) has
+    prices and profit of 0, which means unknown: it must not keep every position from being closed.
+    A symbol, side or size that makes no sense is Malformed all the same.
+    """
+    rows = as_rows(answer, "positionRisk")
+    return _each_once(_parse_size(row, bases=bases) for row in rows)
+
+
+def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
+    """Read one row, of which only symbol, side and size are indispensable."""
+    symbol = Symbol(required_text(row, "symbol", "positionRisk"))
+    side, quantity = _signed_size(row, f"positionRisk {symbol}")
+    if quantity == 0:
+        return None
+    try:
+        return _parse_position(row, bases=bases)
+    except Malformed:
+        return Position(
+            symbol=symbol,
+            base=bases.get(symbol) or base_of(symbol),
+            side=side,
+            quantity=quantity,
+            entry_price=0.0,
+            mark_price=0.0,
+            unrealised_pnl=0.0,
+        )
+
+
+def _each_once(rows: Iterable[Position | None]) -> tuple[Position, ...]:
+    """The positions among the rows; raises Malformed when one is there twice."""
+    positions = tuple(position for position in rows if position is not None)
     if len({(position.symbol, position.side) for position in positions}) != len(positions):
         raise Malformed("positionRisk: a position is listed twice")
     return positions
@@ -202,19 +226,39 @@ def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position |
     is_isolated = isolated_wallet != 0 or required_number(row, "isolatedMargin", what) != 0
     initial_margin = optional_decimal(row, "initialMargin", what)
     margin = isolated_wallet if is_isolated else float(initial_margin or 0)
+    profit = required_number(row, "unRealizedProfit", what)
+    entry, mark = _entry_and_mark(row, what, gain=side.sign * profit / float(quantity))
     return Position(
         symbol=symbol,
         base=bases.get(symbol) or base_of(symbol),
         side=side,
         quantity=quantity,
-        entry_price=required_positive(row, "entryPrice", what),
-        mark_price=required_positive(row, "markPrice", what),
-        unrealised_pnl=required_number(row, "unRealizedProfit", what),
+        entry_price=entry,
+        mark_price=mark,
+        unrealised_pnl=profit,
         liquidation_price=liquidation if liquidation > 0 else None,
         margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
         margin=margin if margin > 0 else None,
         margin_asset=Asset(required_text(row, "marginAsset", what)),
     )
+
+
+def _entry_and_mark(row: Fields, what: str, *, gain: float) -> tuple[float, float]:
+    """Entry and mark; where the venue gives 0 for one of them, what the other and the profit say.
+
+    `gain` is mark minus entry, from the profit of one unit. A market that is being delisted has a
+    mark of 0 while its profit stands: without this, one such row would blind the whole account.
+    """
+    entry = required_number(row, "entryPrice", what)
+    mark = required_number(row, "markPrice", what)
+    if mark == 0 < entry:
+        mark = entry + gain
+    elif entry == 0 < mark:
+        entry = mark - gain
+    for name, price in (("entryPrice", entry), ("markPrice", mark)):
+        if price <= 0:
+            raise Malformed(f"{what}: {name} is not above zero")
+    return entry, mark
 
 
 def _signed_size(row: Fields, what: str) -> tuple[Side, Decimal]:

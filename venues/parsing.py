@@ -87,14 +87,6 @@ def required_number(fields: Fields, name: str, what: str) -> float:
     return number
 
 
-def required_positive(fields: Fields, name: str, what: str) -> float:
-    """The number under `name`, which makes no sense unless it is above zero (a price)."""
-    number = required_number(fields, name, what)
-    if number <= 0:
-        raise Malformed(f"{what}: {name} is not above zero")
-    return number
-
-
 def required_integer(fields: Fields, name: str, what: str) -> int:
     """The whole number under `name` (a time in ms, a counter)."""
     number = required_decimal(fields, name, what)

@@ -90,6 +90,7 @@ class Story:
         self._shows_dates = shows_dates
         self._equity = 0.0
         self._drawdown = ""
+        self._peak = 0.0
         self._stages: dict[str, int] = {}
 
     @property
@@ -144,8 +145,9 @@ class Story:
         for verdict in decision.verdicts:
             if verdict.equity is not None:
                 self._equity = verdict.equity
-                worst = max((d.fraction for d in verdict.drawdowns), default=0.0)
-                self._drawdown = f", drawdown {worst:.2%}"
+                self._peak = max(self._peak, verdict.equity)
+                fallen = (self._peak - verdict.equity) / self._peak if self._peak > 0 else 0.0
+                self._drawdown = f", {fallen:.2%} below its peak"
         for opening in decision.opened:
             self._opened(opening, now)
         for incident in decision.records.incidents:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from commands.assembly import Assembly, assemble, connect
 from commands.test_mock.proof import Evidence, LockSeen
 from commands.test_mock.story import Progress, Story
+from commands.test_mock.unguarded import corners_of
 from decision import Decision
 from logger import get_logger
 from memory import IncidentStatus, Memory
@@ -142,6 +144,7 @@ class _Run:
         self._story = story
         self._progress = progress
         self._captions = dict(plan.captions or {})
+        self._corners = deque(corners_of(plan.tape))
         self._lock_path = lock_path
         self._guard: Assembly | None = None
         self.locks: list[LockSeen] = []
@@ -175,8 +178,9 @@ class _Run:
     async def _advance(self, at: float) -> None:
         """Move prices with the clock; the end of the tape ends the run."""
         assert self._guard is not None
-        state = await self._control.set_prices(self._tape.prices_at(at), at=at)
-        self.equities.append((at, equity_of(state)))
+        while self._corners and self._corners[0] < at:
+            await self._set_prices(self._corners.popleft())
+        await self._set_prices(at)
         self._progress.move(at)
         for told in [moment for moment in self._captions if moment <= at]:
             self._story.caption(told, self._captions.pop(told))
@@ -187,6 +191,11 @@ class _Run:
             self._expects_fills = _has_open_incident(self._guard.guardian.memory)
         if at >= self._tape.ends_at:
             self._guard.guardian.stop()
+
+    async def _set_prices(self, at: float) -> None:
+        """Move the market and note what the exchange says the account is worth then."""
+        state = await self._control.set_prices(self._tape.prices_at(at), at=at)
+        self.equities.append((at, equity_of(state)))
 
     def _see(self, decision: Decision, now: float) -> None:
         """Watch every decision go by, as somebody with a terminal would."""

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lock_document import parse_lock_entries, parse_lock_entry
-from model import LockEntry
+from lock_document import LockEntry, parse_lock_entries, parse_lock_entry
 from trading_lock import HEARTBEAT_MAX_AGE_S, LockState, read_lock
 
 STALE = "lock_stale"

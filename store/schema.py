@@ -1,7 +1,7 @@
 """The database file: its tables, its versions, and how a connection to it is opened.
 
 Owns the DDL, the migrations and the one way to begin a transaction. Refuses to know what the
-values mean: `store_codec` turns them into columns and `position_store` decides what is written.
+values mean: `store.codec` turns them into columns and `position_store` decides what is written.
 
 Rules:
 - Times are REAL UTC seconds in columns named `ts` or `..._ts`; quantities are TEXT so that they

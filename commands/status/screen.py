@@ -15,22 +15,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from commands.status_drawdowns import drawdown_parts
-from commands.status_lock import LockFileView
-from commands.status_report import BookView, Holdings, ScopeView, StatusReport
-from commands.wording import say_money, say_span, say_time
+from commands.status.drawdowns import drawdown_parts
+from commands.status.lock import LockFileView
+from commands.status.report import BookView, Holdings, ScopeView, StatusReport
+from commands.status.wording import say_money, say_span, say_time
+from lock_document import EVERY_BOOK, FOREVER_TS, LockEntry, LockMode
 from memory import AuditEntry, Incident, Severity, TargetStatus
-from model import (
-    CLOSING_STAGES,
-    EVERY_BOOK,
-    FOREVER_TS,
-    LockEntry,
-    LockMode,
-    OperatorRequest,
-    Stage,
-    Trust,
-)
-from store_views import OrderTally
+from model import CLOSING_STAGES, OperatorRequest, Stage, Trust
+from store.views import OrderTally
 
 ACTIONS_SHOWN = 8
 

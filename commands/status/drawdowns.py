@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from commands.status_report import ScopeView
-from commands.wording import say_money, say_percent, say_time
+from commands.status.report import ScopeView
+from commands.status.wording import say_money, say_percent, say_time
 from drawdown import WindowDrawdown
 from model import Stage
 from openings import say_window

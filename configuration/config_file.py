@@ -1,7 +1,7 @@
 """config.yaml as text: its keys with their line numbers, and one line for each mistake in it.
 
 Owns reading YAML and wording problems as `file:line  key = value  what is wrong -> what to write`.
-Knows no key of the configuration: `settings_schema` does. Rules:
+Knows no key of the configuration: `configuration.schema` does. Rules:
 - Every key has a line, and a key that stands twice in one section is a mistake, because YAML
   would silently keep the second.
 - Only plain decimal numbers are numbers. YAML's other spellings (`010` is eight, `1:30` is

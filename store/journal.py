@@ -1,6 +1,6 @@
 """How orders, operator requests and the audit become columns of the database, and come back.
 
-The other half of `store_codec`, under the same rules: both directions side by side, no SQL, and
+The other half of `store.codec`, under the same rules: both directions side by side, no SQL, and
 a column that makes no sense raises ValueError, KeyError, TypeError or decimal.InvalidOperation.
 """
 
@@ -29,7 +29,7 @@ from model import (
     VenueOrderId,
     outcome_word,
 )
-from store_codec import Columns, compact, flag, plain
+from store.codec import Columns, compact, flag, plain
 
 
 def _outcome_columns(outcome: Outcome | None) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """The keys of config.yaml: one model per section, with type, bounds and default of every key.
 
 Owns which keys exist and what one section may hold. Knows no other section, no environment and no
-file; `settings_sections` feeds it. Every model refuses unknown keys, and every check speaks in the
-words of `settings_values`. None as a default means: decided from something else (see each key).
+file; `sections` feeds it. Every model refuses unknown keys, and every check speaks in the words of
+`values`. None as a default means: decided from something else (see each key).
 Units are in the names; thresholds and other fractions are between 0 and 1.
 """
 
@@ -14,8 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from model import Asset, SourceMode, Stage, StageMode, StagePolicy, Symbol, Threshold
-from settings_values import (
+from configuration.values import (
     read_asset,
     read_count,
     read_flag,
@@ -31,6 +30,8 @@ from settings_values import (
     window_s,
     wrong_value,
 )
+from model import Asset, SourceMode, Stage, StageMode, Symbol
+from policy import StagePolicy, Threshold
 
 
 def _seconds(least: float, most: float, example: str) -> BeforeValidator:

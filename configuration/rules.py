@@ -11,11 +11,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from config_file import ConfigFile, KeyPath
+from configuration.config_file import ConfigFile, KeyPath
+from configuration.schema import STAGE_KEYS, General
+from configuration.sections import AccountSections, VenueSections
+from configuration.values import nearest, number_text, window_s
 from model import USDT
-from settings_schema import STAGE_KEYS, General
-from settings_sections import AccountSections, VenueSections
-from settings_values import nearest, number_text, window_s
 
 WATCHED_IDS = ("binance",)
 """Exchanges this version has an adapter for (USD-M futures)."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from memory import AuditEntry, BookMemory, History, Point, RequestAnswer, ScopeMemory
 from model import IncidentId, OperatorRequest, Reading, ScopeId, Trust
 from position_store import LOAD_FLOW, LOAD_OPEN_INCIDENTS, PENDING_REQUESTS, load_books
-from store_codec import Columns, flow_from, flow_ids_from, scope_from
-from store_history import LOAD_POINTS
-from store_journal import answer_from, audit_from, request_from
-from store_schema import open_for_reading, strictly
+from store.codec import Columns, flow_from, flow_ids_from, scope_from
+from store.history import LOAD_POINTS
+from store.journal import answer_from, audit_from, request_from
+from store.schema import open_for_reading, strictly
 
 LATEST_SNAPSHOT = "SELECT * FROM snapshots WHERE scope = ? ORDER BY ts DESC LIMIT 1"
 LATEST_POINT = """

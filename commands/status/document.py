@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from commands.status_lock import LockFileView
-from commands.status_report import BookView, Holdings, ScopeView, StatusReport
+from commands.status.lock import LockFileView
+from commands.status.report import BookView, Holdings, ScopeView, StatusReport
 from drawdown import WindowDrawdown
 from memory import AuditEntry, CloseTarget, Incident
 from model import CLOSING_STAGES, OperatorRequest

@@ -19,14 +19,14 @@ from rich.text import Text
 
 from clock import Clock, SystemClock
 from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_FINE, read_settings
-from commands.status_document import to_document
-from commands.status_lock import look_at_lock
-from commands.status_report import StatusReport, build_report, is_dry_run, needed_history_s
-from commands.status_screen import render
+from commands.status.document import to_document
+from commands.status.lock import look_at_lock
+from commands.status.report import StatusReport, build_report, is_dry_run, needed_history_s
+from commands.status.screen import render
 from errors import StoreError
 from settings import Settings
 from state_lock import find_holder
-from store_views import read_status
+from store.views import read_status
 
 WATCH_S = 2.0
 

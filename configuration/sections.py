@@ -2,7 +2,7 @@
 
 Owns walking the file, unknown and misspelt keys, and keeping what is right of a section that has
 mistakes, so that one mistake neither hides another nor invents one. Knows no rule that needs two
-sections: those are in `settings_rules`.
+sections: those are in `configuration.rules`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from config_file import ConfigFile, KeyPath, Section, Value, holds_secret
-from settings_schema import (
+from configuration.config_file import ConfigFile, KeyPath, Section, Value, holds_secret
+from configuration.schema import (
     KEYS_OF_SECTION,
     LATER_SECTIONS,
     LATER_STAGE_KEYS,
@@ -27,7 +27,7 @@ from settings_schema import (
     TradingLock,
     Venue,
 )
-from settings_values import is_venue_name, nearest
+from configuration.values import is_venue_name, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from lock_document import parse_lock_entry
+from lock_document import LockEntry, parse_lock_entry
 from memory import (
     BookMemory,
     CloseTarget,
@@ -35,7 +35,6 @@ from model import (
     IncidentId,
     LedgerEntry,
     LedgerKind,
-    LockEntry,
     MarginMode,
     Position,
     PositionMode,

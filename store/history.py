@@ -31,8 +31,8 @@ from typing import Any
 
 from memory import History, Point, ReadingRecord, RowResults, ScopeMemory, best_of
 from model import Reading, RowKey, ScopeId, Side, Symbol, Trust
-from store_codec import plain
-from store_difference import difference, later, moved
+from store.codec import plain
+from store.difference import difference, later, moved
 
 HISTORY_S = 48 * 3600.0
 """Longest window (24 h), and the last point before it, which may be another 24 h older."""

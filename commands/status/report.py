@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from commands.status_lock import LockFileView
-from commands.wording import say_span
+from commands.status.lock import LockFileView
+from commands.status.wording import say_span
 from drawdown import CARRY_S, STREAK_LIFE_S, WindowDrawdown, compute_drawdowns
 from exposure import compute_exposure
 from flows import sum_pending
 from memory import AuditEntry, BookMemory, Incident, IncidentStatus, ScopeMemory, Streak, Suspicion
-from model import BookPolicy, OperatorRequest, Policy, Reading, RowKey, ScopeId, Side, Stage, Trust
+from model import OperatorRequest, Reading, RowKey, ScopeId, Side, Stage, Trust
+from policy import BookPolicy, Policy
 from state_lock import Holder
-from store_views import OrderTally, ScopeStatus, StoreStatus
+from store.views import OrderTally, ScopeStatus, StoreStatus
 
 STUCK_S = 30.0
 """An incident that has come no further for so long needs a person's eyes (behaviour.md 10)."""

@@ -18,8 +18,8 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import SecretStr
 
-from config_file import ConfigFile, Problem
-from settings_sections import VenueSections
+from configuration.config_file import ConfigFile, Problem
+from configuration.sections import VenueSections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""`status`: what the guard sees and has done."""

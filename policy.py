@@ -1,0 +1,84 @@
+"""What the operator allows: the validated settings that decisions depend on, as frozen values.
+
+Seconds, quote money, fractions. Read from files by `settings.py`; knows no file itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from model import BookName, ScopeId, SourceMode, Stage, StageMode, Symbol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A drawdown that breaches a stage: `fraction` over the last `window_s` seconds."""
+
+    window_s: float
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePolicy:
+    """One stage's settings (behaviour.md sections 5, 7 and 9)."""
+
+    stage: Stage
+    thresholds: tuple[Threshold, ...]
+    mode: StageMode
+    cooldown_s: float
+    confirm_consecutive: int
+    source_mode: SourceMode = SourceMode.AUTO
+    source_threshold: float = 0.65
+    top_n: int = 3
+    close_fraction: Decimal = Decimal("0.5")
+    full_close_distance: float = 0.05
+    cancel_entry_orders: bool = True
+    set_trading_lock: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookPolicy:
+    """The settings of one book: its scopes, stages (ascending) and what must not be touched."""
+
+    name: BookName
+    scopes: tuple[ScopeId, ...]
+    stages: tuple[StagePolicy, ...]
+    never_touch: tuple[Symbol, ...] = ()
+    never_touch_even_in_stage_3: bool = False
+    sell_collateral: bool = False
+    auto_rearm: bool = True
+
+    def stage(self, stage: Stage) -> StagePolicy | None:
+        """The settings of `stage`, None when the book does not use it."""
+        return next((policy for policy in self.stages if policy.stage is stage), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The validated settings that decisions depend on. Seconds, quote money, fractions."""
+
+    books: tuple[BookPolicy, ...]
+    dry_run: bool = True
+    poll_s: float = 10.0
+    alert_poll_s: float = 3.0
+    max_reading_age_s: float = 25.0
+    confirm_spacing_s: float = 2.0
+    suspect_grace_s: float = 120.0
+    suspect_limit_s: float = 600.0
+    blind_alert_s: float = 60.0
+    blind_lock_s: float = 120.0
+    flow_poll_s: float = 60.0
+    min_equity: float = 100.0
+    enforce_lock_in_dry_run: bool = False
+    simulated_scopes: tuple[ScopeId, ...] = ()
+    unwatched: tuple[str, ...] = ()
+    instance_tag: str = "0000"
+
+    def book(self, name: BookName) -> BookPolicy | None:
+        """The settings of the named book, None when it is not configured."""
+        return next((book for book in self.books if book.name == name), None)
+
+    def book_of(self, scope: ScopeId) -> BookPolicy | None:
+        """The book that judges `scope`, None when no book does."""
+        return next((book for book in self.books if scope in book.scopes), None)
