@@ -25,7 +25,7 @@ import pytest
 
 from errors import StoreMissing
 from simulator.control import start_simulator
-from store_views import read_status
+from store.views import read_status
 from tests.simulated import KEY, SECRET, Simulated, simulated
 
 ROOT = Path(__file__).resolve().parent.parent
