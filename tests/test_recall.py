@@ -1,0 +1,126 @@
+"""A lost database: what the lock file says stands, is written down at once, and starts nothing."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from commands.assembly import check_lock_file
+from commands.recall import Recalled, recall
+from errors import LockError
+from lock_document import LockContent, LockMode
+from memory import BookMemory, Records
+from model import Stage
+from tests.guard_files import BOOK, LOCK, NOW, settings_in, write, write_lock
+
+STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
+
+
+async def start(folder: Path, *, dry_run: bool = False, now: float = NOW) -> Recalled:
+    """What a guard that starts now remembers; its store is closed again."""
+    settings = settings_in(folder, dry_run=dry_run)
+    found = await recall(
+        settings.state_db,
+        lock_path=settings.trading_lock_file,
+        policy=settings.to_policy(),
+        now=now,
+        rng=random.Random(1),
+    )
+    await found.store.aclose()
+    return found
+
+
+def state_of(found: Recalled) -> tuple[Stage, set[LockMode]]:
+    """Stage and kinds of locks of the book."""
+    book = found.memory.book(BOOK)
+    return book.stage, {entry.mode for entry in book.locks}
+
+
+async def test_the_first_start_ever_locks_nobody(tmp_path: Path) -> None:
+    """Neither database nor lock file: nothing was lost."""
+    found = await start(tmp_path)
+    assert (found.notices, state_of(found)) == ((), (Stage.NORMAL, set()))
+
+
+async def test_what_was_adopted_is_known_to_every_later_start(tmp_path: Path) -> None:
+    """The second start finds a database and asks the lock file no more."""
+    write_lock(settings_in(tmp_path), content=LockContent(locks=(LOCK,)))
+    first = await start(tmp_path)
+    assert first.notices != ()
+    for number in range(2):
+        again = await start(tmp_path, now=NOW + number)
+        assert again.notices == ()
+        assert state_of(again) == (Stage.REDUCED_TOP_RISK, {LockMode.STAGE, LockMode.HALT})
+        assert again.memory.book(BOOK).incident is None
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', "{", "", "[" * 100_000, '{"a": 1}'])
+async def test_a_lock_file_that_is_no_lock_document_locks(tmp_path: Path, text: str) -> None:
+    """Whatever lies there, the guard starts, and bots wait for a reset."""
+    settings = settings_in(tmp_path)
+    settings.trading_lock_file.parent.mkdir(parents=True, exist_ok=True)
+    settings.trading_lock_file.write_text(text, encoding="utf-8")
+    found = await start(tmp_path)
+    assert state_of(found) == (Stage.NORMAL, {LockMode.HALT})
+
+
+@pytest.mark.parametrize("damage", ["file", "value"])
+async def test_a_database_that_cannot_be_read_is_moved_aside(tmp_path: Path, damage: str) -> None:
+    """No database at all, or one whose values make no sense: the guard runs with a halt."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(BookMemory(name=BOOK),)))
+    if damage == "file":
+        settings.state_db.write_bytes(b"no database" * 500)
+        for suffix in ("-wal", "-shm"):
+            companion = settings.state_db.with_name(settings.state_db.name + suffix)
+            companion.unlink(missing_ok=True)
+    else:
+        with closing(sqlite3.connect(settings.state_db)) as connection, connection:
+            connection.execute("UPDATE scope_stage_state SET locks = 'no list'")
+    found = await start(tmp_path)
+    assert "moved to" in found.notices[0]
+    assert state_of(found) == (Stage.NORMAL, {LockMode.HALT})
+    assert len(list(settings.state_db.parent.glob("*.unreadable-*"))) >= 1
+    again = await start(tmp_path)
+    assert (again.notices, state_of(again)[1]) == ((), {LockMode.HALT})
+
+
+async def test_a_live_stage_outlives_a_rehearsal_on_a_lost_database(tmp_path: Path) -> None:
+    """The dry run that starts first must not be the only one to know of it."""
+    write_lock(settings_in(tmp_path), content=LockContent(locks=(STAGE_3,)))
+    rehearsal = await start(tmp_path, dry_run=True)
+    assert state_of(rehearsal) == (Stage.NORMAL, {LockMode.HALT})
+    assert LockMode.STAGE in {entry.mode for entry in rehearsal.standing}
+    live = await start(tmp_path)
+    assert state_of(live) == (Stage.ALL_CLOSED, {LockMode.STAGE, LockMode.HALT})
+    assert live.standing == ()
+
+
+async def test_a_dry_run_knows_the_locks_it_must_leave(tmp_path: Path) -> None:
+    """Those in force, of stages, kill and halt; not what has run out."""
+    settings = settings_in(tmp_path)
+    old = replace(LOCK, stage=Stage.DOMINANT_CLOSED, expires_ts=NOW - 1)
+    write(settings, Records(books=(BookMemory(name=BOOK, locks=(STAGE_3, old)),)))
+    found = await start(tmp_path, dry_run=True)
+    assert found.standing == (STAGE_3,)
+    assert found.memory.book(BOOK).locks == ()
+
+
+def test_a_lock_that_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The trial is a file without a name; missing folders are made."""
+    check_lock_file(tmp_path / "new" / "trading_lock.json")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_lock_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Path) -> None:
+    """A folder nobody can write to, and a folder where the file should be."""
+    with pytest.raises(LockError, match=r"not writable .* -> change"):
+        check_lock_file(Path("/proc/trading_lock/trading_lock.json"))
+    (tmp_path / "trading_lock.json").mkdir()
+    with pytest.raises(LockError, match="is a folder -> change"):
+        check_lock_file(tmp_path / "trading_lock.json")
