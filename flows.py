@@ -41,6 +41,9 @@ MATCH_TOLERANCE = 0.10
 HAND_SEARCH_S = 86_400.0
 """How far back the step of a flow booked by hand is looked for: as far as a peak can lie."""
 
+LARGEST_FACTOR = 1e6
+"""A flow that makes an account a million times larger or smaller leaves nothing to compare with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
@@ -168,7 +171,8 @@ def take_effect(
     before = after - flow.amount
     first = next(memory.history.points(), None)
     is_first = first is None or point.at <= first.at
-    starts_anew = not is_first and (after <= 0 or before <= 0 or before < min_equity)
+    is_scalable = after > 0 and before > 0 and 1 / LARGEST_FACTOR < after / before < LARGEST_FACTOR
+    starts_anew = not is_first and (not is_scalable or before < min_equity)
     factor = 1.0 if is_first or starts_anew else after / before
     settled = _replaced(
         rescale(memory, from_at=point.at, factor=factor, unexplained=unexplained),

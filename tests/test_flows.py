@@ -497,3 +497,13 @@ def test_rescaling_leaves_earlier_chunks_alone() -> None:
     assert moved.history.chunks[0] is memory.history.chunks[0]
     assert [p.nav for p in moved.history.points()] == [100.0] * 150 + [50.0] * 50
     assert (moved.units, moved.unexplained) == (2.0, -7.0)
+
+
+@pytest.mark.parametrize("amount", [-1e300, -1e12])
+def test_flow_beyond_all_proportion_starts_the_baseline(amount: float) -> None:
+    """10,000 are left of 1e12 or more: a factor of 0 would divide every peak by nothing."""
+    watch = watching((0, 10_000))
+    watch.see(10, 10_000, ledger=[record("w", TRANSFER, 9, amount)])
+    step = watch.see(80, 10_000)
+    assert step.baseline_at is not None
+    assert watch.memory.units == 1.0

@@ -417,6 +417,44 @@ def test_darkness_is_alerted_locks_and_lifts(
     play(story)
 
 
+def pace_of(house: House, *, since: float) -> set[float]:
+    """The whole seconds between readings from a moment on."""
+    times = [call.at for call in house.venue.called("fetch_reading") if call.at >= since]
+    return {round(later - earlier) for earlier, later in pairwise(times)}
+
+
+def test_the_pace_follows_the_danger(tmp_path: Path) -> None:
+    """10 s while calm; 3 s from half of 4.5 % on, and while a close cannot be finished."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(100)
+            assert pace_of(house, since=0.0) == {10}
+            house.prices(SOL=102.3)
+            await house.wait(15)
+            alert_since = house.clock.now()
+            await house.wait(60)
+            assert guard.book.incident is None
+            assert pace_of(house, since=alert_since) == {3}
+            house.prices(SOL=100)
+            await house.wait(15)
+            calm_since = house.clock.now()
+            await house.wait(60)
+            assert pace_of(house, since=calm_since) == {10}
+            house.venue.plan("submit_close", Trouble.REFUSE)
+            house.prices(SOL=105)
+            await house.until(lambda: guard.book.incident is not None, within_s=30)
+            house.prices(SOL=100)
+            await house.wait(15)
+            open_since = house.clock.now()
+            await house.wait(60)
+            assert guard.book.incident is not None
+            assert pace_of(house, since=open_since) == {3}
+
+    play(story)
+
+
 def test_a_failing_venue_is_asked_again_for_ever_at_most_30_s_apart(tmp_path: Path) -> None:
     """The pauses grow to 30 s and stay there."""
 
