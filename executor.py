@@ -278,6 +278,7 @@ class Executor:
             untouchable=rules.untouchable,
             answers=work.fates.answers(
                 seen.held,
+                asked_at=seen.asked_at,
                 must_partly_remain=tuple(t.key for t in incident.targets if t.may_remain > 0),
             ),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from attempts import Got, Missed, abandon, attempt
@@ -21,6 +21,8 @@ from model import Order, Position, RowKey, ScopeId
 from venues.protocol import Venue
 
 READ_DEADLINE_S = 10.0
+FRESH_S = 0.5
+"""Closes are sized from positions no older; what had to wait for the orders is read again."""
 FIRST_ORDERS_DEADLINE_S = 1.0
 """The first closes of an incident wait no longer than this for the list of open orders."""
 ORDERS_EVERY_S = 2.0
@@ -33,12 +35,14 @@ ORDERS_DEADLINE_S = 3.0
 class Seen:
     """What one round read. `orders` are None when they were not read, or not in time.
 
-    `held` are the quantities by row; `is_listed` says that the orders were asked for.
+    `held` are the quantities by row, asked for at the monotonic time `asked_at`; `is_listed` says
+    that the orders were asked for.
     """
 
     positions: tuple[Position, ...]
     orders: tuple[Order, ...] | None
     held: Mapping[RowKey, Decimal]
+    asked_at: float
     is_listed: bool
 
 
@@ -68,28 +72,40 @@ class Eyes:
             self._listed_at = now
             listing = asyncio.ensure_future(self._list_orders())
         try:
-            positions = await attempt(
-                self._venue.fetch_positions(self._scope),
-                within_s=READ_DEADLINE_S,
-                what="positions",
-            )
-            if isinstance(positions, Missed):
-                return positions
-            held = {
-                RowKey(self._scope, position.symbol, position.side): position.quantity
-                for position in positions.value
-            }
-            orders = None
-            if listing is not None:
-                deadline_s = FIRST_ORDERS_DEADLINE_S if is_first else ORDERS_DEADLINE_S
-                if all(held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
-                    deadline_s = READ_DEADLINE_S
-                await asyncio.wait((listing,), timeout=deadline_s)
-                orders = listing.result() if listing.done() else None
-            return Seen(positions=positions.value, orders=orders, held=held, is_listed=is_due)
+            seen = await self._read_positions(is_listed=is_due)
+            if isinstance(seen, Missed) or listing is None:
+                return seen
+            read_at = self._clock.monotonic()
+            deadline_s = FIRST_ORDERS_DEADLINE_S if is_first else ORDERS_DEADLINE_S
+            if all(seen.held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
+                deadline_s = READ_DEADLINE_S
+            await asyncio.wait((listing,), timeout=deadline_s)
+            if self._clock.monotonic() - read_at > FRESH_S:
+                seen = await self._read_positions(is_listed=is_due)
+            if isinstance(seen, Missed) or not listing.done():
+                return seen
+            return replace(seen, orders=listing.result())
         finally:
             if listing is not None:
                 abandon(listing)
+
+    async def _read_positions(self, *, is_listed: bool) -> Seen | Missed:
+        asked_at = self._clock.monotonic()
+        positions = await attempt(
+            self._venue.fetch_positions(self._scope), within_s=READ_DEADLINE_S, what="positions"
+        )
+        if isinstance(positions, Missed):
+            return positions
+        return Seen(
+            positions=positions.value,
+            orders=None,
+            held={
+                RowKey(self._scope, position.symbol, position.side): position.quantity
+                for position in positions.value
+            },
+            asked_at=asked_at,
+            is_listed=is_listed,
+        )
 
     async def _list_orders(self) -> tuple[Order, ...] | None:
         """The open orders, None when they cannot be read, for whatever reason."""

@@ -333,7 +333,7 @@ class Guardian:
             within_s=within_s,
             not_before=reader.quiet_until,
         )
-        if report is not None and self._is_current(incident):
+        if report is not None:
             await self._settle(Observation(now=self._clock.now(), reports=(report,)))
 
     def _open_incident(self, scope: ScopeId) -> Incident | None:

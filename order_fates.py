@@ -107,9 +107,13 @@ class OrderFates:
         return bool(self._blocked)
 
     def answers(
-        self, held: Mapping[RowKey, Decimal], *, must_partly_remain: Collection[RowKey]
+        self,
+        held: Mapping[RowKey, Decimal],
+        *,
+        asked_at: float,
+        must_partly_remain: Collection[RowKey],
     ) -> VenueAnswers:
-        """What the next round has to respect, given the quantities just read.
+        """What the next round has to respect, given quantities asked for at that monotonic time.
 
         An order that was looked up in vain may be sent again where the whole position goes: a
         close that arrives twice finds nothing left. Where a part must remain it would take that
@@ -120,7 +124,7 @@ class OrderFates:
             if order.asked < LOOK_UPS or order.key in must_partly_remain:
                 in_flight[order.key] = in_flight.get(order.key, ZERO) + order.quantity
         for key in must_partly_remain:
-            unseen = self._unseen(key, held.get(key, ZERO))
+            unseen = self._unseen(key, held.get(key, ZERO), asked_at=asked_at)
             if unseen > 0:
                 in_flight[key] = in_flight.get(key, ZERO) + unseen
         return VenueAnswers(
@@ -130,10 +134,10 @@ class OrderFates:
             in_flight=in_flight,
         )
 
-    def _unseen(self, key: RowKey, held: Decimal) -> Decimal:
+    def _unseen(self, key: RowKey, held: Decimal, *, asked_at: float) -> Decimal:
         """How much was executed that a position read of `held` does not show yet."""
         landed = self._landed.get(key)
-        if landed is None or self._clock.monotonic() >= landed.believed_until:
+        if landed is None or asked_at >= landed.believed_until:
             return ZERO
         return min(landed.filled, max(ZERO, held - landed.expected))
 
@@ -154,7 +158,6 @@ class OrderFates:
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
-                before -= self._unseen(record.key, before)
                 self._expect(record, before=before, lands_within_s=FATE_KNOWN_AFTER_S)
 
     def _expect(

@@ -24,7 +24,7 @@ from model import BookName, ScopeId, Stage
 from policy import BookPolicy, Policy
 from simulator.state import Leg
 from store.views import read_answer
-from tests.memory_venue import SCOPE, MemoryVenue, Trouble
+from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import BOOK, House, play, policy
 
 
@@ -260,6 +260,69 @@ def test_nothing_that_only_helps_delays_a_close(
     """Store, lock, ledger, rules and order list may fail or hang: the close leaves on time."""
     undisturbed = closing_time(tmp_path / "calm", lambda _house, _guard: None)
     assert closing_time(tmp_path / "troubled", trouble) <= undisturbed + allowed_s
+
+
+def test_a_database_that_has_hung_for_long_delays_a_close_no_more(tmp_path: Path) -> None:
+    """Known to be in trouble, it is not given another second, nor one for the order's intent."""
+
+    async def story() -> float:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(15)
+            guard.store.delay_s = 300.0
+            await house.wait(25)
+            assert guard.recorder.is_in_trouble
+            house.prices(SOL=105)
+            await house.until(lambda: guard.book.incident is not None, within_s=30, step_s=0.01)
+            took = await house.until(
+                lambda: bool(house.venue.called("submit_close")), within_s=30, step_s=0.01
+            )
+            guard.store.delay_s = 0.0
+            return took
+
+    assert play(story) <= 0.2
+
+
+def test_a_withdrawal_is_looked_up_at_once_and_triggers_nothing(tmp_path: Path) -> None:
+    """20 % leave the account: the ledger is asked with the next reading, and explains it."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            house.exchange.set_time(house.clock.now())
+            house.exchange.transfer(KEY, "USDT", Decimal(-2000))
+            left_at = house.clock.now()
+            await house.wait(60)
+            asked = [call.at for call in house.venue.called("fetch_ledger") if call.at > left_at]
+            assert asked[0] - left_at <= 10 + 3.5
+            assert house.audit("trigger") == []
+            assert guard.guardian.memory.scope(SCOPE).suspicion is None
+            assert not house.stops_a_bot()
+
+    play(story)
+
+
+def test_closing_keeps_the_pause_that_the_reading_was_told(tmp_path: Path) -> None:
+    """Banned for a minute in the middle of an incident: nothing is asked until it is over."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(15)
+            house.venue.plan("submit", Trouble.REFUSE)
+            house.prices(SOL=105)
+            await house.until(lambda: bool(house.venue.sent), within_s=30)
+            ban = house.venue.plan("fetch_reading", Trouble.UNAVAILABLE, times=1, seconds=60.0)
+            await house.until(lambda: ban.met == 1, within_s=40)
+            await house.wait(0.2)
+            began = len(house.venue.calls)
+            await house.wait(55)
+            assert house.venue.calls[began:] == []
+            house.venue.calm()
+            await house.until(lambda: house.held("SOL") == -50, within_s=40)
+
+    play(story)
 
 
 def test_a_database_that_fails_for_a_minute_loses_no_record(tmp_path: Path) -> None:
@@ -592,6 +655,25 @@ def test_a_stop_does_not_wait_for_a_venue_that_hangs(tmp_path: Path, on: str) ->
             began = house.clock.now()
             await guard.stop()
             assert house.clock.now() - began <= (12 if on == "submit" else 1)
+
+    play(story)
+
+
+def test_a_stop_between_two_rounds_begins_no_other(tmp_path: Path) -> None:
+    """A close that keeps being refused pauses; SIGTERM ends the pause and sends nothing more."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(15)
+            house.venue.plan("submit", Trouble.REFUSE)
+            house.prices(SOL=105)
+            await house.until(lambda: bool(house.venue.sent), within_s=30, step_s=0.01)
+            await house.wait(0.1)
+            began = house.clock.now()
+            await guard.stop()
+            assert house.clock.now() - began <= 0.1
+            assert len(house.venue.sent) == 1
 
     play(story)
 

@@ -27,7 +27,7 @@ from model import (
 )
 from order_fates import FATE_KNOWN_AFTER_S, LOOK_UPS, SHOWS_WITHIN_S, OrderFates
 from simulator.exchange import Exchange
-from simulator.seeds import apply_seed
+from simulator.seeds import apply_seed, order_request
 from simulator.virtual_time import LoopClock
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import EPOCH, Logbook, play
@@ -71,7 +71,10 @@ class Case:
     def in_flight(self, held: str = "10", *, partly: bool = True) -> Mapping[RowKey, Decimal]:
         """What must not be sent, for a position read of that size."""
         rows = (ROW,) if partly else ()
-        return self.fates.answers({ROW: Decimal(held)}, must_partly_remain=rows).in_flight
+        learnt = self.fates.answers(
+            {ROW: Decimal(held)}, asked_at=self.clock.monotonic(), must_partly_remain=rows
+        )
+        return learnt.in_flight
 
 
 def close(
@@ -229,6 +232,26 @@ def test_it_is_asked_once_more_after_it_can_no_longer_land() -> None:
     play(story)
 
 
+def test_an_order_that_is_found_at_work_may_still_be_executed_whole() -> None:
+    """The look-up finds it with nothing filled yet: all of it is missing until a read shows it."""
+
+    async def story() -> None:
+        case = Case()
+        case.venue.exchange.set_prices({"SOLUSDT": 100})
+        entry = {"symbol": "SOLUSDT", "side": "BUY", "type": "LIMIT", "price": 1, "quantity": 5}
+        account = case.venue.exchange.account(KEY)
+        account.wallet["USDT"] = Decimal(1000)
+        request = order_request({**entry, "client_id": close().client_id})
+        case.venue.exchange.place(KEY, request)
+        await case.send(LOST)
+        await case.fates.look_up()
+        assert not case.fates.is_waiting
+        assert case.in_flight("10") == {ROW: 5}
+        assert case.in_flight("5") == {}
+
+    play(story)
+
+
 def test_a_look_up_that_hangs_is_given_up_after_two_seconds() -> None:
     """Other rows wait for it."""
 
@@ -253,13 +276,13 @@ def test_refusals_teach_sizes_and_what_stands_in_the_way() -> None:
             refused(RefusalReason.RESTING_ORDER_IN_THE_WAY, pause_s=3.0),
             refused(RefusalReason.RATE_LIMITED, pause_s=7.0),
         )
-        learnt = case.fates.answers({}, must_partly_remain=())
+        learnt = case.fates.answers({}, asked_at=0.0, must_partly_remain=())
         assert pause_s == 7.0
         assert learnt.too_large == {ROW: 5}
         assert learnt.too_small == {ROW: 5}
         assert learnt.blocked == (ROW,)
         await case.send(done())
-        assert case.fates.answers({}, must_partly_remain=()).blocked == ()
+        assert case.fates.answers({}, asked_at=0.0, must_partly_remain=()).blocked == ()
 
     play(story)
 
@@ -292,7 +315,7 @@ def test_the_incident_that_takes_over_inherits_what_is_under_way() -> None:
         heir = case.fresh()
         heir.inherit(case.fates)
         held = {ROW: Decimal(10), OTHER: Decimal(10)}
-        learnt = heir.answers(held, must_partly_remain=(ROW, OTHER))
+        learnt = heir.answers(held, asked_at=0.0, must_partly_remain=(ROW, OTHER))
         assert learnt.in_flight == {ROW: 5, OTHER: 5}
 
     play(story)

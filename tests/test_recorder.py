@@ -269,6 +269,23 @@ def test_a_store_that_is_down_is_never_taken_for_a_bad_record(
     play(story)
 
 
+def test_a_full_disk_that_still_takes_small_records_loses_no_large_one() -> None:
+    """A probe that fits does not make the record that did not fit a bad one."""
+
+    async def story() -> None:
+        disk, told = Disk(), Told()
+        disk.refuses = lambda records: full_disk() if records == note(1) else None
+        mine = recorder(disk, told)
+        for number in range(1, 9):
+            await mine.record(note(number), deadline_s=1.0)
+        assert told.losses == []
+        disk.refuses = lambda _records: None
+        assert await mine.flush(deadline_s=1.0)
+        assert disk.events == [f"note_{number}" for number in range(1, 9)]
+
+    play(story)
+
+
 def test_a_store_that_goes_down_while_a_record_is_taken_apart_loses_nothing() -> None:
     """A refusal counts only while the store takes a probe right after it."""
 
