@@ -504,6 +504,7 @@ def test_a_scope_whose_task_hangs_goes_blind_from_outside(
                 assert heartbeat_age(house) <= 30
             assert house.stops_a_bot()
             assert house.lock()["mode"] == "blind"
+            assert guard.guardian._watches[SCOPE].reader.failures <= 200 / 10
 
     play(story)
 

@@ -155,8 +155,12 @@ def test_a_read_that_still_does_not_show_it_after_seconds_is_believed() -> None:
         await case.send(done("5"))
         await case.clock.sleep(SHOWS_WITHIN_S - 0.1)
         assert case.in_flight("10") == {ROW: 5}
+        asked_at = case.clock.monotonic()
         await case.clock.sleep(0.2)
         assert case.in_flight("10") == {}
+        # What counts is when it was asked for, not when it is acted upon.
+        late = case.fates.answers({ROW: Decimal(10)}, asked_at=asked_at, must_partly_remain=(ROW,))
+        assert late.in_flight == {ROW: 5}
 
     play(story)
 
