@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+MISSING = "killswitch: the package {} is missing -> pip install -r requirements.txt\n"
+
+try:
+    import typer
+except ModuleNotFoundError as missing:
+    sys.stderr.write(MISSING.format(missing.name))
+    sys.exit(2)
 
 DEFAULT_CONFIG = Path("config.yaml")
 
@@ -202,4 +208,8 @@ def flow(
 
 
 if __name__ == "__main__":
-    sys.exit(app())
+    try:
+        sys.exit(app())
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(MISSING.format(missing.name))
+        sys.exit(2)

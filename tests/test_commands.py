@@ -180,6 +180,17 @@ def test_what_is_not_built_is_absent_from_the_help(tmp_path: Path) -> None:
     assert "--break" not in shown.out
 
 
+def test_a_missing_package_is_one_line_and_exit_2() -> None:
+    """No restart cures it, so the supervisor must not try for ever."""
+    bare = subprocess.run(
+        [sys.executable, "-S", str(PROGRAM)], capture_output=True, text=True, check=False
+    )
+    assert bare.returncode == 2
+    assert bare.stderr == (
+        "killswitch: the package typer is missing -> pip install -r requirements.txt\n"
+    )
+
+
 def test_the_audit_is_readable_with_plain_sqlite_and_only_grows(tmp_path: Path) -> None:
     """Columns bear the words of the specification; a later entry leaves earlier ones alone."""
     settings = settings_in(tmp_path)
