@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
 from executor import Executor
 from guardian import Guardian
@@ -164,6 +165,7 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
     lock_delay_s: float = 0.0
 
@@ -320,6 +322,7 @@ class House:
                 load_requests=troubled.pending_requests,
                 clock=self.clock,
                 log=log,
+                on_decision=self.on_decision,
                 standing_locks=self.standing,
             ),
         )
