@@ -189,7 +189,7 @@ def build_report(
     left = tuple(
         BookView(state=state, policy=None, scopes=(), streaks=())
         for name, state in states.items()
-        if policy.book(name) is None and _matters(state)
+        if policy.book(name) is None and state.holds_back
     )
     tallies = {tally.incident_id: tally for tally in stored.tallies}
     books = tuple(
@@ -219,11 +219,6 @@ def build_report(
             *_warn_of_requests(stored.requests, now=now),
         ),
     )
-
-
-def _matters(state: BookMemory) -> bool:
-    """Whether a book that is no longer configured still holds bots or positions back."""
-    return bool(state.locks) or state.stage is not Stage.NORMAL or state.incident is not None
 
 
 def _book(
