@@ -282,7 +282,8 @@ class House:
 
     def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
-        venues = {SCOPE: self.venue, **self.others}
+        every = {SCOPE: self.venue, **self.others}
+        venues = {scope: venue for scope, venue in every.items() if self.policy.book_of(scope)}
         store = PositionStore.open(self.db_path, rng=random.Random(1))
         troubled = TroubledStore(store, self.clock)
         memory = store.load_memory(dry_run=self.policy.dry_run, now=self.clock.now())
