@@ -35,7 +35,14 @@ from memory import (
 from model import Reading, ScopeObservation, Symbol, Trust, Want
 from policy import Policy
 from sight import begin_watch, judge_silence, regain_sight
-from suspicion import doubts_of, find_ending, find_undoing, is_limit_reached, suspect
+from suspicion import (
+    CONSISTENT_SPACING_S,
+    doubts_of,
+    find_ending,
+    find_undoing,
+    is_limit_reached,
+    suspect,
+)
 from verdict import (
     Attempt,
     Case,
@@ -310,11 +317,14 @@ def _wanted(
 def _moved_with_clock(
     memory: ScopeMemory, seen: ScopeObservation, *, policy: Policy, now: float
 ) -> tuple[ScopeMemory, tuple[AuditEntry, ...]]:
-    """The memory in the time of a clock that was set back beyond the age of a reading."""
-    last = memory.history.last
-    if last is None or last.at <= now + policy.max_reading_age_s:
+    """The memory in the time of a clock that was set back beyond the age of a reading.
+
+    Everything moves together, so that a suspicion keeps its age.
+    """
+    newest = _newest_time(memory)
+    if newest <= now + policy.max_reading_age_s:
         return memory, ()
-    by_s = min(seen.asked_at, now) - REPEAT_LEDGER_S - last.at
+    by_s = min(seen.asked_at, now) - CONSISTENT_SPACING_S - newest
     audit = AuditEntry(
         at=now,
         scope=memory.scope,
@@ -323,6 +333,15 @@ def _moved_with_clock(
         severity=Severity.WARNING,
     )
     return move_times(memory, by_s=by_s), (audit,)
+
+
+def _newest_time(memory: ScopeMemory) -> float:
+    """The latest time of our own clock in what was read of a scope, 0 before the first."""
+    last, suspicion = memory.history.last, memory.suspicion
+    trusted_at = last.at if last is not None else 0.0
+    if suspicion is None:
+        return trusted_at
+    return max(trusted_at, suspicion.since, *(doubt.at for doubt in suspicion.doubts))
 
 
 def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:

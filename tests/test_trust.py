@@ -1020,6 +1020,26 @@ def test_clock_set_back_is_no_blindness() -> None:
     assert watch.adjusted == [10_000, 10_010, 10_010]
 
 
+def test_a_suspicion_keeps_its_age_when_the_clock_is_set_back() -> None:
+    """90 s old when the clock goes back an hour: the fall is a loss 30 s later, as it would be."""
+    watch = watching((3_600, 10_000))
+    for at in (3_610, 3_640, 3_670, 3_700):
+        watch.see(at, 8_000)
+    assert watch.see(102, 8_000).trust is SUSPECT
+    assert watch.see(129, 8_000).trust is SUSPECT
+    assert watch.see(130, 8_000).trust is TRUSTED
+
+
+def test_a_doubt_about_the_first_reading_ends_after_the_clock_was_set_back() -> None:
+    """Nothing was ever trusted: the doubt of an hour ahead must not last an hour longer."""
+    watch = Watch()
+    for at in (3_600, 3_900):
+        assert watch.see(at, -5).trust is SUSPECT
+    assert watch.see(0, -5).trust is SUSPECT
+    assert watch.see(597, -5).trust is SUSPECT
+    assert watch.see(598, -5).trust is TRUSTED
+
+
 def test_times_move_with_everything_that_hangs_on_them() -> None:
     """Flows stay at their points, accepted losses and agreements keep their age."""
     watch = watching((0, 10_000))
