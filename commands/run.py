@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ EXIT_FINE = 0
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_HELD = 3
+LEAVE_WITHIN_S = 15.0
+"""Longer than SQLite waits for a foreign lock and a connection may take to close, together."""
 
 
 def read_settings(path: Path, *, require_venues: bool = True) -> Settings | None:
@@ -87,8 +90,10 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
     # Here and not above: the other commands read their settings through this file and must not
     # wait for everything a running guard needs.
     from commands.assembly import assemble
+    from supervision import stray_fault_handler
 
     clock = SystemClock()
+    asyncio.get_running_loop().set_exception_handler(stray_fault_handler(log))
     async with assemble(settings, clock=clock, log=log) as guard:
         if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
             print(
@@ -98,16 +103,43 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
             )
             return EXIT_FAILED
         _announce(settings, guard, log)
-        if once:
-            doubts = await guard.guardian.run_once()
-            show_accounts(guard.guardian.memory, settings, doubts=doubts)
-            return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, guard.guardian.stop)
-        await guard.guardian.run()
-        log.info("stopped")
+        code = EXIT_FAILED
+        try:
+            code = await _work(guard, settings, once=once, log=log)
+        finally:
+            leave_within(LEAVE_WITHIN_S, code, log=log)
+    return code
+
+
+async def _work(guard: Assembly, settings: Settings, *, once: bool, log: Logger) -> int:
+    """Look once, or guard until told to stop; returns the exit code."""
+    if once:
+        doubts = await guard.guardian.run_once()
+        show_accounts(guard.guardian.memory, settings, doubts=doubts)
+        return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, guard.guardian.stop)
+    await guard.guardian.run()
+    log.info("stopped")
     return EXIT_FINE
+
+
+def leave_within(seconds: float, code: int, *, log: Logger) -> None:
+    """End the process with this code by then, whatever still hangs.
+
+    All that is left to do by now is to close files and connections. Python waits for its threads
+    for ever, and one that writes to a disk which no longer answers would keep the state directory
+    from the guard that is to be started next.
+    """
+
+    def leave() -> None:
+        log.error("left_by_force", after_s=seconds)
+        os._exit(code)
+
+    watchdog = threading.Timer(seconds, leave)
+    watchdog.daemon = True
+    watchdog.start()
 
 
 def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
