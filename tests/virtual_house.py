@@ -168,6 +168,7 @@ class House:
     on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
     lock_delay_s: float = 0.0
+    request_poll_s: float = 1.0
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -325,6 +326,7 @@ class House:
                 log=log,
                 on_decision=self.on_decision,
                 standing_locks=self.standing,
+                request_poll_s=self.request_poll_s,
             ),
         )
 
