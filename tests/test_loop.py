@@ -199,7 +199,30 @@ def test_an_incident_that_stays_open_is_alerted_on_time(tmp_path: Path) -> None:
     play(story)
 
 
-# --- what a suspicion asks for ------------------------------------------------------------------
+# --- what is unexplained ---------------------------------------------------------------------
+
+
+def test_records_are_fetched_beside_the_next_reading(tmp_path: Path) -> None:
+    """2 % are missing, too little for a doubt: both leave at the same moment, none waits."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(35)
+            house.exchange.set_time(house.clock.now())
+            house.exchange.transfer(KEY, "USDT", Decimal(-200))
+            readings = len(house.venue.called("fetch_reading"))
+            await house.until(
+                lambda: len(house.venue.called("fetch_reading")) > readings, within_s=12
+            )
+            await house.wait(0.2)
+            missed_at = house.clock.now()
+            await house.wait(12)
+            ledger, *_ = (c.at for c in house.venue.called("fetch_ledger") if c.at > missed_at)
+            reading, *_ = (c.at for c in house.venue.called("fetch_reading") if c.at > missed_at)
+            assert ledger == reading
+
+    play(story)
 
 
 def test_a_suspicion_is_read_at_the_faster_pace_with_the_ledger_each_time(tmp_path: Path) -> None:
