@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from attempts import Unbroken
 from audit_log import log_audit
@@ -30,13 +30,14 @@ from lock_document import LockEntry
 from lock_writer import DecisionWriter, LockWriter
 from logger import Logger
 from look_once import look_once
-from memory import AuditEntry, Incident, IncidentStatus, Memory, Records, Severity
+from memory import Incident, IncidentStatus, Memory
 from model import OperatorRequest, PositionMode, ScopeId, ScopeObservation, Want
 from operator_desk import OperatorDesk, is_forced
 from plans import untouchable_symbols
 from policy import Policy
 from recorder import Recorder
 from scope_reader import READ_DEADLINE_S, ScopeReader
+from supervision import MAX_PAUSE_S, Supervisor
 from venues.protocol import Venue
 
 START_LOCK_DEADLINE_S = 5.0
@@ -44,16 +45,9 @@ SECOND_READING_AFTER_S = 1.0
 REQUEST_POLL_S = 1.0
 HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
-MAX_PAUSE_S = 30.0
-"""A failing venue is retried for ever, at most this far apart (behaviour.md section 3)."""
 OVERDUE_MARGIN_S = 2 * READ_DEADLINE_S
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand: the sum of a round's deadlines."""
-FAULTS_TOLD_EVERY = 20
-"""Of faults in a row, the first and every so many are told."""
-LEAST_PAUSE_S = 0.05
-
-Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -127,9 +121,11 @@ class Guardian:
         self._request_poll_s = request_poll_s
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
+        self._supervisor = Supervisor(
+            recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
+        )
         self._unbroken = Unbroken()
         self._settled_at = float("-inf")
-        self._faults: dict[str, int] = {}
 
     @property
     def party_count(self) -> int:
@@ -148,10 +144,12 @@ class Guardian:
         """
         await self._announce_lock()
         tasks = [
-            asyncio.create_task(self._repeat(f"scope {scope}", self._scope_step(scope)))
-            for scope in self._watches
+            asyncio.create_task(self._repeat(name, step))
+            for name, step in (
+                *((f"scope {scope}", self._scope_step(scope)) for scope in self._watches),
+                ("office", self._office_step),
+            )
         ]
-        tasks.append(asyncio.create_task(self._repeat("office", self._office_step)))
         stopper = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((*tasks, stopper), return_when=asyncio.FIRST_COMPLETED)
@@ -164,6 +162,9 @@ class Guardian:
         finally:
             self._stopping.set()
             await self._finish(tasks, stopper)
+
+    def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> Coroutine[Any, Any, None]:
+        return self._supervisor.repeat(name, step, until=self._stopping)
 
     async def _announce_lock(self) -> None:
         """Write the lock as it is remembered before anything is read."""
@@ -223,7 +224,7 @@ class Guardian:
             nonlocal recovered
             if not recovered:
                 recovered = True
-                await self._supervise(f"recovery {scope}", lambda: self._recover(scope))
+                await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
             began = self._clock.monotonic()
             await self.tick(scope)
             return self._pause(scope) - (self._clock.monotonic() - began)
@@ -253,7 +254,7 @@ class Guardian:
         A fault in observing or deciding does not keep an open incident from being worked on.
         """
         name = f"watching {scope}"
-        decision = await self._supervise(name, lambda: self._look(scope))
+        decision = await self._supervisor.attend(name, lambda: self._look(scope))
         is_second_wanted = decision is not None and Want.SECOND_READING in decision.wants_of(scope)
         if not is_second_wanted:
             await self._act(scope)
@@ -262,7 +263,7 @@ class Guardian:
         began = self._clock.monotonic()
         await self._act(scope, within_s=SECOND_READING_AFTER_S)
         await self._clock.sleep(SECOND_READING_AFTER_S - (self._clock.monotonic() - began))
-        await self._supervise(name, lambda: self._look(scope, is_second_reading=True))
+        await self._supervisor.attend(name, lambda: self._look(scope, is_second_reading=True))
         await self._act(scope)
 
     async def _look(self, scope: ScopeId, *, is_second_reading: bool = False) -> Decision:
@@ -301,9 +302,10 @@ class Guardian:
         """Decide, then write record and lock side by side, each within its own deadline."""
         decision = self._take(observation)
         await self._writer.write(decision, is_forced=is_forced)
-        self._tell_soon(decision.records.audits)
+        for entry in decision.records.audits:
+            self._supervisor.soon("log", log_audit, self._log, entry)
         if self._on_decision is not None:
-            asyncio.get_running_loop().call_soon(self._on_decision, decision)
+            self._supervisor.soon("on_decision", self._on_decision, decision)
         return decision
 
     async def _act(self, scope: ScopeId, *, within_s: float = DRIVE_WITHIN_S) -> None:
@@ -346,10 +348,6 @@ class Guardian:
         known = self.memory.book(incident.book).incident
         return known is not None and aims_of(known) == aims_of(incident)
 
-    def _tell_soon(self, audits: tuple[AuditEntry, ...]) -> None:
-        for entry in audits:
-            asyncio.get_running_loop().call_soon(log_audit, self._log, entry)
-
     # --- the operator, and the heartbeat ------------------------------------------------------
 
     async def _office_step(self) -> float:
@@ -388,54 +386,10 @@ class Guardian:
         elif now - self._settled_at >= HEARTBEAT_S:
             await self._unbroken.do(self._settle(Observation(now=self._clock.now())))
 
-    # --- supervision --------------------------------------------------------------------------
-
-    async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
-        """Run one task's steps until the guard stops; after a fault with growing pauses."""
-        faults = 0
-        while not self._stopping.is_set():
-            pause_s = await self._supervise(name, step)
-            faults = 0 if pause_s is not None else faults + 1
-            if pause_s is None:
-                pause_s = min(MAX_PAUSE_S, 1.0 * 2 ** min(faults, 5))
-            await self._clock.sleep(max(LEAST_PAUSE_S, pause_s))
-
-    async def _supervise(self, name: str, step: Callable[[], Awaitable[Value]]) -> Value | None:
-        """Do one step; a fault in it is recorded and never ends the guard. None after a fault."""
-        try:
-            value = await step()
-        except InvariantViolation:
-            raise
-        except asyncio.CancelledError as stray:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Something inside was cancelled, and not this task: to end here would be silent.
-            fault: BaseException = stray
-        except Exception as error:  # noqa: BLE001 - the one place: no fault ends the guard
-            fault = error
-        else:
-            self._faults.pop(name, None)
-            return value
-        count = self._faults[name] = self._faults.get(name, 0) + 1
-        if count == 1 or count % FAULTS_TOLD_EVERY == 0:
-            self._log.error("task_failed", task=name, faults=count, exc_info=fault)
-            self._record_fault(f"{name}: {type(fault).__name__}: {fault}")
-        return None
-
-    def _record_fault(self, what: str) -> None:
-        entry = AuditEntry(
-            at=self._clock.now(),
-            scope="*",
-            event="task_failed",
-            message=what,
-            dry_run=self._policy.dry_run,
-            severity=Severity.CRITICAL,
-        )
-        self._recorder.add(Records(audits=(entry,)))
+    # --- our own bug --------------------------------------------------------------------------
 
     async def _record_violation(self, violation: InvariantViolation) -> None:
         """Record our own bug and lock every bot before the process ends."""
-        self._record_fault(f"InvariantViolation: {violation}")
+        self._supervisor.record(f"InvariantViolation: {violation}")
         is_shown_only = self._policy.dry_run and not self._policy.enforce_lock_in_dry_run
         await self._writer.lock_for_fault(str(violation), is_shown_only=is_shown_only)

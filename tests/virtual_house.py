@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from commands.assembly import put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
 from guardian import Guardian
 from lock_document import LockEntry
@@ -162,6 +163,7 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
     lock_delay_s: float = 0.0
 
@@ -300,6 +302,7 @@ class House:
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
+            on_decision=self.on_decision,
         )
         return Guard(
             store=opened[-1],
