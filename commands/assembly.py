@@ -26,8 +26,8 @@ from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
 from lock_writer import LockWriter
 from logger import Logger
-from memory import AuditEntry, Records, Severity
-from model import ScopeId
+from memory import AuditEntry, Memory, Records, Severity
+from model import IncidentId, ScopeId
 from policy import Policy
 from recorder import Recorder
 from settings import Settings, VenueSettings
@@ -44,6 +44,7 @@ class Assembly:
     """A guard that is ready to run, and what a command may want to look at beside it."""
 
     guardian: Guardian
+    recorder: Recorder
     policy: Policy
     store: ThreadedStore
     notices: tuple[str, ...]
@@ -85,48 +86,32 @@ async def assemble(
     directory or the lock folder cannot be used, ConfigurationError for an unusable connection.
     """
     check_lock_file(settings.trading_lock_file)
+    rng = rng or random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
     recalled = await recall(
         settings.state_db,
         lock_path=settings.trading_lock_file,
         policy=settings.to_policy(),
         now=clock.now(),
-        rng=rng or random.Random(secrets.randbits(64)),  # noqa: S311 - a tag, not a secret
+        open_store=partial(ThreadedStore.open, rng=rng),
     )
     store = recalled.store
     connections: dict[ScopeId, Venue] = {}
     try:
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
-        policy = replace(settings.to_policy(), instance_tag=recalled.instance_tag)
-        recorder, lock_writer = _writers(settings, store, clock=clock, log=log)
-        if not policy.dry_run:
-            recorder.add(recalled.unwritten)
-        executors = {}
-        if may_act and not policy.dry_run:
-            executors = {
-                scope: _executor(
-                    scope, venue, settings, recalled, recorder=recorder, clock=clock, log=log
-                )
-                for scope, venue in connections.items()
-            }
-        yield Assembly(
-            guardian=Guardian(
-                policy=policy,
-                memory=recalled.memory,
-                venues=connections,
-                executors=executors,
-                recorder=recorder,
-                lock_writer=lock_writer,
-                load_requests=store.pending_requests,
-                clock=clock,
-                log=log,
-                store_deadline_s=settings.store_deadline_s,
-                on_decision=on_decision,
-                request_poll_s=request_poll_s,
-                standing_locks=recalled.standing,
-            ),
-            policy=policy,
-            store=store,
-            notices=recalled.notices,
+        lock_file = LockFile(
+            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
+        )
+        yield put_together(
+            settings.to_policy(),
+            recalled,
+            venues=connections,
+            replace_lock=_lock_replacer(lock_file),
+            clock=clock,
+            log=log,
+            may_act=may_act,
+            store_deadline_s=settings.store_deadline_s,
+            on_decision=on_decision,
+            request_poll_s=request_poll_s,
         )
     finally:
         venues = dict.fromkeys(connections.values())
@@ -149,8 +134,81 @@ def _connect_all(
     return connections
 
 
+def put_together(
+    policy: Policy,
+    recalled: Recalled,
+    *,
+    venues: Mapping[ScopeId, Venue],
+    replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
+    clock: Clock,
+    log: Logger,
+    may_act: bool = True,
+    store_deadline_s: float = 1.0,
+    on_decision: Callable[[Decision], None] | None = None,
+    request_poll_s: float = REQUEST_POLL_S,
+) -> Assembly:
+    """Make a guard of what is open already. With `may_act=False` nothing is sent."""
+    policy = replace(policy, instance_tag=recalled.instance_tag)
+    store = recalled.store
+    recorder, lock_writer = _writers(
+        store, replace_lock, dry_run=policy.dry_run, clock=clock, log=log
+    )
+    if not policy.dry_run:
+        recorder.add(recalled.unwritten)
+
+    async def record(records: Records, deadline_s: float) -> bool:
+        return await recorder.record(records, deadline_s=deadline_s)
+
+    executors = {
+        scope: Executor(
+            scope=scope,
+            venue=venue,
+            clock=clock,
+            log=log,
+            record=record,
+            load_orders=lambda incident: store.order_records(incident.incident_id),
+            store_deadline_s=store_deadline_s,
+            resumed=_left_open(recalled.memory),
+        )
+        for scope, venue in venues.items()
+        if may_act and not policy.dry_run
+    }
+    guardian = Guardian(
+        policy=policy,
+        memory=recalled.memory,
+        venues=venues,
+        executors=executors,
+        recorder=recorder,
+        lock_writer=lock_writer,
+        load_requests=store.pending_requests,
+        clock=clock,
+        log=log,
+        store_deadline_s=store_deadline_s,
+        on_decision=on_decision,
+        request_poll_s=request_poll_s,
+        standing_locks=recalled.standing,
+    )
+    return Assembly(
+        guardian=guardian,
+        recorder=recorder,
+        policy=policy,
+        store=store,
+        notices=recalled.notices,
+    )
+
+
+def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
+    """The incidents that an earlier run may have sent orders for."""
+    return tuple(book.incident.incident_id for book in memory.books if book.incident is not None)
+
+
 def _writers(
-    settings: Settings, store: ThreadedStore, *, clock: Clock, log: Logger
+    store: ThreadedStore,
+    replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
+    *,
+    dry_run: bool,
+    clock: Clock,
+    log: Logger,
 ) -> tuple[Recorder, LockWriter]:
     """Recorder and lock writer, whose troubles are logged and recorded."""
 
@@ -161,7 +219,7 @@ def _writers(
             scope="*",
             event=event,
             message=why,
-            dry_run=settings.dry_run,
+            dry_run=dry_run,
             severity=severity,
         )
         return Records(audits=(entry,))
@@ -173,9 +231,6 @@ def _writers(
         on_loss=lambda what: log.critical("record_lost", what=what),
         probe=lambda why: tell("record_refused", why),
     )
-    lock_file = LockFile(
-        settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
-    )
 
     def tell_lock_trouble(why: str) -> None:
         recorder.add(tell("lock_trouble", why))
@@ -184,36 +239,9 @@ def _writers(
         recorder.add(tell("lock_recovered", "the lock file is written again", Severity.INFO))
 
     lock_writer = LockWriter(
-        _lock_replacer(lock_file), on_trouble=tell_lock_trouble, on_recovery=tell_lock_recovery
+        replace_lock, on_trouble=tell_lock_trouble, on_recovery=tell_lock_recovery
     )
     return recorder, lock_writer
-
-
-def _executor(
-    scope: ScopeId,
-    venue: Venue,
-    settings: Settings,
-    recalled: Recalled,
-    *,
-    recorder: Recorder,
-    clock: Clock,
-    log: Logger,
-) -> Executor:
-    async def record(records: Records, deadline_s: float) -> bool:
-        return await recorder.record(records, deadline_s=deadline_s)
-
-    return Executor(
-        scope=scope,
-        venue=venue,
-        clock=clock,
-        log=log,
-        record=record,
-        load_orders=lambda incident: recalled.store.order_records(incident.incident_id),
-        store_deadline_s=settings.store_deadline_s,
-        resumed=tuple(
-            book.incident.incident_id for book in recalled.memory.books if book.incident is not None
-        ),
-    )
 
 
 def check_lock_file(path: Path) -> None:

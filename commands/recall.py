@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,34 +43,40 @@ class Recalled:
 
 
 async def recall(
-    state_db: Path, *, lock_path: Path, policy: Policy, now: float, rng: random.Random
-) -> Recalled:
-    """Open the database and load what is remembered; without one, adopt the lock file.
-
-    `rng` draws the tag of a new database. Raises StoreError when not even a new one can be made.
-    """
-    notices: tuple[str, ...] = ()
-    try:
-        return await _recall(state_db, lock_path=lock_path, policy=policy, now=now, rng=rng)
-    except StoreUnreadable as error:
-        aside = await asyncio.to_thread(move_aside, state_db, now)
-        notices = (f"the database could not be read ({error}); it was moved to {aside.name}",)
-    recalled = await _recall(
-        state_db, lock_path=lock_path, policy=policy, now=now, rng=rng, was_moved=True
-    )
-    return replace(recalled, notices=(*notices, *recalled.notices))
-
-
-async def _recall(
     state_db: Path,
     *,
     lock_path: Path,
     policy: Policy,
     now: float,
-    rng: random.Random,
+    open_store: Callable[[Path], Awaitable[ThreadedStore]],
+) -> Recalled:
+    """Open the database and load what is remembered; without one, adopt the lock file.
+
+    Raises StoreError when not even a new one can be made.
+    """
+    notices: tuple[str, ...] = ()
+    try:
+        store = await open_store(state_db)
+        return await _recall(store, state_db, lock_path=lock_path, policy=policy, now=now)
+    except StoreUnreadable as error:
+        aside = await asyncio.to_thread(move_aside, state_db, now)
+        notices = (f"the database could not be read ({error}); it was moved to {aside.name}",)
+    store = await open_store(state_db)
+    recalled = await _recall(
+        store, state_db, lock_path=lock_path, policy=policy, now=now, was_moved=True
+    )
+    return replace(recalled, notices=(*notices, *recalled.notices))
+
+
+async def _recall(
+    store: ThreadedStore,
+    state_db: Path,
+    *,
+    lock_path: Path,
+    policy: Policy,
+    now: float,
     was_moved: bool = False,
 ) -> Recalled:
-    store = await ThreadedStore.open(state_db, rng=rng)
     is_ready = False
     try:
         notices: tuple[str, ...] = ()

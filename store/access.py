@@ -1,7 +1,7 @@
-"""How the guard's event loop reaches the store: on one dedicated thread, or inline.
+"""How the guard's event loop reaches the store: on one dedicated thread.
 
 Owns no data. SQLite may wait for a disk or a foreign lock; on its own thread that delays nobody.
-A simulation calls the same interface inline, so that a seed decides everything.
+A loop in virtual time does the same work inline, so that a seed decides everything.
 
 Rule: a write that its caller has stopped waiting for still happens, in its order. A caller gives
 up at its deadline because closing must start; the record follows.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Self, TypeVar
 
 from errors import StoreError
 from memory import Memory, OrderRecord, Records, RequestAnswer
@@ -25,105 +25,10 @@ from position_store import PositionStore
 Value = TypeVar("Value")
 
 
-class Store(Protocol):
-    """The memory of the guard; every method may raise StoreError or StoreUnreadable."""
-
-    async def commit(self, records: Records) -> None:
-        """Write one decision, all of it or nothing."""
-
-    async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
-        """Rebuild what was remembered by runs of this kind."""
-
-    async def pending_requests(self) -> tuple[OperatorRequest, ...]:
-        """Operator requests that nobody has answered."""
-
-    async def add_request(
-        self,
-        *,
-        at: float,
-        actor: str,
-        command: str,
-        arguments: tuple[tuple[str, str], ...] = (),
-        confirmation: str = "",
-    ) -> int:
-        """Ask for a decision; gives the request's id."""
-
-    async def answer(self, request_id: int) -> RequestAnswer | None:
-        """The answer to a request, None while there is none."""
-
-    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
-        """Orders and cancels of an incident, in the order in which they were recorded."""
-
-    async def instance_tag(self) -> str:
-        """The mark of this database in our client order ids."""
-
-    async def has_open_incident(self, dry_run: bool) -> bool:
-        """True when an incident of this kind of run is not finished."""
-
-    async def aclose(self) -> None:
-        """Finish what was begun and close the file; safe to call twice."""
-
-
-class InlineStore:
-    """A store whose calls finish before they return to the loop; for simulations."""
-
-    def __init__(self, store: PositionStore) -> None:
-        self._store = store
-
-    @property
-    def is_new(self) -> bool:
-        """True when there was no database before."""
-        return self._store.is_new
-
-    async def commit(self, records: Records) -> None:
-        """Write one decision."""
-        self._store.commit(records)
-
-    async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
-        """Rebuild what was remembered."""
-        return self._store.load_memory(dry_run=dry_run, now=now)
-
-    async def pending_requests(self) -> tuple[OperatorRequest, ...]:
-        """Requests without an answer."""
-        return self._store.pending_requests()
-
-    async def add_request(
-        self,
-        *,
-        at: float,
-        actor: str,
-        command: str,
-        arguments: tuple[tuple[str, str], ...] = (),
-        confirmation: str = "",
-    ) -> int:
-        """Ask for a decision."""
-        return self._store.add_request(
-            at=at, actor=actor, command=command, arguments=arguments, confirmation=confirmation
-        )
-
-    async def answer(self, request_id: int) -> RequestAnswer | None:
-        """The answer to a request."""
-        return self._store.answer(request_id)
-
-    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
-        """Orders and cancels of an incident."""
-        return self._store.order_records(incident_id)
-
-    async def instance_tag(self) -> str:
-        """The mark of this database."""
-        return self._store.instance_tag()
-
-    async def has_open_incident(self, dry_run: bool) -> bool:
-        """True when an incident is not finished."""
-        return self._store.has_open_incident(dry_run)
-
-    async def aclose(self) -> None:
-        """Close the file."""
-        self._store.close()
-
-
 class ThreadedStore:
     """A store on a thread of its own, which also opened the file. Make it with `open`.
+
+    Every method may raise StoreError or StoreUnreadable.
 
     `failure` is the error of the latest finished commit, None after one that succeeded: a caller
     that stopped waiting learns there how its commit ended.
@@ -134,8 +39,8 @@ class ThreadedStore:
         self._executor = executor
         self.failure: StoreError | None = None
 
-    @staticmethod
-    async def open(path: Path, *, rng: random.Random) -> ThreadedStore:
+    @classmethod
+    async def open(cls, path: Path, *, rng: random.Random) -> Self:
         """Open the database on its thread; raises as `PositionStore.open`."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="store")
         loop = asyncio.get_running_loop()
@@ -147,7 +52,7 @@ class ThreadedStore:
         finally:
             if not is_ready:
                 executor.shutdown(wait=False)
-        return ThreadedStore(store, executor)
+        return cls(store, executor)
 
     @property
     def is_new(self) -> bool:
