@@ -50,6 +50,10 @@ STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand: the sum of a round's deadlines."""
 
 
+def _nobody(*_told: object) -> None:
+    """Whoever does not want to be told."""
+
+
 @dataclass(slots=True)
 class _Watch:
     """What the loop itself keeps of one scope; lost on restart, by design. Times are monotonic."""
@@ -125,7 +129,13 @@ class Guardian:
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
         self._unbroken = Unbroken()
+        self._on_tick_end: Callable[[ScopeId], None] = _nobody
         self._settled_at = float("-inf")
+
+    @property
+    def scopes(self) -> tuple[ScopeId, ...]:
+        """The scopes that it watches."""
+        return tuple(self._watches)
 
     @property
     def party_count(self) -> int:
@@ -136,13 +146,21 @@ class Guardian:
         """Ask for an end after the round in hand."""
         self._stopping.set()
 
-    async def run(self) -> None:
+    async def run(
+        self,
+        *,
+        on_ready: Callable[[], None] = _nobody,
+        on_tick_end: Callable[[ScopeId], None] = _nobody,
+    ) -> None:
         """Watch until `stop`.
 
-        Raises LockError when the lock cannot be written at the start, InvariantViolation when our
-        own code is at fault: every bot is locked then.
+        `on_ready` is called once the lock is written, `on_tick_end` after every tick that came to
+        a decision and to its end. Raises LockError when the lock cannot be written at the start,
+        InvariantViolation when our own code is at fault: every bot is locked then.
         """
         await self._announce_lock()
+        self._on_tick_end = on_tick_end
+        asyncio.get_running_loop().call_soon(on_ready)
         tasks = [
             asyncio.create_task(self._repeat(name, step))
             for name, step in (
@@ -227,6 +245,8 @@ class Guardian:
                 await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
             began = self._clock.monotonic()
             await self.tick(scope)
+            if self._watches[scope].seen_at > began:
+                asyncio.get_running_loop().call_soon(self._on_tick_end, scope)
             return self._pause(scope) - (self._clock.monotonic() - began)
 
         return step
