@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+from attempts import nap
 from clock import Clock
 from errors import InvariantViolation
 from logger import Logger
@@ -66,16 +67,28 @@ class Supervisor:
         return None
 
     async def repeat(
-        self, name: str, step: Callable[[], Awaitable[float]], *, until: asyncio.Event
+        self,
+        name: str,
+        step: Callable[[], Awaitable[float]],
+        *,
+        until: asyncio.Event,
+        bell: asyncio.Event | None = None,
     ) -> None:
-        """Do a step again and again, each after the pause in seconds that the last one named."""
+        """Do a step again and again, each after the pause in seconds that the last one named.
+
+        Whoever sets the `bell` ends the pause.
+        """
         faults = 0
         while not until.is_set():
             pause_s = await self.attend(name, step)
             faults = 0 if pause_s is not None else faults + 1
             if pause_s is None:
                 pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(faults - 1, 5))
-            await self._clock.sleep(max(LEAST_PAUSE_S, pause_s))
+            if bell is None:
+                await self._clock.sleep(max(LEAST_PAUSE_S, pause_s))
+            else:
+                await nap(self._clock, max(LEAST_PAUSE_S, pause_s), unless=bell)
+                bell.clear()
 
     def soon(
         self, name: str, tell: Callable[Given, None], *given: Given.args, **named: Given.kwargs

@@ -280,6 +280,7 @@ class House:
 
     async def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
+        every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
 
         async def open_store(path: Path) -> ThreadedStore:
@@ -298,7 +299,7 @@ class House:
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
-            venues={SCOPE: self.venue, **self.others},
+            venues={scope: venue for scope, venue in every.items() if self.policy.book_of(scope)},
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
