@@ -2,10 +2,10 @@
 
 A fault matches requests by method and a pattern searched in the path, and applies to the n-th
 match, to the first `times` matches, to all after the first `skip`, to every match, or to each with
-a probability drawn from its own seed. Several faults may meet one request; they apply together (a delay and then a reset).
-The carrier (the HTTP server, or an in-memory venue) asks `take` once per request and does what the
-answer says. `before` a fault means before the request takes effect, `after` means its effect is
-real and only the answer suffers.
+a probability drawn from its own seed. Several faults may meet one request; they apply together (a
+delay and then a reset). The carrier (the HTTP server, or an in-memory venue) asks `take` once per
+request and does what the answer says. `before` a fault means before the request takes effect,
+`after` means its effect is real and only the answer suffers.
 """
 
 from __future__ import annotations

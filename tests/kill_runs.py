@@ -79,13 +79,13 @@ class Kill:
     `second` is the number of the request of the recovery, of any kind, at which it dies again.
     """
 
-    number: int
     nth: int
-    method: str = SENDING
     held: Held
+    method: str = SENDING
     rest: Rest = Rest.LOST
     release: Release = Release.AT_ONCE
     second: int | None = None
+    number: int = 0
 
     @staticmethod
     def numbered(number: int) -> Kill:

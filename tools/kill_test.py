@@ -37,6 +37,18 @@ if TYPE_CHECKING:
 SCENES = ("one-way-1", "one-way-3", "hedge-3", "one-way-2", "hedge-2")
 JOBS = 3 * (os.cpu_count() or 1)
 """Incidents at a time: two thirds of one are waiting."""
+COLUMNS = (
+    "scene",
+    "stage",
+    "requests",
+    "runs",
+    "kills",
+    "missed",
+    "late",
+    "to flat",
+    "to end",
+    "failed",
+)
 LEAST_KILLS = 200
 """A whole run with fewer has lost something."""
 
@@ -126,11 +138,14 @@ def show(stories: Sequence[Told], *, took_s: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{sum(told.kills for told in stories)} kills in {took_s:.0f} s")
-    for name in ("scene", "stage", "orders and cancels", "runs", "kills", "no such request"):
+    table = Table(
+        title=f"{sum(told.kills for told in stories)} kills in {took_s:.0f} s",
+        caption="requests: orders and cancels of the incident; missed: it ended without the request"
+        " at which the guard was to die; late: orders executed after the kill; to flat, to end:"
+        " from the last start, the worst",
+    )
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "scene" else "right")
-    for name in ("late orders", "restart to flat, worst", "to the end, worst", "failed"):
-        table.add_column(name, justify="right")
     for told in stories:
         figures = summary(told)
         table.add_row(
