@@ -153,8 +153,7 @@ def put_together(
     recorder, lock_writer = _writers(
         store, replace_lock, dry_run=policy.dry_run, clock=clock, log=log
     )
-    if not policy.dry_run:
-        recorder.add(recalled.unwritten)
+    recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
         return await recorder.record(records, deadline_s=deadline_s)
