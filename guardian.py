@@ -143,8 +143,8 @@ class Guardian:
     async def run(self) -> None:
         """Watch until `stop`.
 
-        Raises LockError when the lock cannot be written at the start, InvariantViolation when our
-        own code is at fault: every bot is locked then.
+        Raises LockError when the lock can never be written where it should be, InvariantViolation
+        when our own code is at fault: every bot is locked then.
         """
         await self._announce_lock()
         tasks = [
@@ -171,7 +171,7 @@ class Guardian:
             watch.seen_at = self._clock.monotonic()
         decision = self._take(Observation(now=self._clock.now()))
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
-        if self._lock_writer.fault:
+        if self._lock_writer.fault and not self._lock_writer.may_pass:
             raise LockError(self._lock_writer.fault)
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
+from descriptors import raise_limit
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
@@ -57,6 +58,7 @@ def run_guard(
         stream=sys.stderr,
     )
     log = get_logger("killswitch")
+    raise_limit()
     try:
         with StateLock.acquire(settings.state_dir):
             return asyncio.run(_run(settings, once=once, log=log))
