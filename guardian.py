@@ -163,8 +163,8 @@ class Guardian:
         """Watch until `stop`.
 
         `on_ready` is called once the lock is written, `on_tick_end` after every tick that came to
-        a decision and to its end. Raises LockError when the lock cannot be written at the start,
-        InvariantViolation when our own code is at fault: every bot is locked then.
+        a decision and to its end. Raises LockError when the lock can never be written where it
+        should be, InvariantViolation when our own code is at fault: every bot is locked then.
         """
         try:
             await self._announce_lock()
@@ -202,7 +202,7 @@ class Guardian:
         decision = self._take(Observation(now=self._clock.now(), is_start=True))
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
         self._tell(decision)
-        if self._lock_writer.fault:
+        if self._lock_writer.fault and not self._lock_writer.may_pass:
             raise LockError(self._lock_writer.fault)
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:

@@ -68,7 +68,8 @@ from model import (
 from position_store import PositionStore
 from store import history as store_history
 from store import views as store_views
-from store.schema import SCHEMA_VERSION, move_aside, open_for_reading
+from store.files import move_aside
+from store.schema import SCHEMA_VERSION, open_for_reading
 from store.views import read_answer, read_status
 
 NOW = 1_800_000_000.0
