@@ -46,6 +46,8 @@ HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
 MAX_PAUSE_S = 30.0
 """A failing venue is retried for ever, at most this far apart (behaviour.md section 3)."""
+TIDY_NEEDS_S = 0.25
+"""Every account must rest for so long before its next reading, for the store to be tidied."""
 OVERDUE_MARGIN_S = 2 * READ_DEADLINE_S
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand: the sum of a round's deadlines."""
@@ -65,6 +67,7 @@ class _Watch:
     is_alert: bool = False
     seen_at: float = float("-inf")
     told_dark_at: float = float("-inf")
+    rests_until: float = float("-inf")
 
 
 class Guardian:
@@ -72,7 +75,8 @@ class Guardian:
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
-    are not this run's to lift. `on_decision` is shown every decision after it took effect.
+    are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
+    does a little of what can wait; it is called about once a second when nothing else is to do.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Guardian:
         on_decision: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
+        tidy: Callable[[], Coroutine[Any, Any, object]] | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -125,6 +130,8 @@ class Guardian:
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
         self._request_poll_s = request_poll_s
+        self._tidy = tidy
+        self._tidying: asyncio.Task[object] | None = None
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
         self._unbroken = Unbroken()
@@ -180,9 +187,10 @@ class Guardian:
             if watch.executor is not None:
                 watch.executor.finish()
             watch.reader.close()
-        for task in (*tasks, stopper):
+        ending = [*tasks, stopper, *filter(None, (self._tidying,))]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*tasks, stopper, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         try:
             await self._unbroken.end(within_s=STOP_WITHIN_S)
         finally:
@@ -224,9 +232,11 @@ class Guardian:
             if not recovered:
                 recovered = True
                 await self._supervise(f"recovery {scope}", lambda: self._recover(scope))
-            began = self._clock.monotonic()
+            watch = self._watches[scope]
+            began, watch.rests_until = self._clock.monotonic(), float("-inf")
             await self.tick(scope)
-            return self._pause(scope) - (self._clock.monotonic() - began)
+            watch.rests_until = began + self._pause(scope)
+            return watch.rests_until - self._clock.monotonic()
 
         return step
 
@@ -355,7 +365,21 @@ class Guardian:
     async def _office_step(self) -> float:
         await self.answer_requests()
         await self._watch_over()
+        if self._tidy is not None and self._has_time():
+            # Not waited for: a disk that hangs must hold up neither heartbeat nor operator.
+            self._tidying = asyncio.create_task(self._supervise("tidying", self._tidy))
         return self._request_poll_s
+
+    def _has_time(self) -> bool:
+        """Whether nothing is read, closed or written, and nothing will be in the next moment."""
+        soon = self._clock.monotonic() + TIDY_NEEDS_S
+        return (
+            (self._tidying is None or self._tidying.done())
+            and not self._recorder.is_behind
+            and not self._recorder.is_in_trouble
+            and all(watch.rests_until >= soon for watch in self._watches.values())
+            and all(self._open_incident(scope) is None for scope in self._watches)
+        )
 
     async def answer_requests(self) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""

@@ -24,6 +24,7 @@ import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aging import HISTORY_S
 from errors import StoreError
 from memory import (
     BookMemory,
@@ -52,7 +53,7 @@ from store.codec import (
     target_columns,
     target_from,
 )
-from store.history import HISTORY_S, HistoryTables
+from store.history import HistoryTables
 from store.journal import (
     answer_from,
     arguments_to_text,
@@ -61,6 +62,7 @@ from store.journal import (
     order_from,
     request_from,
 )
+from store.retention import Retention
 from store.schema import open_for_writing, strictly, transaction, translated
 
 TAG_LENGTH = 4
@@ -94,6 +96,7 @@ class PositionStore:
     def __init__(self, connection: sqlite3.Connection, *, is_new: bool) -> None:
         # Histories are long: their rows come as plain tuples, all others by column name.
         self._history = HistoryTables(connection.cursor())
+        self._retention = Retention(connection)
         connection.row_factory = sqlite3.Row
         self._connection = connection
         self._written: dict[ScopeId, _Written] = {}
@@ -202,6 +205,15 @@ class PositionStore:
                 values,
             )
         return int(cursor.lastrowid or 0)
+
+    def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept; True while more may be due.
+
+        Takes some milliseconds. Does nothing while another connection is writing. Raises
+        StoreError.
+        """
+        with strictly("thinning old readings"):
+            return self._retention.step(now=now, histories=self._history.committed)
 
     # Reading.
 
