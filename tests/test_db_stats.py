@@ -265,9 +265,9 @@ def test_a_fault_that_reading_does_not_meet_is_found(
 
 
 def test_the_help_teaches(tmp_path: Path) -> None:
-    """What is kept how long, that the file does not shrink, and what `db` alone says."""
+    """What is kept how long, and that the file does not shrink; the first page names it."""
     settings = settings_in(tmp_path)
     taught = " ".join(run(settings, "db", "stats", "--help").out.split())
     for words in ("one a minute", "for 90 days", "for 7 days", "never shrinks", "VACUUM"):
         assert words in taught
-    assert "stats  Show its size and content" in run(settings, "db", "--help").out
+    assert "db      Look at the guard's database." in run(settings, "--help").out
