@@ -40,6 +40,7 @@ from policy import Policy
 from recorder import Recorder
 from scope_reader import ScopeReader
 from supervision import MAX_PAUSE_S, Supervisor
+from tidying import Step, Tidying
 from timekeeping import deadlines
 from venues.protocol import Venue
 
@@ -48,6 +49,8 @@ SECOND_READING_AFTER_S = 1.0
 REQUEST_POLL_S = 1.0
 HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
+TIDY_NEEDS_S = 0.25
+"""Every account must rest for so long before its next reading, for the store to be tidied."""
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
@@ -65,6 +68,7 @@ class _Watch:
     executor: Executor | None
     is_alert: bool = False
     looks: int = 0
+    rests_until: float = float("-inf")
 
 
 class Guardian:
@@ -72,7 +76,8 @@ class Guardian:
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
-    are not this run's to lift. `on_decision` is shown every decision after it took effect.
+    are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
+    does a little of what can wait; it is called about once a second when nothing else is to do.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Guardian:
         on_decision: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
+        tidy: Step | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -131,6 +137,7 @@ class Guardian:
         self._supervisor = Supervisor(
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
+        self._tidying = Tidying(tidy, supervisor=self._supervisor)
         self._unbroken = Unbroken()
         self._on_tick_end: Callable[[ScopeId], None] = _nobody
         self._settled_at = self._settled_until = float("-inf")
@@ -214,6 +221,7 @@ class Guardian:
         for task in (*tasks, stopper):
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
+        await self._tidying.stop()
         await self._unbroken.end(within_s=STOP_WITHIN_S)
 
     async def flush(self) -> bool:
@@ -249,11 +257,14 @@ class Guardian:
             if scope in self._untried:
                 await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
                 del self._untried[scope]
-            began, looks = self._clock.monotonic(), self._watches[scope].looks
+            watch = self._watches[scope]
+            began, looks = self._clock.monotonic(), watch.looks
+            watch.rests_until = float("-inf")
             await self.tick(scope)
-            if self._watches[scope].looks > looks:
+            if watch.looks > looks:
                 self._supervisor.soon("telling", self._on_tick_end, scope)
-            return self._pause(scope) - (self._clock.monotonic() - began)
+            watch.rests_until = began + self._pause(scope)
+            return watch.rests_until - self._clock.monotonic()
 
         return step
 
@@ -384,7 +395,19 @@ class Guardian:
     async def _office_step(self) -> float:
         await self._supervisor.attend("requests", self.answer_requests)
         await self._supervisor.attend("heartbeat", self._watch_over)
+        if self._tidying.is_free and self._has_time():
+            self._tidying.begin()
         return self._request_poll_s
+
+    def _has_time(self) -> bool:
+        """Whether nothing is read, closed or written, and nothing will be in the next moment."""
+        soon = self._clock.monotonic() + TIDY_NEEDS_S
+        return (
+            not self._recorder.is_behind
+            and not self._recorder.is_in_trouble
+            and all(watch.rests_until >= soon for watch in self._watches.values())
+            and all(self._open_incident(scope) is None for scope in self._watches)
+        )
 
     async def answer_requests(self) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""

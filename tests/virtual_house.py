@@ -88,11 +88,16 @@ class TroubledStore(ThreadedStore):
     is_dead = False
     delay_s = 0.0
     commits = 0
+    steps = 0
 
     @staticmethod
     def refuses(_records: Records) -> bool:
         """Whether a record has no place in the tables."""
         return False
+
+    @staticmethod
+    async def while_thinning() -> None:
+        """What happens in a step."""
 
     async def _disk(self) -> None:
         if self.is_dead:
@@ -120,6 +125,13 @@ class TroubledStore(ThreadedStore):
         """Orders of an incident."""
         await self._disk()
         return await super().order_records(incident_id)
+
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept."""
+        self.steps += 1
+        await self._disk()
+        await self.while_thinning()
+        return await super().thin(now)
 
 
 @dataclass(kw_only=True)
