@@ -40,6 +40,7 @@ from policy import Policy
 from recorder import Recorder
 from scope_reader import ScopeReader
 from supervision import MAX_PAUSE_S, Supervisor
+from tidying import Step, Tidying
 from timekeeping import deadlines
 from venues.protocol import Venue
 
@@ -48,9 +49,15 @@ SECOND_READING_AFTER_S = 1.0
 REQUEST_POLL_S = 1.0
 HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
+TIDY_NEEDS_S = 0.25
+"""Every account must rest for so long before its next reading, for the store to be tidied."""
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
+
+
+def _nobody(*_told: object) -> None:
+    """Whoever does not want to be told."""
 
 
 @dataclass(slots=True)
@@ -60,6 +67,8 @@ class _Watch:
     reader: ScopeReader
     executor: Executor | None
     is_alert: bool = False
+    looks: int = 0
+    rests_until: float = float("-inf")
 
 
 class Guardian:
@@ -67,7 +76,8 @@ class Guardian:
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
-    are not this run's to lift. `on_decision` is shown every decision after it took effect.
+    are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
+    does a little of what can wait; it is called about once a second when nothing else is to do.
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class Guardian:
         on_decision: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
+        tidy: Step | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -126,13 +137,20 @@ class Guardian:
         self._supervisor = Supervisor(
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
+        self._tidying = Tidying(tidy, supervisor=self._supervisor)
         self._unbroken = Unbroken()
+        self._on_tick_end: Callable[[ScopeId], None] = _nobody
         self._settled_at = self._settled_until = float("-inf")
         self._untried = {
             scope: incident.book
             for scope in executors
             if (incident := self._open_incident(scope)) is not None
         }
+
+    @property
+    def scopes(self) -> tuple[ScopeId, ...]:
+        """The scopes that it watches."""
+        return tuple(self._watches)
 
     @property
     def party_count(self) -> int:
@@ -143,14 +161,22 @@ class Guardian:
         """Ask for an end after the round in hand."""
         self._stopping.set()
 
-    async def run(self) -> None:
+    async def run(
+        self,
+        *,
+        on_ready: Callable[[], None] = _nobody,
+        on_tick_end: Callable[[ScopeId], None] = _nobody,
+    ) -> None:
         """Watch until `stop`.
 
-        Raises LockError when the lock cannot be written at the start, InvariantViolation when our
-        own code is at fault: every bot is locked then.
+        `on_ready` is called once the lock is written, `on_tick_end` after every tick that came to
+        a decision and to its end. Raises LockError when the lock can never be written where it
+        should be, InvariantViolation when our own code is at fault: every bot is locked then.
         """
         try:
             await self._announce_lock()
+            self._on_tick_end = on_tick_end
+            self._supervisor.soon("telling", on_ready)
             await self._watch()
         except InvariantViolation as violation:
             self._supervisor.record(f"InvariantViolation: {violation}")
@@ -183,7 +209,7 @@ class Guardian:
         decision = self._take(Observation(now=self._clock.now(), is_start=True))
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
         self._tell(decision)
-        if self._lock_writer.fault:
+        if self._lock_writer.fault and not self._lock_writer.may_pass:
             raise LockError(self._lock_writer.fault)
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:
@@ -195,6 +221,7 @@ class Guardian:
         for task in (*tasks, stopper):
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
+        await self._tidying.stop()
         await self._unbroken.end(within_s=STOP_WITHIN_S)
 
     async def flush(self) -> bool:
@@ -230,9 +257,14 @@ class Guardian:
             if scope in self._untried:
                 await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
                 del self._untried[scope]
-            began = self._clock.monotonic()
+            watch = self._watches[scope]
+            began, looks = self._clock.monotonic(), watch.looks
+            watch.rests_until = float("-inf")
             await self.tick(scope)
-            return self._pause(scope) - (self._clock.monotonic() - began)
+            if watch.looks > looks:
+                self._supervisor.soon("telling", self._on_tick_end, scope)
+            watch.rests_until = began + self._pause(scope)
+            return watch.rests_until - self._clock.monotonic()
 
         return step
 
@@ -277,7 +309,9 @@ class Guardian:
         seen = await watch.reader.observe(
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
-        return await self._unbroken.do(self._settle_seen(watch, seen))
+        decision = await self._unbroken.do(self._settle_seen(watch, seen))
+        watch.looks += 1
+        return decision
 
     async def _settle_seen(self, watch: _Watch, seen: ScopeObservation) -> Decision:
         """Settle an observation and take note of what it asks for next."""
@@ -361,7 +395,19 @@ class Guardian:
     async def _office_step(self) -> float:
         await self._supervisor.attend("requests", self.answer_requests)
         await self._supervisor.attend("heartbeat", self._watch_over)
+        if self._tidying.is_free and self._has_time():
+            self._tidying.begin()
         return self._request_poll_s
+
+    def _has_time(self) -> bool:
+        """Whether nothing is read, closed or written, and nothing will be in the next moment."""
+        soon = self._clock.monotonic() + TIDY_NEEDS_S
+        return (
+            not self._recorder.is_behind
+            and not self._recorder.is_in_trouble
+            and all(watch.rests_until >= soon for watch in self._watches.values())
+            and all(self._open_incident(scope) is None for scope in self._watches)
+        )
 
     async def answer_requests(self) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""

@@ -11,8 +11,9 @@ flow-adjusted equity in today's money.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from itertools import takewhile
@@ -85,9 +86,16 @@ CHUNK_SIZE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The trusted points of one scope, oldest first, strictly increasing in time."""
+    """The trusted points of one scope, oldest first, strictly increasing in time.
+
+    Before `shared_until` the points of one minute share their results, before `thinned_until` a
+    minute has one point; `aging` moves both on. They tell how far that work has come and nothing
+    about the points, so histories with the same points are equal.
+    """
 
     chunks: tuple[Chunk, ...] = ()
+    shared_until: float = field(default=-math.inf, compare=False)
+    thinned_until: float = field(default=-math.inf, compare=False)
 
     @staticmethod
     def of(points: tuple[Point, ...]) -> History:
@@ -113,13 +121,13 @@ class History:
             if point.may_be_peak and (best is None or point.nav >= best.nav):
                 best = point
             grown = Chunk(points=(*tail.points, point), best=best)
-            return History(chunks=(*self.chunks[:-1], grown))
-        return History(chunks=(*self.chunks, Chunk.of((point,))))
+            return replace(self, chunks=(*self.chunks[:-1], grown))
+        return replace(self, chunks=(*self.chunks, Chunk.of((point,))))
 
     def since(self, oldest: float) -> History:
         """The history without chunks that end before `oldest` (whole chunks only)."""
         gone = sum(1 for _ in takewhile(lambda c: c.points[-1].at < oldest, self.chunks))
-        return History(chunks=self.chunks[gone:]) if gone else self
+        return replace(self, chunks=self.chunks[gone:]) if gone else self
 
     @property
     def last(self) -> Point | None:

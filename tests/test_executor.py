@@ -891,6 +891,27 @@ def test_an_order_of_an_earlier_run_without_outcome_is_waited_for() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "looked up"])
+def test_a_read_that_lags_after_a_restart_closes_nothing_twice(is_answered: bool) -> None:
+    """Half was closed in the second before the crash, and positions are shown as of 2 s ago."""
+
+    async def story() -> None:
+        order = earlier_order(at=EPOCH)
+        if is_answered:
+            done = Done(order_id=VenueOrderId("1"), filled=Decimal(50))
+            order = replace(order, outcome=done, answered_at=EPOCH)
+        bench = Bench(earlier=(order,))
+        entry = {"symbol": "SOLUSDT", "side": "BUY", "quantity": 50, "reduce_only": True}
+        bench.exchange.place(KEY, order_request({**entry, "client_id": order.client_id}))
+        await bench.clock.sleep(0.5)
+        bench.venue.plan("fetch_positions", Trouble.STALE, seconds=2.0)
+        await bench.finish()
+        assert bench.held(SOL) == -50
+        assert bench.closes() == []
+
+    play(story)
+
+
 def test_rounds_go_on_above_those_of_an_earlier_run() -> None:
     """The incident's own count may be older than its orders."""
 

@@ -1002,7 +1002,7 @@ def test_a_single_look_keeps_the_reading_and_touches_nothing_else(tmp_path: Path
             await house.wait(15)
         house.prices(SOL=120)
         before = house.lock()
-        guard = house.assemble()
+        guard = await house.assemble()
         for _ in range(5):
             await house.wait(3)
             assert await guard.guardian.run_once() == {SCOPE: ""}

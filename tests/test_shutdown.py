@@ -9,6 +9,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from commands.run import run_guard
+from commands.run import bounded_end, run_guard
 from errors import LockError
+from logger import get_logger
 from tests.guard_files import KEYS, config_in
 from tests.simulated import Simulated, simulated
 from tests.test_integration import SEED, closing_db, place, until
@@ -124,19 +126,30 @@ async def test_sigterm_ends_the_guard_with_0_whatever_hangs(tmp_path: Path) -> N
 
 
 def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
-    """A disk that answers no more: Python would wait for its thread at the exit for ever."""
+    """A name server that answers no more: the event loop would wait for its thread for ever."""
     program = (
-        "import threading\n"
-        "from commands.run import leave_within\n"
+        "import asyncio, threading\n"
+        "from commands.run import bounded_end\n"
         "from logger import get_logger\n"
-        "threading.Thread(target=threading.Event().wait).start()\n"
-        "leave_within(0.5, 3, log=get_logger('test'))\n"
+        "async def run(end_with):\n"
+        "    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)\n"
+        "    end_with(3)\n"
+        "with bounded_end(within_s=0.5, log=get_logger('test')) as end_with:\n"
+        "    asyncio.run(run(end_with))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 3
     assert "left_by_force" in (done.stdout + done.stderr).decode()
+
+
+def test_an_end_in_time_is_left_alone() -> None:
+    """Whoever goes on after the guard has ended is not killed by it."""
+    with bounded_end(within_s=60.0, log=get_logger("test")) as end_with:
+        end_with(3)
+        watchdogs = [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+    assert [watchdog.finished.is_set() for watchdog in watchdogs] == [True]
 
 
 def test_the_guard_has_stray_faults_told_by_its_own_log(

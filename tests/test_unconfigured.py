@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from lock_document import FOREVER_TS, LockContent, LockMode
 from memory import BookMemory, IncidentStatus, Records, Severity, TargetStatus
 from model import BookName, ScopeId, Stage
 from policy import BookPolicy
+from store.access import ThreadedStore
 from store.views import read_answer
 from tests import guard_files
 from tests.decision_values import (
@@ -249,7 +251,7 @@ async def test_its_lock_survives_a_lost_database(
         lock_path=settings.trading_lock_file,
         policy=settings.to_policy(),
         now=guard_files.NOW,
-        rng=random.Random(1),
+        open_store=partial(ThreadedStore.open, rng=random.Random(1)),
     )
     await found.store.aclose()
     state = found.memory.book(OLD)
