@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from attempts import Unbroken
-from audit_log import log_audit
+from audit_log import log_audit, log_unwritten
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
@@ -49,6 +49,8 @@ MAX_PAUSE_S = 30.0
 OVERDUE_MARGIN_S = 2 * READ_DEADLINE_S
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand: the sum of a round's deadlines."""
+FLUSH_WITHIN_S = 6.0
+"""One whole try against a foreign hold on the database, which SQLite waits out for 5 s."""
 FAULTS_TOLD_EVERY = 20
 """Of faults in a row, the first and every so many are told."""
 LEAST_PAUSE_S = 0.05
@@ -190,9 +192,11 @@ class Guardian:
 
     async def flush(self) -> bool:
         """Write what still waits; returns whether everything is on disk."""
-        is_safe = await self._recorder.flush(deadline_s=max(2.0, 2 * self._store_deadline_s))
+        within_s = max(FLUSH_WITHIN_S, 2 * self._store_deadline_s)
+        is_safe = await self._recorder.flush(deadline_s=within_s)
         if not is_safe:
-            self._log.error("records_unwritten", count=self._recorder.waiting)
+            self._log.critical("records_unwritten", count=self._recorder.waiting)
+            log_unwritten(self._log, self._recorder.unwritten())
         return is_safe
 
     async def run_once(self) -> dict[ScopeId, str]:

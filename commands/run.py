@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
-from descriptors import raise_limit
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
 from state_lock import StateLock
 
@@ -58,7 +58,7 @@ def run_guard(
         stream=sys.stderr,
     )
     log = get_logger("killswitch")
-    raise_limit()
+    raise_descriptor_limit()
     try:
         with StateLock.acquire(settings.state_dir):
             return asyncio.run(_run(settings, once=once, log=log))
