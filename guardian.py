@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from attempts import Unbroken
-from audit_log import log_audit, log_unwritten
+from audit_log import log_audit
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
@@ -37,6 +37,7 @@ from plans import untouchable_symbols
 from policy import Policy
 from recorder import Recorder
 from scope_reader import READ_DEADLINE_S, ScopeReader
+from unwritten_log import log_unwritten
 from venues.protocol import Venue
 
 START_LOCK_DEADLINE_S = 5.0

@@ -66,7 +66,7 @@ class LockPort:
                 return
         hasty = partial(self._file.replace, document, is_confirmed=False)
         await loop.run_in_executor(self._hasty, hasty)
-        raise LockError("it stands there, and the disk does not confirm it", number=errno.ETIMEDOUT)
+        raise LockError("it stands, but the disk does not confirm it", number=errno.ETIMEDOUT)
 
     def _write(self, document: Document) -> Reserve | None:
         """Write the document; gives the reserve that it took, None if it took none."""
@@ -88,7 +88,7 @@ class LockPort:
     def _tell(self, used: Reserve | None) -> None:
         for reserve in self._reserves:
             if reserve is used:
-                self._troubles.begin(reserve.name, "there is none left but a reserve for the lock")
+                self._troubles.begin(reserve.name, reserve.want)
             elif reserve.is_held:
                 self._troubles.end(reserve.name)
 

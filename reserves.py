@@ -30,6 +30,10 @@ class Reserve(Protocol):
         """What it is, as troubles are named."""
 
     @property
+    def want(self) -> str:
+        """What is said when it is used."""
+
+    @property
     def numbers(self) -> frozenset[int]:
         """The system errors that letting it go may cure."""
 
@@ -59,6 +63,7 @@ class DescriptorReserve:
     """File descriptors, let go all at once: the connections that close positions need them too."""
 
     name = "descriptors"
+    want = "the file descriptors are used up, but for a few that were kept back"
     numbers = frozenset({errno.EMFILE, errno.ENFILE})
 
     def __init__(self) -> None:
@@ -98,6 +103,7 @@ class RoomReserve:
     """
 
     name = "room"
+    want = "the disk of the lock file is full, but for a little that was kept back"
     numbers = frozenset({errno.ENOSPC, errno.EDQUOT})
 
     def __init__(self, lock_path: Path) -> None:

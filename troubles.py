@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clock import Clock
+from lock_document import TROUBLE
 from logger import Logger
 from memory import AuditEntry, Records, Severity
-
-TROUBLE = "trouble_"
-"""How the keys of troubles begin in the lock document's details."""
 
 _PASSING = (
     errno.ENOSPC,
@@ -74,7 +72,7 @@ class Troubles:
 
     def tell(self, event: str, why: str, severity: Severity) -> Records:
         """Log an event at once and make the record of it."""
-        (self._log.info if severity is Severity.INFO else self._log.error)(event, why=why)
+        (self._log.info if severity is Severity.INFO else self._log.critical)(event, message=why)
         entry = AuditEntry(
             at=self._clock.now(),
             scope="*",
