@@ -27,6 +27,7 @@ import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aging import HISTORY_S
 from errors import StoreError
 from memory import (
     BookMemory,
@@ -56,7 +57,7 @@ from store.codec import (
     target_from,
 )
 from store.files import identify
-from store.history import HISTORY_S, HistoryTables
+from store.history import HistoryTables
 from store.journal import (
     answer_from,
     arguments_to_text,
@@ -65,6 +66,7 @@ from store.journal import (
     order_from,
     request_from,
 )
+from store.retention import Retention
 from store.schema import strictly, transaction, translated
 from store.stopgap import Opened, open_somehow, open_stopgap, open_whole, put_back
 
@@ -109,6 +111,7 @@ class PositionStore:
         self._connection = opened.connection
         # Histories are long: their rows come as plain tuples, all others by column name.
         self._history = HistoryTables(self._connection.cursor())
+        self._retention = Retention(self._connection)
         self._connection.row_factory = sqlite3.Row
         self._written: dict[ScopeId, _Written] = {}
 
@@ -233,6 +236,15 @@ class PositionStore:
             except StoreError:
                 self._use(open_stopgap(self._path))
                 raise
+
+    def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept; True while more may be due.
+
+        Takes some milliseconds. Does nothing while another connection is writing. Raises
+        StoreError.
+        """
+        with strictly("thinning old readings"):
+            return self._retention.step(now=now, histories=self._history.committed)
 
     # Reading.
 

@@ -210,6 +210,7 @@ def put_together(
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
+        tidy=lambda: store.thin(clock.now()),
     )
     return Assembly(
         guardian=guardian,

@@ -16,7 +16,8 @@ from pathlib import Path
 from errors import StoreError, StoreUnreadable
 from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
-from policy import Policy
+from model import BookName
+from policy import BookPolicy, Policy, unconfigured
 from stage_recovery import adopt_locks, recover_book
 from store.access import ThreadedStore
 from store.files import move_aside
@@ -173,7 +174,7 @@ async def _adopt(
                 now=now,
                 dry_run=dry_run,
             )
-            for book in policy.books
+            for book in _books_of(policy, entries or (), dry_run=dry_run)
         )
         kept_back += await _keep(store, adopted, dry_run=dry_run)
     return _Adopted((f"{told}; bots stay locked until every book is reset",), kept_back)
@@ -195,7 +196,7 @@ async def _adopt_unrecorded(
     recorded_at = await store.latest_action_at(dry_run=False)
     memory = await store.load_memory(dry_run=False, now=now)
     adopted: list[BookMemory] = []
-    for policy_of_book in policy.books:
+    for policy_of_book in _books_of(policy, live, dry_run=False):
         book = memory.book(policy_of_book.name)
         new = tuple(
             entry
@@ -213,6 +214,15 @@ async def _adopt_unrecorded(
     names = ", ".join(book.name for book in adopted)
     notice = f"the lock file is newer than the database: {names} stays locked until its reset"
     return _Adopted((notice,), await _keep(store, tuple(adopted), dry_run=False))
+
+
+def _books_of(
+    policy: Policy, entries: tuple[LockEntry, ...], *, dry_run: bool
+) -> tuple[BookPolicy, ...]:
+    """The books of the settings, and those that only a lock of this kind of run still knows of."""
+    named = dict.fromkeys(entry.scope for entry in entries if entry.dry_run == dry_run)
+    known = {EVERY_BOOK, *(book.name for book in policy.books)}
+    return (*policy.books, *(unconfigured(BookName(name)) for name in named if name not in known))
 
 
 def _is_live(entry: LockEntry) -> bool:

@@ -85,6 +85,10 @@ class ThreadedStore:
         """Write one decision; it is written even when the caller stops waiting."""
         await self._run(partial(self._commit, records))
 
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept; a commit waits for one such step at most."""
+        return await self._run(partial(self._store.thin, now))
+
     async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
         """Rebuild what was remembered."""
         return await self._run(partial(self._store.load_memory, dry_run=dry_run, now=now))

@@ -29,6 +29,13 @@ from errors import StoreError, StoreMissing, StoreUnreadable
 BUSY_TIMEOUT_MS = 5000
 """A foreign lock may hold a write this long; the caller's own deadline is far shorter."""
 
+CHECKPOINT_PAGES = 1000
+"""From so many pages (4 MB) on a commit empties the write-ahead log into the file."""
+
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+"""What is left of the log's size when it begins anew: a reader that stays in one transaction for
+hours makes it grow, and without a limit the file would keep that size for ever."""
+
 _FIRST_VERSION = (
     """CREATE TABLE store_facts (
         name TEXT PRIMARY KEY,
@@ -214,7 +221,7 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-_PRIMARY_CODE = 0xFF
+PRIMARY_CODE = 0xFF
 """The low byte of an extended result code is the code itself."""
 
 
@@ -225,7 +232,7 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & _PRIMARY_CODE in _DAMAGE:
+        if code is not None and code & PRIMARY_CODE in _DAMAGE:
             raise StoreUnreadable(f"{doing}: {error}") from error
         raise StoreError(f"{doing}: {error}") from error
 
@@ -274,6 +281,8 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, bool]:
         try:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
             is_new = migrate(connection, path)
             is_ready = True
         finally:
@@ -310,7 +319,7 @@ def _open_reader(path: Path, *, options: str) -> sqlite3.Connection:
         if version == 0:
             raise StoreMissing(f"{path} holds nothing yet: the guard has not finished a start")
         if version != SCHEMA_VERSION:
-            raise StoreError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
+            raise StoreError(_other_version(path, version))
         is_ready = True
     finally:
         if not is_ready:
@@ -332,12 +341,24 @@ def _is_at_rest(path: Path) -> bool:
 def takes_nothing(error: sqlite3.Error) -> bool:
     """True for what a disk without room, or without a file to spare, answers."""
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & _PRIMARY_CODE in _NO_ROOM
+    return code is not None and code & PRIMARY_CODE in _NO_ROOM
 
 
 def _version(connection: sqlite3.Connection) -> int:
     row = connection.execute("PRAGMA user_version").fetchone()
     return int(row[0])
+
+
+def _other_version(path: Path, version: int) -> str:
+    """What a person should do about a file whose tables this program does not read."""
+    if version < SCHEMA_VERSION:
+        age, remedy = "an earlier", "start the guard once: it converts the file and keeps every row"
+    else:
+        age, remedy = "a later", "use that version of the program"
+    return (
+        f"{path} was left by {age} version of the program "
+        f"(tables of version {version}, this one reads {SCHEMA_VERSION}) -> {remedy}"
+    )
 
 
 def _tables(connection: sqlite3.Connection) -> frozenset[str]:
@@ -366,7 +387,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> bool:
         # Another process may have created the file while this one waited for the lock.
         version = _version(connection)
         if version > SCHEMA_VERSION:
-            raise StoreError(f"{path} has version {version}, this program knows {SCHEMA_VERSION}")
+            raise StoreError(_other_version(path, version))
         if version == 0 and _tables(connection):
             raise StoreError(f"{path} is a database of something else; choose another state_db")
         for migration in MIGRATIONS[version:]:
