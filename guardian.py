@@ -42,6 +42,7 @@ from scope_reader import ScopeReader
 from supervision import MAX_PAUSE_S, Supervisor
 from tidying import Step, Tidying
 from timekeeping import deadlines
+from unwritten_log import log_unwritten
 from venues.protocol import Venue
 
 START_LOCK_DEADLINE_S = 5.0
@@ -54,6 +55,8 @@ TIDY_NEEDS_S = 0.25
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
+FLUSH_WITHIN_S = 6.0
+"""One whole try against a foreign hold on the database, which SQLite waits out for 5 s."""
 
 
 def _nobody(*_told: object) -> None:
@@ -226,9 +229,11 @@ class Guardian:
 
     async def flush(self) -> bool:
         """Write what still waits; returns whether everything is on disk."""
-        is_safe = await self._recorder.flush(deadline_s=max(2.0, 2 * self._store_deadline_s))
+        within_s = max(FLUSH_WITHIN_S, 2 * self._store_deadline_s)
+        is_safe = await self._recorder.flush(deadline_s=within_s)
         if not is_safe:
-            self._log.error("records_unwritten", count=self._recorder.waiting)
+            self._log.critical("records_unwritten", count=self._recorder.waiting)
+            log_unwritten(self._log, self._recorder.unwritten())
         return is_safe
 
     async def run_once(self) -> dict[ScopeId, str]:

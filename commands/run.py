@@ -17,11 +17,11 @@ from rich.table import Table
 
 from clock import SystemClock
 from commands.service import Service
-from descriptors import raise_limit
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run_guard(
 def _run_settled(settings: Settings, *, once: bool, service: Service) -> int:
     """Run with settings that are in order; whatever prevents it becomes a line and an exit code."""
     log = get_logger("killswitch")
-    raise_limit()
+    raise_descriptor_limit()
     try:
         with (
             service.take(settings.state_dir),
