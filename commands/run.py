@@ -16,6 +16,7 @@ from rich.table import Table
 
 from clock import SystemClock
 from commands.service import Service
+from descriptors import raise_limit
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
@@ -64,6 +65,7 @@ def run_guard(
 def _run_settled(settings: Settings, *, once: bool, service: Service) -> int:
     """Run with settings that are in order; whatever prevents it becomes a line and an exit code."""
     log = get_logger("killswitch")
+    raise_limit()
     try:
         with service.take(settings.state_dir):
             return asyncio.run(_run(settings, once=once, log=log, service=service))
