@@ -321,8 +321,12 @@ def test_a_scope_that_is_not_watched_starves_the_watchdog(
         house = two_accounts(tmp_path)
         report = report_to(manager, scopes=(SCOPE, OTHER), says=["LIVE"])
         ended: list[ScopeId] = []
-        hooks = (ended.append, report.tick_ended)
-        async with house.guard(on_tick_end=lambda scope: [h(scope) for h in hooks]) as guard:
+
+        def tick_ended(scope: ScopeId) -> None:
+            ended.append(scope)
+            report.tick_ended(scope)
+
+        async with house.guard(on_tick_end=tick_ended) as guard:
             await house.wait(35)
             assert len(manager.said("WATCHDOG")) == 4  # at 0, 10, 20 and 30 s
             guard.guardian._watches[OTHER].reader.observe = fault  # type: ignore[method-assign]

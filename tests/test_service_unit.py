@@ -19,12 +19,13 @@ from commands.run import EXIT_CONFIGURATION, EXIT_HELD
 from commands.service import HELD_PATIENCE_S
 from errors import ConfigurationError
 from executor import DRIVE_WITHIN_S, SEND_DEADLINE_S
-from guardian import MAX_PAUSE_S, SECOND_READING_AFTER_S, START_LOCK_DEADLINE_S, STOP_WITHIN_S
+from guardian import SECOND_READING_AFTER_S, START_LOCK_DEADLINE_S, STOP_WITHIN_S
 from lock_writer import LOCK_DEADLINE_S
 from model import ScopeId
 from scope_reader import GREETING_DEADLINE_S, LEDGER_GRACE_S, MARKS_DEADLINE_S, READ_DEADLINE_S
 from settings import Settings, load_settings
 from store.schema import BUSY_TIMEOUT_MS
+from supervision import MAX_PAUSE_S
 from tests.memory_venue import Trouble
 from tests.virtual_house import House, play
 
