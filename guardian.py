@@ -172,9 +172,10 @@ class Guardian:
     ) -> None:
         """Watch until `stop`.
 
-        `on_ready` is called once the lock is written, `on_tick_end` after every tick that came to
-        a decision and to its end. Raises LockError when the lock can never be written where it
-        should be, InvariantViolation when our own code is at fault: every bot is locked then.
+        `on_ready` is called once the lock is written (or waits for room on the disk), `on_tick_end`
+        after every tick that came to a decision and to its end. Raises LockError when the lock can
+        never be written where it should be, InvariantViolation when our own code is at fault: every
+        bot is locked then.
         """
         try:
             await self._announce_lock()

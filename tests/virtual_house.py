@@ -334,10 +334,13 @@ class House:
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Guard]:
-        """A running guard; stopped at the end of the block unless it crashed."""
+    async def guard(self, **told: Callable[..., None]) -> AsyncIterator[Guard]:
+        """A running guard; stopped at the end of the block unless it crashed.
+
+        `told` are hooks of `Guardian.run`.
+        """
         guard = await self.assemble()
-        guard.running = asyncio.create_task(guard.guardian.run())
+        guard.running = asyncio.create_task(guard.guardian.run(**told))
         try:
             yield guard
             if not guard.is_crashed:
