@@ -61,7 +61,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeVerdict:
-    """What was made of one scope's reading this tick."""
+    """What was made of one scope's reading this tick, and the reasons where it was doubted."""
 
     scope: ScopeId
     trust: Trust
@@ -69,6 +69,7 @@ class ScopeVerdict:
     drawdowns: tuple[WindowDrawdown, ...] = ()
     wants: tuple[Want, ...] = ()
     is_alert: bool = False
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +226,7 @@ def _answer(draft: _Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
     answered = answer_request(request, memory=draft.memory(), policy=draft.policy, now=draft.now)
     draft.answers.append(answered.answer)
+    draft.audit(answered.audits)
     if answered.step is not None:
         draft.take(answered.step)
     if answered.booking is not None:
@@ -291,6 +293,7 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
             is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
             or bool(draft.book(policy.name).streaks),
+            reasons=step.reasons,
         )
     )
 

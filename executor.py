@@ -21,6 +21,7 @@ from decimal import Decimal
 from attempts import Got, Missed, attempt, nap
 from clock import Clock
 from close_records import cancel_record, close_record, say_round, say_stuck, stuck_alert_due_s
+from decision_log import log_audit
 from errors import InvariantViolation
 from eyes import Eyes, Seen
 from logger import Logger
@@ -426,7 +427,7 @@ class Executor:
         alert = None if step.is_done or not is_due else say_stuck(incident, now)
         if alert is None:
             return incident
-        self._log.error("incident_stuck", scope=self._scope, message=alert.message)
+        log_audit(self._log, alert)
         await self._record(Records(audits=(alert,)), 0.0)
         return replace(incident, alerts_sent=incident.alerts_sent + 1)
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from attempts import Unbroken
-from audit_log import log_audit
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
 from decision import Decision, Observation, decide
+from decision_log import DecisionLog
 from errors import InvariantViolation, LockError
 from executor import DRIVE_WITHIN_S, DriveRules, Executor
 from lock_document import LockEntry
@@ -122,6 +122,7 @@ class Guardian:
         )
         self._clock = clock
         self._log = log
+        self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
         self._request_poll_s = request_poll_s
@@ -301,7 +302,7 @@ class Guardian:
         """Decide, then write record and lock side by side, each within its own deadline."""
         decision = self._take(observation)
         await self._writer.write(decision, is_forced=is_forced)
-        self._tell_soon(decision.records.audits)
+        asyncio.get_running_loop().call_soon(self._decision_log.tell, decision, self._pause)
         if self._on_decision is not None:
             asyncio.get_running_loop().call_soon(self._on_decision, decision)
         return decision
@@ -345,10 +346,6 @@ class Guardian:
         """Whether the incident still asks for the same: a reset may end it, a kill may raise it."""
         known = self.memory.book(incident.book).incident
         return known is not None and aims_of(known) == aims_of(incident)
-
-    def _tell_soon(self, audits: tuple[AuditEntry, ...]) -> None:
-        for entry in audits:
-            asyncio.get_running_loop().call_soon(log_audit, self._log, entry)
 
     # --- the operator, and the heartbeat ------------------------------------------------------
 

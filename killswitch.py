@@ -208,8 +208,12 @@ def flow(
 
 
 if __name__ == "__main__":
+    from uncaught import watch_process
+
+    watch_process()
     try:
-        sys.exit(app())
+        # Called through `app()`, typer would put its own hook in the place of ours.
+        sys.exit(typer.main.get_command(app)())
     except ModuleNotFoundError as missing:
         sys.stderr.write(MISSING.format(missing.name))
         sys.exit(2)

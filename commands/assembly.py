@@ -21,15 +21,18 @@ from attempts import abandon
 from clock import Clock
 from commands.recall import Recalled, recall
 from decision import Decision
+from decision_log import log_audit
 from errors import LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
 from lock_writer import LockWriter
 from logger import Logger
+from masking import MaskedStore, mask_lock
 from memory import AuditEntry, Memory, Records, Severity
 from model import IncidentId, ScopeId
 from policy import Policy
-from recorder import Recorder
+from recorder import AsyncStore, Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
 from trading_lock import LockFile, LockWriteError
@@ -108,6 +111,7 @@ async def assemble(
             replace_lock=_lock_replacer(lock_file),
             clock=clock,
             log=log,
+            redactor=Redactor(settings.secrets()),
             may_act=may_act,
             store_deadline_s=settings.store_deadline_s,
             on_decision=on_decision,
@@ -142,16 +146,28 @@ def put_together(
     replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
     clock: Clock,
     log: Logger,
+    redactor: Redactor = NOTHING_HIDDEN,
     may_act: bool = True,
     store_deadline_s: float = 1.0,
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
 ) -> Assembly:
-    """Make a guard of what is open already. With `may_act=False` nothing is sent."""
+    """Make a guard of what is open already, whose records and lock `redactor` masks.
+
+    With `may_act=False` nothing is sent.
+    """
     policy = replace(policy, instance_tag=recalled.instance_tag)
     store = recalled.store
+
+    async def replace_masked(document: Mapping[str, object]) -> None:
+        await replace_lock(mask_lock(document, redactor))
+
     recorder, lock_writer = _writers(
-        store, replace_lock, dry_run=policy.dry_run, clock=clock, log=log
+        MaskedStore(store, redactor),
+        replace_masked,
+        dry_run=policy.dry_run,
+        clock=clock,
+        log=log,
     )
     if not policy.dry_run:
         recorder.add(recalled.unwritten)
@@ -203,7 +219,7 @@ def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
 
 
 def _writers(
-    store: ThreadedStore,
+    store: AsyncStore,
     replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
     *,
     dry_run: bool,
@@ -212,23 +228,23 @@ def _writers(
 ) -> tuple[Recorder, LockWriter]:
     """Recorder and lock writer, whose troubles are logged and recorded."""
 
-    def tell(event: str, why: str, severity: Severity = Severity.CRITICAL) -> Records:
-        (log.error if severity is Severity.CRITICAL else log.info)(event, why=why)
+    def tell(event: str, message: str, severity: Severity = Severity.CRITICAL) -> Records:
         entry = AuditEntry(
             at=clock.now(),
             scope="*",
             event=event,
-            message=why,
+            message=message,
             dry_run=dry_run,
             severity=severity,
         )
+        log_audit(log, entry)
         return Records(audits=(entry,))
 
     recorder = Recorder(
         store,
-        on_trouble=lambda why: log.error("store_trouble", why=why),
-        on_recovery=lambda: log.info("store_recovered"),
-        on_loss=lambda what: log.critical("record_lost", what=what),
+        on_trouble=lambda why: log.critical("store_trouble", message=why),
+        on_recovery=lambda: log.info("store_recovered", message="every record is on disk again"),
+        on_loss=lambda what: log.critical("record_lost", message=what),
         probe=lambda why: tell("record_refused", why),
     )
 

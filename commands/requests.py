@@ -15,8 +15,8 @@ import sys
 
 from clock import SystemClock
 from commands.assembly import assemble
+from commands.run import begin_log
 from errors import KillSwitchError, StateLockHeld
-from logger import configure_logging, get_logger
 from memory import RequestAnswer
 from settings import Settings
 from state_lock import StateLock
@@ -102,11 +102,9 @@ async def _answer_here(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str
 ) -> RequestAnswer | None:
     """Read the accounts once where keys are there, then decide on what waits."""
-    configure_logging(
-        secrets=settings.secrets(), json_output=False, verbose=False, stream=sys.stderr
-    )
-    log = get_logger("killswitch")
-    async with assemble(settings, clock=SystemClock(), log=log, may_act=False) as guard:
+    async with assemble(
+        settings, clock=SystemClock(), log=begin_log(settings), may_act=False
+    ) as guard:
         for notice in guard.notices:
             print(notice, file=sys.stderr)
         request_id = await _add(

@@ -19,8 +19,10 @@ from errors import ConfigurationError, InvariantViolation, LockError, StateLockH
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from redaction import Redactor
 from settings import Settings, load_settings
 from state_lock import StateLock
+from uncaught import learn_secrets
 
 if TYPE_CHECKING:
     from commands.assembly import Assembly
@@ -34,11 +36,27 @@ EXIT_HELD = 3
 def read_settings(path: Path, *, require_venues: bool = True) -> Settings | None:
     """Load the settings, or print what is wrong with them to stderr and return None."""
     try:
-        return load_settings(path, os.environ, require_venues=require_venues)
+        settings = load_settings(path, os.environ, require_venues=require_venues)
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return None
+    learn_secrets(Redactor(settings.secrets()))
+    return settings
+
+
+def begin_log(settings: Settings, *, verbose: bool = False, log_json: bool = False) -> Logger:
+    """Send the log to stderr: for people on a terminal, as JSON elsewhere or when asked to."""
+    redactor = Redactor(settings.secrets())
+    configure_logging(
+        redactor=redactor,
+        json_output=log_json or not sys.stderr.isatty(),
+        verbose=verbose,
+        stream=sys.stderr,
+    )
+    log = get_logger("killswitch")
+    learn_secrets(redactor, log)
+    return log
 
 
 def run_guard(
@@ -50,13 +68,7 @@ def run_guard(
         return EXIT_CONFIGURATION
     if force_dry_run:
         settings = replace(settings, dry_run=True)
-    configure_logging(
-        secrets=settings.secrets(),
-        json_output=log_json or not sys.stderr.isatty(),
-        verbose=verbose,
-        stream=sys.stderr,
-    )
-    log = get_logger("killswitch")
+    log = begin_log(settings, verbose=verbose, log_json=log_json)
     try:
         with StateLock.acquire(settings.state_dir):
             return asyncio.run(_run(settings, once=once, log=log))
@@ -75,8 +87,8 @@ def run_guard(
         )
         return EXIT_CONFIGURATION
     except InvariantViolation as violation:
-        log.critical("invariant_violated", why=str(violation))
-        print(f"stopped by a fault of the guard itself: {violation}", file=sys.stderr)
+        message = f"stopped by a fault of the guard itself: {violation}"
+        log.critical("invariant_violated", message=message, exc_info=violation)
         return EXIT_FAILED
     except (StoreError, LockError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
@@ -99,30 +111,36 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
             return EXIT_FAILED
         _announce(settings, guard, log)
         if once:
-            doubts = await guard.guardian.run_once()
+            mask = Redactor(settings.secrets()).text
+            looks = await guard.guardian.run_once()
+            doubts = {scope: mask(why) for scope, why in looks.items()}
             show_accounts(guard.guardian.memory, settings, doubts=doubts)
             return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, guard.guardian.stop)
         await guard.guardian.run()
-        log.info("stopped")
+        log.info("stopped", message="as asked; positions and locks stay as they are")
     return EXIT_FINE
 
 
 def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
+    mode = "DRY RUN: nothing is sent" if settings.dry_run else "LIVE"
+    books, simulated = [book.name for book in guard.policy.books], guard.policy.simulated_scopes
+    on = f" on the SIMULATOR ({', '.join(simulated)})" if simulated else ""
     log.info(
         "started",
-        mode="DRY RUN: nothing is sent" if settings.dry_run else "LIVE",
-        books=[book.name for book in guard.policy.books],
-        simulated=list(guard.policy.simulated_scopes),
+        message=f"{mode}, watching {', '.join(books)}{on}",
+        mode=mode,
+        books=books,
+        simulated=list(simulated),
         state_db=str(settings.state_db),
         lock=str(settings.trading_lock_file),
     )
     for line in settings.unwatched:
-        log.warning("not_watched", what=line)
+        log.warning("not_watched", message=line)
     for notice in guard.notices:
-        log.warning("recovered", what=notice)
+        log.warning("recovered", message=notice)
 
 
 def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId, str]) -> None:
