@@ -60,7 +60,7 @@ class LastWords:
     def _tell(self, event: str, error: BaseException, message: str) -> None:
         if self._log is not None:
             level = self._log.critical if event == "crashed" else self._log.error
-            level(event, message=f"{message}: {type(error).__name__}", exc_info=error)
+            level(event, message=message, exc_info=error)
             return
         if self._redactor is None:
             text = "".join(_places(error))
