@@ -193,7 +193,8 @@ class Guardian:
         """Write what still waits; returns whether everything is on disk."""
         is_safe = await self._recorder.flush(deadline_s=max(2.0, 2 * self._store_deadline_s))
         if not is_safe:
-            self._log.error("records_unwritten", count=self._recorder.waiting)
+            count = self._recorder.waiting
+            self._log.error("records_unwritten", message=f"{count} never reached the disk")
         return is_safe
 
     async def run_once(self) -> dict[ScopeId, str]:

@@ -15,7 +15,6 @@ Rules
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import select
@@ -56,15 +55,15 @@ class _Output:
     it does not take at once is lost, and how much was lost is told when it takes lines again.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, say_lost: Callable[[int], str]) -> None:
         self._stream = stream
+        self._say_lost = say_lost
         self._lost = 0
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
             if self._lost and _takes_more(self._stream):
-                told = json.dumps({"event": "log_lines_lost", "lines": self._lost})
-                self._stream.write(f"\n{told}\n")
+                self._stream.write(f"\n{self._say_lost(self._lost)}\n")
                 self._lost = 0
             for start in range(0, len(text), _PIECE):
                 if not _takes_more(self._stream):
@@ -157,16 +156,21 @@ def configure_logging(
         if json_output
         else TerminalRenderer(stream, is_verbose=verbose)
     )
+
+    def say_lost(lines: int) -> str:
+        event: EventDict = {"level": "warning", "event": "log_lines_lost", "lines": lines}
+        return str(renderer(None, "warning", mask(None, "warning", stamp(None, "warning", event))))
+
     shared: list[Processor] = [structlog.stdlib.add_log_level, stamp, _describe_exception, mask]
     structlog.configure(
         processors=[_Repeats(clock), *shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.DEBUG if verbose else logging.INFO
         ),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Output(stream))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Output(stream, say_lost))),
         cache_logger_on_first_use=False,
     )
-    handler = _LibraryHandler(_Output(stream))
+    handler = _LibraryHandler(_Output(stream, say_lost))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _name_library],

@@ -42,6 +42,7 @@ from configuration.sections import AccountSections, Sections, VenueSections, rea
 from errors import ConfigurationError
 from model import Asset, BookName, ScopeId
 from policy import BookPolicy, Policy, StagePolicy, Threshold
+from redaction import Redactor
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 
@@ -167,7 +168,9 @@ def load_settings(
     if require_venues and not config.problems and not roster.venues:
         raise ConfigurationError((_nothing_to_watch(config, roster),))
     if config.problems:
-        raise ConfigurationError(config.report())
+        # A key that was pasted into the file by mistake often stands in the environment as well.
+        known = Redactor(secret.get_secret_value() for secret in environment.secrets)
+        raise ConfigurationError(tuple(known.text(line) for line in config.report()))
     return Settings(
         path=own,
         dry_run=general.dry_run,
