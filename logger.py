@@ -191,7 +191,7 @@ def configure_logging(
 def _name_library(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Give what a library says an event's name of its own: its text is no word of ours."""
     del logger, method
-    event["message"] = event["event"]
+    event["message"] = str(event["event"]).strip()
     event["event"] = "library"
     return event
 

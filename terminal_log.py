@@ -76,7 +76,8 @@ class TerminalRenderer:
 
 def _width_of(stream: TextIO) -> int:
     with suppress(OSError, ValueError):
-        return os.get_terminal_size(stream.fileno()).columns
+        # A terminal that was never told its size says 0.
+        return os.get_terminal_size(stream.fileno()).columns or WIDTH
     return WIDTH
 
 

@@ -29,6 +29,7 @@ from model import BookName, IncidentId, OperatorRequest, ScopeId
 from policy import BookPolicy, Policy
 from position_store import PositionStore
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
@@ -164,6 +165,7 @@ class House:
     standing: tuple[LockEntry, ...] = ()
     lock_fails: bool = False
     lock_delay_s: float = 0.0
+    redactor: Redactor = NOTHING_HIDDEN
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -300,6 +302,7 @@ class House:
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
+            redactor=self.redactor,
         )
         return Guard(
             store=opened[-1],
