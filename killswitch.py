@@ -83,9 +83,11 @@ def run(
         bool,
         typer.Option("--dry-run", help="Decide and report, send nothing, whatever the file says."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every tick.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log every tick, all figures, and tracebacks.")
+    ] = False,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log JSON also on a terminal.")
+        bool, typer.Option("--log-json", help="Log JSON on a terminal, as everywhere else.")
     ] = False,
     test_mock: Annotated[
         bool,

@@ -18,6 +18,7 @@ from commands.assembly import assemble
 from commands.run import begin_log
 from errors import KillSwitchError, StateLockHeld
 from memory import RequestAnswer
+from redaction import Redactor
 from settings import Settings
 from state_lock import StateLock
 from store.access import ThreadedStore
@@ -30,6 +31,12 @@ def ask(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str = ""
 ) -> int:
     """Put the request, wait for its answer and print it; returns the exit code."""
+    # What a person types or pastes is kept for ever: no key by mistake.
+    mask = Redactor(settings.secrets()).text
+    arguments = {
+        name: mask(value) if name == "reason" else value for name, value in arguments.items()
+    }
+    confirmation = mask(confirmation)
     try:
         answer = _ask(settings, command=command, arguments=arguments, confirmation=confirmation)
     except (KillSwitchError, OSError) as error:

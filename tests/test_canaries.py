@@ -11,9 +11,11 @@ import contextlib
 import json
 import os
 import pty
+import secrets
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -22,7 +24,10 @@ from typing import Any
 
 import pytest
 
+from clock import SystemClock
 from commands.run import read_settings
+from errors import Unavailable
+from model import ScopeId
 from redaction import MASK
 from tests.canaries import (
     Answer,
@@ -33,9 +38,12 @@ from tests.canaries import (
     new_canaries,
     write_dotenv,
 )
+from tests.canned_venue import Canned, canned_venue
 from tests.simulated import Simulated, simulated
+from tests.test_binance_wire import close_of
 from tests.test_integration import BOOK, ROOT, until
 from tests.test_log_page import documented_events
+from venues.binance import BinanceFutures
 
 PRICES = {
     "SOLUSDT": 100.0,
@@ -183,6 +191,7 @@ def _read(descriptor: int) -> bytes:
 
 async def whole_incident(scene: Scene, canaries: dict[str, str], is_closing: asyncio.Event) -> None:
     """Errors at the start, while reading and to every order; status, flow, reset, SIGTERM."""
+    pasted = canaries["BITGET_API_SECRET"]
     async with talkative(canaries) as (venue, echo):
         for path, answer in zip(GREETED, GREETINGS, strict=True):
             echo.plan("GET", path, [answer])
@@ -200,7 +209,7 @@ async def whole_incident(scene: Scene, canaries: dict[str, str], is_closing: asy
             is_closing.set()
             await asyncio.gather(
                 scene.run("status", "status", "--json"),
-                scene.run("flow", "flow", BOOK, "5", "--reason", "a test"),
+                scene.run("flow", "flow", BOOK, "5", "--reason", f"pasted {pasted}"),
                 scene.run("refused", "flow", BOOK, "1e16", code=1),
             )
             scene.keep_files("running")
@@ -374,6 +383,42 @@ def check_log(text: str) -> None:
     (trigger,) = [event for event in events if event["event"] == "trigger"]
     assert trigger["locks"] == ["killswitch_stage_2_close_dominant_loss_direction"]
     assert names[-1] == "stopped"
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 418, 429, 500, 503])
+async def test_no_text_of_the_adapter_repeats_a_secret(status: int) -> None:
+    """Exceptions and outcomes are clean at their source, whatever form the venue sends back."""
+    canaries = {"KEY": secrets.token_urlsafe(48), "SECRET": secrets.token_urlsafe(48)}
+    key, secret = canaries.values()
+    said = [
+        text
+        for canary in canaries.values()
+        for text in (*forms(canary).values(), canary[3:14], f"{canary[:20]} {canary[20:]}")
+    ]
+    shown: list[str] = []
+    async with canned_venue() as server:
+        adapter = BinanceFutures(
+            scope=ScopeId(BOOK),
+            api_key=key,
+            api_secret=secret,
+            clock=SystemClock(),
+            stables=("USDT",),
+            simulator_url=server.url,
+        )
+        time_path = "/fapi.binance.com/fapi/v1/time"
+        server.set("GET", time_path, Canned(json={"serverTime": int(time.time() * 1000)}))
+        for text in said:
+            body = {"code": -2015, "msg": f"{text} is wrong", "secret": text}
+            answer = Canned(json=body, status=status, headers={"Retry-After": "0"})
+            server.set("GET", "/fapi.binance.com/fapi/v3/positionRisk", answer)
+            server.set("POST", "/fapi.binance.com/fapi/v1/order", answer)
+            with pytest.raises(Unavailable) as refused:
+                await adapter.fetch_positions(ScopeId(BOOK))
+            shown.append(repr(refused.value))
+            shown.append(repr(await adapter.submit_close(close_of())))
+        await adapter.aclose()
+    assert all("is wrong" in text for text in shown)
+    assert find_canaries({"texts": "\n".join(shown).encode()}, canaries) == []
 
 
 def test_the_search_finds_a_planted_secret(tmp_path: Path) -> None:
