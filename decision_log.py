@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clock import Clock
-from decision import Decision, ScopeVerdict
+from decision import Decision
+from draft import ScopeVerdict
 from drawdown import WindowDrawdown
 from logger import Logger
 from memory import AuditEntry, Flow, Severity

@@ -115,7 +115,8 @@ class LockFile:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise LockWriteError(error.errno, f"{self._path}: {error}") from error
+            why = error.strerror or str(error)
+            raise LockWriteError(error.errno, f"{self._path}: {why}") from error
 
     @property
     def _prefix(self) -> str:

@@ -21,21 +21,23 @@ from attempts import abandon
 from clock import Clock
 from commands.recall import Recalled, recall
 from decision import Decision
-from decision_log import log_audit
+from descriptors import RESERVE, DescriptorReserve
 from errors import LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
 from lock_writer import LockWriter
 from logger import Logger
 from masking import MaskedStore, mask_lock
-from memory import AuditEntry, Memory, Records, Severity
+from memory import Memory, Records, Severity
 from model import IncidentId, ScopeId
+from own_thread import OwnThread
 from policy import Policy
-from recorder import AsyncStore, Recorder
+from recorder import Recorder
 from redaction import NOTHING_HIDDEN, Redactor
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
 from trading_lock import LockFile, LockWriteError
+from troubles import OUT_OF_DESCRIPTORS, Troubles, may_pass
 from venues.protocol import Venue
 
 CLOSE_WITHIN_S = 5.0
@@ -98,6 +100,7 @@ async def assemble(
         open_store=partial(ThreadedStore.open, rng=rng),
     )
     store = recalled.store
+    lock_thread, reserve = OwnThread("lock"), DescriptorReserve()
     connections: dict[ScopeId, Venue] = {}
     try:
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
@@ -108,7 +111,7 @@ async def assemble(
             settings.to_policy(),
             recalled,
             venues=connections,
-            replace_lock=_lock_replacer(lock_file),
+            replace_lock=_lock_replacer(lock_file, lock_thread),
             clock=clock,
             log=log,
             redactor=Redactor(settings.secrets()),
@@ -116,6 +119,7 @@ async def assemble(
             store_deadline_s=settings.store_deadline_s,
             on_decision=on_decision,
             request_poll_s=request_poll_s,
+            reserve=reserve,
         )
     finally:
         venues = dict.fromkeys(connections.values())
@@ -125,6 +129,8 @@ async def assemble(
         for task in closing:
             abandon(task)
         await store.aclose()
+        lock_thread.close()
+        reserve.release()
 
 
 def _connect_all(
@@ -151,6 +157,7 @@ def put_together(
     store_deadline_s: float = 1.0,
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
+    reserve: DescriptorReserve | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
 
@@ -162,15 +169,23 @@ def put_together(
     async def replace_masked(document: Mapping[str, object]) -> None:
         await replace_lock(mask_lock(document, redactor))
 
-    recorder, lock_writer = _writers(
+    def audit(records: Records) -> None:
+        recorder.add(records)
+
+    troubles = Troubles(clock=clock, log=log, dry_run=policy.dry_run, record=audit)
+    recorder = Recorder(
         MaskedStore(store, redactor),
-        replace_masked,
-        dry_run=policy.dry_run,
-        clock=clock,
-        log=log,
+        on_trouble=partial(troubles.begin, "store"),
+        on_recovery=partial(troubles.end, "store"),
+        on_loss=lambda what: log.critical("record_lost", message=what),
+        probe=lambda why: troubles.tell("record_refused", why, Severity.CRITICAL),
     )
-    if not policy.dry_run:
-        recorder.add(recalled.unwritten)
+    lock_writer = LockWriter(
+        partial(_replace_lock, replace_masked, troubles=troubles, reserve=reserve),
+        on_trouble=partial(troubles.begin, "lock"),
+        on_recovery=partial(troubles.end, "lock"),
+    )
+    recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
         return await recorder.record(records, deadline_s=deadline_s)
@@ -203,6 +218,7 @@ def put_together(
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
+        tidy=lambda: store.thin(clock.now()),
     )
     return Assembly(
         guardian=guardian,
@@ -218,46 +234,29 @@ def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
     return tuple(book.incident.incident_id for book in memory.books if book.incident is not None)
 
 
-def _writers(
-    store: AsyncStore,
+async def _replace_lock(
     replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
+    document: Mapping[str, object],
     *,
-    dry_run: bool,
-    clock: Clock,
-    log: Logger,
-) -> tuple[Recorder, LockWriter]:
-    """Recorder and lock writer, whose troubles are logged and recorded."""
+    troubles: Troubles,
+    reserve: DescriptorReserve | None,
+) -> None:
+    """Write the lock with what is wrong on this machine, if need be with the last descriptors."""
+    try:
+        await replace_lock(_with_details(document, troubles.details()))
+    except LockError as error:
+        if error.number not in OUT_OF_DESCRIPTORS or reserve is None or not reserve.release():
+            raise
+        troubles.begin("descriptors", f"there are none left but a reserve of {RESERVE}")
+        await replace_lock(_with_details(document, troubles.details()))
+        return
+    if reserve is not None and not reserve.is_held and reserve.hold():
+        troubles.end("descriptors")
 
-    def tell(event: str, message: str, severity: Severity = Severity.CRITICAL) -> Records:
-        entry = AuditEntry(
-            at=clock.now(),
-            scope="*",
-            event=event,
-            message=message,
-            dry_run=dry_run,
-            severity=severity,
-        )
-        log_audit(log, entry)
-        return Records(audits=(entry,))
 
-    recorder = Recorder(
-        store,
-        on_trouble=lambda why: log.critical("store_trouble", message=why),
-        on_recovery=lambda: log.info("store_recovered", message="every record is on disk again"),
-        on_loss=lambda what: log.critical("record_lost", message=what),
-        probe=lambda why: tell("record_refused", why),
-    )
-
-    def tell_lock_trouble(why: str) -> None:
-        recorder.add(tell("lock_trouble", why))
-
-    def tell_lock_recovery() -> None:
-        recorder.add(tell("lock_recovered", "the lock file is written again", Severity.INFO))
-
-    lock_writer = LockWriter(
-        replace_lock, on_trouble=tell_lock_trouble, on_recovery=tell_lock_recovery
-    )
-    return recorder, lock_writer
+def _with_details(document: Mapping[str, object], more: Mapping[str, str]) -> Mapping[str, object]:
+    details = document.get("details")
+    return {**document, "details": {**(details if isinstance(details, Mapping) else {}), **more}}
 
 
 def check_lock_file(path: Path) -> None:
@@ -268,6 +267,9 @@ def check_lock_file(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
+        if may_pass(error.errno):
+            # A full disk must not keep the guard from guarding; its troubles are told later.
+            return
         raise LockError(
             f"the lock folder {path.parent} is not writable ({error.strerror}) -> {remedy}"
         ) from error
@@ -275,11 +277,14 @@ def check_lock_file(path: Path) -> None:
         raise LockError(f"the lock file {path} is a folder -> {remedy}")
 
 
-def _lock_replacer(lock_file: LockFile) -> Callable[[Mapping[str, object]], Awaitable[None]]:
+def _lock_replacer(
+    lock_file: LockFile, thread: OwnThread
+) -> Callable[[Mapping[str, object]], Awaitable[None]]:
     async def replace_lock(document: Mapping[str, object]) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.to_thread(lock_file.replace, document)
+            await loop.run_in_executor(thread, lock_file.replace, document)
         except LockWriteError as error:
-            raise LockError(str(error)) from error
+            raise LockError(str(error), number=error.errno) from error
 
     return replace_lock

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
+from commands.service import Service
+from descriptors import raise_limit
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
 from redaction import Redactor
 from settings import Settings, load_settings
-from state_lock import StateLock
 from uncaught import learn_secrets
 
 if TYPE_CHECKING:
@@ -63,16 +64,26 @@ def run_guard(
     config: Path, *, once: bool, force_dry_run: bool, verbose: bool, log_json: bool
 ) -> int:
     """Run the guard; returns the exit code."""
-    settings = read_settings(config)
-    if settings is None:
-        return EXIT_CONFIGURATION
-    if force_dry_run:
-        settings = replace(settings, dry_run=True)
-    log = begin_log(settings, verbose=verbose, log_json=log_json)
+    # First of all: a stop that is asked for while the settings are read is a stop in order, too.
+    with nullcontext(Service()) if once else Service.begin(os.environ) as service:
+        settings = read_settings(config)
+        if settings is None:
+            return EXIT_CONFIGURATION
+        if force_dry_run:
+            settings = replace(settings, dry_run=True)
+        log = begin_log(settings, verbose=verbose, log_json=log_json)
+        return _run_settled(settings, once=once, service=service, log=log)
+
+
+def _run_settled(settings: Settings, *, once: bool, service: Service, log: Logger) -> int:
+    """Run with settings that are in order; whatever prevents it becomes a line and an exit code."""
+    raise_limit()
     try:
-        with StateLock.acquire(settings.state_dir):
-            return asyncio.run(_run(settings, once=once, log=log))
+        with service.take(settings.state_dir):
+            return asyncio.run(_run(settings, once=once, log=log, service=service))
     except StateLockHeld as held:
+        if service.is_stopping:
+            return EXIT_FINE
         holder = "another process" if held.pid is None else f"process {held.pid}"
         print(f"{holder} holds {settings.state_dir}: one guard at a time", file=sys.stderr)
         return EXIT_HELD
@@ -95,7 +106,7 @@ def run_guard(
         return EXIT_FAILED
 
 
-async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
+async def _run(settings: Settings, *, once: bool, log: Logger, service: Service) -> int:
     # Here and not above: the other commands read their settings through this file and must not
     # wait for everything a running guard needs.
     from commands.assembly import assemble
@@ -116,10 +127,7 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
             doubts = {scope: mask(why) for scope, why in looks.items()}
             show_accounts(guard.guardian.memory, settings, doubts=doubts)
             return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, guard.guardian.stop)
-        await guard.guardian.run()
+        await service.watch(guard.guardian, policy=guard.policy, clock=clock)
         log.info("stopped", message="as asked; positions and locks stay as they are")
     return EXIT_FINE
 

@@ -15,7 +15,9 @@ from model import RowKey
 def difference(old: History, new: History) -> tuple[tuple[Point, ...], tuple[float, ...]]:
     """Points of `new` that `old` holds otherwise or not at all, and times that `new` dropped.
 
-    What was trimmed from the front is not dropped: it is only older than memory reaches.
+    What was trimmed from the front is not dropped: it is only older than memory reaches. Points
+    that differ in their results alone do not differ: these stand in other rows and never change,
+    memory only shares them between the points of a minute.
     """
     before_chunks, now_chunks = _unshared(old.chunks, new.chunks)
     before = {point.at: point for chunk in before_chunks for point in chunk.points}
@@ -23,7 +25,8 @@ def difference(old: History, new: History) -> tuple[tuple[Point, ...], tuple[flo
     changed = tuple(
         point
         for point in now
-        if (earlier := before.get(point.at)) is not point and earlier != point
+        if (earlier := before.get(point.at)) is not point
+        and (earlier is None or _figures(earlier) != _figures(point))
     )
     first = new.chunks[0].points[0].at if new.chunks else float("-inf")
     gone = before.keys() - {point.at for point in now}
@@ -48,6 +51,10 @@ def _unshared(
         tuple(chunk for chunk in old if id(chunk) not in shared),
         tuple(chunk for chunk in new if id(chunk) not in shared),
     )
+
+
+def _figures(point: Point) -> tuple[float, float, float, bool]:
+    return point.equity, point.nav, point.unexplained, point.may_be_peak
 
 
 def later(history: History, at: float | None) -> dict[float, Point]:

@@ -16,10 +16,9 @@ How a history is kept
 - Results of a committed point never change.
 
 How a history is loaded
-- Every point of the last `HISTORY_S`. The results of each point are exact within the last hour,
-  and older than that at the best point of each minute, which is the only one of its minute that
-  can be a peak inside a window; its neighbours of that minute share them. This bounds the start
-  of a guard that has watched 20 positions every 3 s for days to about a second.
+- Every point of the last `HISTORY_S`, with the results that memory holds too (`aging`): those of a
+  minute that is over an hour old are the results of the point that stands for it. So a start reads
+  the rows of some thousand readings, however many positions were watched how often.
 """
 
 from __future__ import annotations
@@ -29,18 +28,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from memory import History, Point, ReadingRecord, RowResults, ScopeMemory, best_of
+from aging import EXACT_S, HISTORY_S, MINUTE_S, standing_for, start_of
+from memory import History, Point, ReadingRecord, RowResults, ScopeMemory
 from model import Reading, RowKey, ScopeId, Side, Symbol, Trust
 from store.codec import plain
 from store.difference import difference, later, moved
-
-HISTORY_S = 48 * 3600.0
-"""Longest window (24 h), and the last point before it, which may be another 24 h older."""
-
-_EXACT_S = 3600.0
-"""Flows are searched and undone within an hour, so until then any point may become a peak."""
-
-_BUCKET_S = 60.0
 
 Held = frozenset[tuple[Symbol, Side]]
 Results = dict[RowKey, float]
@@ -111,6 +103,11 @@ class HistoryTables:
         self._cursor = cursor
         self._known: dict[ScopeId, _Known] = {}
         self._staged: dict[ScopeId, _Known] = {}
+
+    @property
+    def committed(self) -> Mapping[ScopeId, History]:
+        """The points of each scope as the file holds them."""
+        return {scope: known.history for scope, known in self._known.items()}
 
     def keep(self) -> None:
         """The transaction was committed."""
@@ -256,7 +253,8 @@ class HistoryTables:
     def load(self, scope: ScopeId, *, oldest: float) -> tuple[History, RowResults]:
         """Give back a scope's history since `oldest` and its running results."""
         rows = self._cursor.execute(LOAD_POINTS, (scope, oldest)).fetchall()
-        points = tuple(self._points(scope, rows))
+        exact_from = start_of(rows[-1][0] - EXACT_S, MINUTE_S) if rows else 0.0
+        points = tuple(self._points(scope, rows, exact_from))
         results = _ordered(
             {
                 RowKey(scope, Symbol(symbol), Side(side)): result
@@ -267,7 +265,7 @@ class HistoryTables:
         if points:
             last = self._cursor.execute(LOAD_ROWS, (scope, points[-1].at))
             held = frozenset((Symbol(symbol), Side(side)) for symbol, side, _ in last)
-        history = History.of(points)
+        history = replace(History.of(points), shared_until=exact_from)
         self._known[scope] = _Known(
             history=history,
             held=held,
@@ -277,18 +275,17 @@ class HistoryTables:
         return history, results
 
     def _points(
-        self, scope: ScopeId, rows: list[tuple[float, float, float, float, int]]
+        self, scope: ScopeId, rows: list[tuple[float, float, float, float, int]], exact_from: float
     ) -> Iterator[Point]:
         """Turn rows of `snapshots` into points with their results, oldest first."""
         if not rows:
             return
-        exact_from = rows[-1][0] - _EXACT_S
         not_held = self._cursor.execute(LOAD_NOT_HELD, (scope, rows[-1][0])).fetchall()
         resting: Results = {}
         carried = 0
         keys: dict[tuple[str, str], RowKey] = {}
         for bucket in _buckets(rows, exact_from):
-            chosen = best_of(bucket) or bucket[-1]
+            chosen = standing_for(bucket)
             while carried < len(not_held) and not_held[carried][0] <= chosen.at:
                 _, symbol, side, result = not_held[carried]
                 _put(resting, _key(keys, scope, symbol, side), result)
@@ -315,7 +312,7 @@ def _buckets(
     bucket: list[Point] = []
     minute: float | None = None
     for ts, equity, nav, unexplained, may_be_peak in rows:
-        this_minute = ts if ts >= exact_from else ts // _BUCKET_S
+        this_minute = ts if ts >= exact_from else start_of(ts, MINUTE_S)
         if bucket and this_minute != minute:
             yield tuple(bucket)
             bucket.clear()

@@ -891,6 +891,23 @@ def test_a_fault_in_deciding_locks_the_book_and_the_closing_goes_on(
     play(story)
 
 
+def test_what_is_only_shown_may_fail(tmp_path: Path) -> None:
+    """Whoever is shown the decisions raises at each: it is told, and the account is guarded."""
+
+    def trip(_decision: Decision) -> None:
+        raise KeyError("a screen that is gone")
+
+    async def story() -> None:
+        house = House(folder=tmp_path, on_decision=trip)
+        async with house.guard():
+            await house.wait(15)
+            house.prices(SOL=105)
+            await house.until(lambda: house.held("SOL") == -50, within_s=30)
+        assert "a screen that is gone" in house.audit("task_failed")[0].message
+
+    play(story)
+
+
 def test_a_cancellation_from_inside_does_not_end_a_task_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,13 +22,16 @@ EXPANSIONS = {
 }
 """What a name that is put together can become, by its first part."""
 FORWARDERS = {
-    "commands/assembly.py",
     "decision_log.py",
+    "scope_reader.py",
     "store/journal.py",
+    "troubles.py",
     "uncaught.py",
     "verdict.py",
 }
 """Files that hand on a name which is written elsewhere."""
+TROUBLE = re.compile(r"""troubles\.(begin|end)(?:, |\()["'](\w+)["']""")
+"""A trouble begins and ends as two events, whose names `troubles.py` makes of its own."""
 OF_THE_LOG_ITSELF = {"library", "log_lines_lost"}
 """Made by the log's own processors, not by a call."""
 _LEVEL = f"(?:{'|'.join(sorted(LEVELS))})"
@@ -57,11 +60,14 @@ def events_in(text: str) -> Iterator[Found]:
         for keyword in node.keywords:
             if name == "AuditEntry" and keyword.arg == "event":
                 yield from ((event, None) for event in _names(keyword.value))
-        place = {"audit_of": 1, "tell": 0, "_tell": 0}.get(name)
+        place = {"audit_of": 1, "tell": 0, "_tell": 0, "_is_got": 0}.get(name)
         if isinstance(called, ast.Attribute) and name in LEVELS:
             yield from ((event, name) for event in _names(node.args[0]))
         elif place is not None and len(node.args) > place + 1:
             yield from ((event, None) for event in _names(node.args[place]))
+
+    for verb, trouble in TROUBLE.findall(text):
+        yield f"{trouble}_{'trouble' if verb == 'begin' else 'recovered'}", None
 
 
 def _names(expression: ast.expr) -> set[str]:
@@ -117,6 +123,9 @@ def test_names_are_written_where_they_are_logged() -> None:
         ("AuditEntry(event=f'incident_{x}')", {(n, None) for n in EXPANSIONS["incident_"]}),
         ("audit_of(case, 'a', message)", {("a", None)}),
         ("tell('a', why)", {("a", None)}),
+        ("partial(troubles.begin, 'a')", {("a_trouble", None)}),
+        ("troubles.end('a')", {("a_recovered", None)}),
+        ("self._is_got('a', outcome)", {("a", None)}),
         ("log.info(name)", {("?", "info")}),
         ("AuditEntry(event=f'{x}_done')", {("?", None)}),
         ("print('a')", set()),

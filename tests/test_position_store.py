@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import position_store
+from aging import HISTORY_S
 from errors import StoreError, StoreMissing, StoreUnreadable
 from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import (
@@ -68,7 +69,8 @@ from model import (
 from position_store import PositionStore
 from store import history as store_history
 from store import views as store_views
-from store.schema import SCHEMA_VERSION, move_aside, open_for_reading
+from store.files import move_aside
+from store.schema import SCHEMA_VERSION, open_for_reading
 from store.views import read_answer, read_status
 
 NOW = 1_800_000_000.0
@@ -499,7 +501,7 @@ def test_old_points_share_the_results_of_the_best_of_their_minute(
 
 def test_points_older_than_two_days_stay_on_disk(store: PositionStore, path: Path) -> None:
     """Memory holds 48 h: the longest window and the last point before it."""
-    points = (point(NOW - store_history.HISTORY_S - 1.0), point(NOW - 10.0))
+    points = (point(NOW - HISTORY_S - 1.0), point(NOW - 10.0))
     memory = ScopeMemory(scope=SCOPE, history=History.of(points))
     store.commit(Records(scopes=(memory,)))
     assert tuple(remembered(restarted(path)).history.points()) == points[1:]

@@ -143,7 +143,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.errors_are_caught_by_name, "a.py", "with contextlib.suppress(Exception):\n    x"),
     (
         tidy.errors_are_caught_by_name,
-        "guardian.py",
+        "supervision.py",
         "def tick():\n    try:\n        x\n    except Exception:\n        y",
     ),
     (
@@ -187,7 +187,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (tidy.errors_are_caught_by_name, "a.py", "try:\n    x\nexcept OSError:\n    y"),
     (
         tidy.errors_are_caught_by_name,
-        "guardian.py",
+        "supervision.py",
         "async def supervise():\n    try:\n        x\n    except Exception:\n        y",
     ),
     (tidy.no_test_is_skipped, "tests/test_x.py", "import pytest\nx = pytest.mark.parametrize"),

@@ -289,8 +289,8 @@ def nothing_is_left_undone(source: Source) -> Found:
 
 
 def errors_are_caught_by_name(source: Source) -> Found:
-    """One broad handler in the whole program: `supervise` in guardian.py."""
-    home = _lines_of_supervise(source) if source.path == "guardian.py" else range(0)
+    """One broad handler in the whole program: `supervise` in supervision.py."""
+    home = _lines_of_supervise(source) if source.path == "supervision.py" else range(0)
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ExceptHandler):
             caught = {_last_name(name) for name in _caught(node.type)}

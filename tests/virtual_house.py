@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from commands.assembly import put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
 from guardian import Guardian
 from lock_document import LockEntry
@@ -88,11 +89,16 @@ class TroubledStore(ThreadedStore):
     is_dead = False
     delay_s = 0.0
     commits = 0
+    steps = 0
 
     @staticmethod
     def refuses(_records: Records) -> bool:
         """Whether a record has no place in the tables."""
         return False
+
+    @staticmethod
+    async def while_thinning() -> None:
+        """What happens in a step."""
 
     async def _disk(self) -> None:
         if self.is_dead:
@@ -120,6 +126,13 @@ class TroubledStore(ThreadedStore):
         """Orders of an incident."""
         await self._disk()
         return await super().order_records(incident_id)
+
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept."""
+        self.steps += 1
+        await self._disk()
+        await self.while_thinning()
+        return await super().thin(now)
 
 
 @dataclass(kw_only=True)
@@ -163,6 +176,7 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
     lock_delay_s: float = 0.0
     redactor: Redactor = NOTHING_HIDDEN
@@ -280,6 +294,7 @@ class House:
 
     async def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
+        every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
 
         async def open_store(path: Path) -> ThreadedStore:
@@ -298,11 +313,12 @@ class House:
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
-            venues={SCOPE: self.venue, **self.others},
+            venues={scope: venue for scope, venue in every.items() if self.policy.book_of(scope)},
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
             redactor=self.redactor,
+            on_decision=self.on_decision,
         )
         return Guard(
             store=opened[-1],

@@ -17,6 +17,7 @@ from trading_lock import HEARTBEAT_MAX_AGE_S, LockState, read_lock
 STALE = "lock_stale"
 MISSING = "lock_missing"
 _NOT_WATCHED = "not_watched_"
+_UNREAD = "unread_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,15 @@ class LockFileView:
     def not_watched(self) -> tuple[str, ...]:
         """The accounts that the guard which wrote this found keys for and does not watch."""
         return tuple(line for name, line in self.details if name.startswith(_NOT_WATCHED))
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Why each account that the guard could not read last was not read."""
+        return {
+            name.removeprefix(_UNREAD): why
+            for name, why in self.details
+            if name.startswith(_UNREAD)
+        }
 
 
 def look_at_lock(path: Path, *, now: float) -> LockFileView:
