@@ -21,11 +21,11 @@ from functools import partial
 from typing import Any
 
 from attempts import Unbroken
-from audit_log import log_audit
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
 from decision import Decision, Observation, decide
+from decision_log import DecisionLog
 from errors import InvariantViolation, LockError
 from executor import DRIVE_WITHIN_S, DriveRules, Executor
 from lock_document import LockEntry
@@ -42,6 +42,7 @@ from scope_reader import ScopeReader
 from supervision import MAX_PAUSE_S, Supervisor
 from tidying import Step, Tidying
 from timekeeping import deadlines
+from unwritten_log import log_unwritten
 from venues.protocol import Venue
 
 START_LOCK_DEADLINE_S = 5.0
@@ -54,6 +55,8 @@ TIDY_NEEDS_S = 0.25
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
+FLUSH_WITHIN_S = 6.0
+"""One whole try against a foreign hold on the database, which SQLite waits out for 5 s."""
 
 
 def _nobody(*_told: object) -> None:
@@ -128,6 +131,7 @@ class Guardian:
         )
         self._clock = clock
         self._log = log
+        self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
         self._request_poll_s = request_poll_s
@@ -227,9 +231,12 @@ class Guardian:
 
     async def flush(self) -> bool:
         """Write what still waits; returns whether everything is on disk."""
-        is_safe = await self._recorder.flush(deadline_s=max(2.0, 2 * self._store_deadline_s))
+        within_s = max(FLUSH_WITHIN_S, 2 * self._store_deadline_s)
+        is_safe = await self._recorder.flush(deadline_s=within_s)
         if not is_safe:
-            self._log.error("records_unwritten", count=self._recorder.waiting)
+            count = self._recorder.waiting
+            self._log.critical("records_unwritten", message=f"{count} never reached the disk")
+            log_unwritten(self._log, self._recorder.unwritten())
         return is_safe
 
     async def run_once(self) -> dict[ScopeId, str]:
@@ -346,8 +353,7 @@ class Guardian:
 
     def _tell(self, decision: Decision) -> None:
         """Log and show a decision, once everything that matters more is under way."""
-        for entry in decision.records.audits:
-            self._supervisor.soon("log", log_audit, self._log, entry)
+        self._supervisor.soon("log", self._decision_log.tell, decision, self._pause)
         if self._on_decision is not None:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 

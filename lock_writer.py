@@ -70,7 +70,7 @@ class LockWriter:
                 await self._replace(document)
             except LockError as error:
                 self.fault, self.may_pass = str(error), may_pass(error.number)
-                self._report(f"the lock file cannot be written: {error}")
+                self._report(f"writing the lock file: {error}")
                 continue
             self.fault = ""
         if self._told and not self.fault:

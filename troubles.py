@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clock import Clock
+from decision_log import log_audit
+from lock_document import TROUBLE
 from logger import Logger
 from memory import AuditEntry, Records, Severity
 
-TROUBLE = "trouble_"
-"""How the keys of troubles begin in the lock document's details."""
-
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-_PASSING = OUT_OF_DESCRIPTORS | {
+_PASSING = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
-    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
     errno.ENOMEM,
-    errno.EAGAIN,
-}
+    errno.EIO,
+    errno.ETIMEDOUT,
+)
 
 
 def may_pass(number: int | None) -> bool:
@@ -45,34 +45,34 @@ class _Trouble:
 
 
 class Troubles:
-    """What fails now. `record` takes the audit entries; it may be what fails."""
+    """What fails now. `record` is to be set to what takes the audit entries; it may itself fail."""
 
-    def __init__(
-        self, *, clock: Clock, log: Logger, dry_run: bool, record: Callable[[Records], object]
-    ) -> None:
+    record: Callable[[Records], object]
+
+    def __init__(self, *, clock: Clock, log: Logger, dry_run: bool) -> None:
         self._clock = clock
         self._log = log
         self._dry_run = dry_run
-        self._record = record
         self._standing: dict[str, _Trouble] = {}
 
     def begin(self, name: str, why: str) -> None:
-        """Tell of a trouble, or of another reason for one that stands already."""
+        """Tell of a trouble, or of a new reason for one that stands; once for each."""
         known = self._standing.get(name)
+        if known is not None and known.why == why:
+            return
         since = self._clock.now() if known is None else known.since
         self._standing[name] = _Trouble(since, why)
-        self._record(self.tell(f"{name}_trouble", why, Severity.CRITICAL))
+        self.record(self.tell(f"{name}_trouble", why, Severity.CRITICAL))
 
     def end(self, name: str) -> None:
         """Tell that something works again."""
         known = self._standing.pop(name, None)
         if known is not None:
             what = f"in order again; it was not since {_say(known.since)}: {known.why}"
-            self._record(self.tell(f"{name}_recovered", what, Severity.INFO))
+            self.record(self.tell(f"{name}_recovered", what, Severity.INFO))
 
     def tell(self, event: str, why: str, severity: Severity) -> Records:
         """Log an event at once and make the record of it."""
-        (self._log.info if severity is Severity.INFO else self._log.error)(event, why=why)
         entry = AuditEntry(
             at=self._clock.now(),
             scope="*",
@@ -81,6 +81,7 @@ class Troubles:
             dry_run=self._dry_run,
             severity=severity,
         )
+        log_audit(self._log, entry)
         return Records(audits=(entry,))
 
     def details(self) -> dict[str, str]:

@@ -347,11 +347,10 @@ def _newest_time(memory: ScopeMemory) -> float:
 def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:
     """Move every time of our own clock in a scope's memory; the venue's times stay."""
     trusted, suspicion = memory.last_trusted, memory.suspicion
+    points = tuple(replace(point, at=point.at + by_s) for point in memory.history.points())
     return replace(
         memory,
-        history=History.of(
-            tuple(replace(point, at=point.at + by_s) for point in memory.history.points())
-        ),
+        history=replace(History.of(points), moved_s=memory.history.moved_s + by_s),
         last_trusted=replace(trusted, asked_at=trusted.asked_at + by_s) if trusted else None,
         suspicion=replace(
             suspicion,

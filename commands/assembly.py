@@ -11,7 +11,7 @@ import random
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,21 +21,23 @@ from attempts import abandon
 from clock import Clock
 from commands.recall import Recalled, recall
 from decision import Decision
-from descriptors import RESERVE, DescriptorReserve
 from errors import LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
+from lock_port import LockPort, Replace, showing
 from lock_writer import LockWriter
 from logger import Logger
+from masking import MaskedStore, mask_lock
 from memory import Memory, Records, Severity
 from model import IncidentId, ScopeId
-from own_thread import OwnThread
 from policy import Policy
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
+from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
-from trading_lock import LockFile, LockWriteError
-from troubles import OUT_OF_DESCRIPTORS, Troubles, may_pass
+from trading_lock import LockFile
+from troubles import Troubles, may_pass
 from venues.protocol import Venue
 
 CLOSE_WITHIN_S = 5.0
@@ -98,25 +100,31 @@ async def assemble(
         open_store=partial(ThreadedStore.open, rng=rng),
     )
     store = recalled.store
-    lock_thread, reserve = OwnThread("lock"), DescriptorReserve()
+    troubles = Troubles(clock=clock, log=log, dry_run=settings.dry_run)
+    descriptors = DescriptorReserve()
+    lock = LockPort(
+        LockFile(
+            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
+        ),
+        reserves=(descriptors, RoomReserve(settings.trading_lock_file)),
+        troubles=troubles,
+    )
     connections: dict[ScopeId, Venue] = {}
     try:
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
-        lock_file = LockFile(
-            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
-        )
         yield put_together(
             settings.to_policy(),
             recalled,
             venues=connections,
-            replace_lock=_lock_replacer(lock_file, lock_thread),
+            replace_lock=lock.replace,
             clock=clock,
             log=log,
+            redactor=Redactor(settings.secrets()),
             may_act=may_act,
             store_deadline_s=settings.store_deadline_s,
             on_decision=on_decision,
             request_poll_s=request_poll_s,
-            reserve=reserve,
+            troubles=troubles,
         )
     finally:
         venues = dict.fromkeys(connections.values())
@@ -126,8 +134,8 @@ async def assemble(
         for task in closing:
             abandon(task)
         await store.aclose()
-        lock_thread.close()
-        reserve.release()
+        lock.close()
+        descriptors.release()
 
 
 def _connect_all(
@@ -146,35 +154,40 @@ def put_together(
     recalled: Recalled,
     *,
     venues: Mapping[ScopeId, Venue],
-    replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
+    replace_lock: Replace,
     clock: Clock,
     log: Logger,
+    redactor: Redactor = NOTHING_HIDDEN,
     may_act: bool = True,
     store_deadline_s: float = 1.0,
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
-    reserve: DescriptorReserve | None = None,
+    troubles: Troubles | None = None,
 ) -> Assembly:
-    """Make a guard of what is open already. With `may_act=False` nothing is sent."""
+    """Make a guard of what is open already, whose records and lock `redactor` masks.
+
+    With `may_act=False` nothing is sent.
+    """
     policy = replace(policy, instance_tag=recalled.instance_tag)
     store = recalled.store
+    troubles = troubles or Troubles(clock=clock, log=log, dry_run=policy.dry_run)
 
-    def audit(records: Records) -> None:
-        recorder.add(records)
+    async def replace_masked(document: Mapping[str, object]) -> None:
+        await replace_lock(mask_lock(document, redactor))
 
-    troubles = Troubles(clock=clock, log=log, dry_run=policy.dry_run, record=audit)
     recorder = Recorder(
-        store,
+        MaskedStore(store, redactor),
         on_trouble=partial(troubles.begin, "store"),
         on_recovery=partial(troubles.end, "store"),
-        on_loss=lambda what: log.critical("record_lost", what=what),
+        on_loss=lambda what: log.critical("record_lost", message=what),
         probe=lambda why: troubles.tell("record_refused", why, Severity.CRITICAL),
     )
     lock_writer = LockWriter(
-        partial(_replace_lock, replace_lock, troubles=troubles, reserve=reserve),
+        showing(replace_masked, troubles),
         on_trouble=partial(troubles.begin, "lock"),
         on_recovery=partial(troubles.end, "lock"),
     )
+    troubles.record = recorder.add
     recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
@@ -224,31 +237,6 @@ def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
     return tuple(book.incident.incident_id for book in memory.books if book.incident is not None)
 
 
-async def _replace_lock(
-    replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
-    document: Mapping[str, object],
-    *,
-    troubles: Troubles,
-    reserve: DescriptorReserve | None,
-) -> None:
-    """Write the lock with what is wrong on this machine, if need be with the last descriptors."""
-    try:
-        await replace_lock(_with_details(document, troubles.details()))
-    except LockError as error:
-        if error.number not in OUT_OF_DESCRIPTORS or reserve is None or not reserve.release():
-            raise
-        troubles.begin("descriptors", f"there are none left but a reserve of {RESERVE}")
-        await replace_lock(_with_details(document, troubles.details()))
-        return
-    if reserve is not None and not reserve.is_held and reserve.hold():
-        troubles.end("descriptors")
-
-
-def _with_details(document: Mapping[str, object], more: Mapping[str, str]) -> Mapping[str, object]:
-    details = document.get("details")
-    return {**document, "details": {**(details if isinstance(details, Mapping) else {}), **more}}
-
-
 def check_lock_file(path: Path) -> None:
     """Make sure that the lock can be written; raises LockError naming the fault and the remedy."""
     remedy = "change its owner or trading_lock_file"
@@ -265,16 +253,3 @@ def check_lock_file(path: Path) -> None:
         ) from error
     if path.is_dir():
         raise LockError(f"the lock file {path} is a folder -> {remedy}")
-
-
-def _lock_replacer(
-    lock_file: LockFile, thread: OwnThread
-) -> Callable[[Mapping[str, object]], Awaitable[None]]:
-    async def replace_lock(document: Mapping[str, object]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(thread, lock_file.replace, document)
-        except LockWriteError as error:
-            raise LockError(str(error), number=error.errno) from error
-
-    return replace_lock

@@ -8,11 +8,13 @@ name.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from errors import StoreError
 
-COMPANIONS = ("-wal", "-shm")
+LOG = "-wal"
+COMPANIONS = (LOG, "-shm")
 
 FileId = tuple[int, int]
 
@@ -26,6 +28,15 @@ def identify(path: Path) -> FileId | None:
     except OSError as error:
         raise StoreError(f"looking for {path}: {error}") from error
     return (found.st_dev, found.st_ino)
+
+
+def written_at(path: Path) -> float | None:
+    """When a database was last written, by the machine's clock; None where nobody can tell."""
+    times = []
+    for ending in (LOG, ""):
+        with suppress(OSError):
+            times.append(path.with_name(path.name + ending).stat().st_mtime)
+    return max(times, default=None)
 
 
 def holds_nothing(path: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -677,6 +679,12 @@ def test_a_request_waits_until_it_is_answered_once(store: PositionStore, path: P
     assert store.pending_requests() == ()
     assert asking.answer(number) == answer
     assert read_answer(path, number) == answer
+    with closing(sqlite3.connect(path)) as connection:
+        questions = connection.execute(
+            "SELECT ts, actor, command, arguments, confirmation FROM operator_requests"
+        ).fetchall()
+    asked = json.dumps(dict(arguments), separators=(",", ":"))
+    assert questions == [(NOW, "ann", "reset", asked, BOOK)]
     asking.close()
 
 

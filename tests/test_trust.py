@@ -518,6 +518,32 @@ def test_failed_cross_check_needs_one_percent_unexplained(
     assert (step.trust, events(step)) == (trust, audits)
 
 
+@pytest.mark.parametrize(("defines_equity", "trust"), [(True, SUSPECT), (False, TRUSTED)])
+def test_wallet_and_profit_are_compared_with_equity_only_where_they_define_it(
+    defines_equity: bool, trust: Trust
+) -> None:
+    """A multi-asset account counts coins beside its wallet: 9,800 against 9,600 is no doubt."""
+    watch = watching((0, 10_000))
+    reading = Reading(
+        scope=SCOPE,
+        asked_at=NOON + 10,
+        equity=9_800.0,
+        wallet=9_600.0,
+        unrealised_pnl=0.0,
+        positions=(),
+        wallet_defines_equity=defines_equity,
+    )
+    step = observe_scope(
+        watch.memory,
+        ScopeObservation(scope=SCOPE, asked_at=NOON + 10, reading=reading),
+        policy=POLICY,
+        now=NOON + 10,
+        breach_equity=None,
+        running_streak=False,
+    )
+    assert step.trust is trust
+
+
 def test_cross_check_tolerance_grows_with_gross_notional() -> None:
     """0.5 % of 100,000 is 500: a total 400 off its positions still agrees."""
     watch = Watch()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from commands.status.lock import LockFileView
+from commands.status.machine import LATE_WRITE_S, warn_of_machine
 from commands.status.wording import say_span
 from drawdown import CARRY_S, STREAK_LIFE_S, WindowDrawdown, compute_drawdowns
 from exposure import compute_exposure
@@ -217,6 +218,7 @@ def build_report(
         actions=stored.actions,
         warnings=(
             *_warn_of_guard(lock, holder, now=now),
+            *warn_of_machine(lock, stored, holder, policy=policy, now=now),
             *_warn_of_mode(dry_run, configured=policy.dry_run),
             *_warn_of_other_kind(stored, dry_run=dry_run),
             *(line for book in books for line in _warn_of_book(book, now=now)),
@@ -351,9 +353,10 @@ def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> 
             else f", last sign {say_span(now - lock.heartbeat_ts)} ago"
         )
         return [f"no guard is running{sign}: nothing is watched, nothing will be closed"]
-    if lock.is_stale and lock.heartbeat_age_s is not None and lock.pid == holder.pid:
+    age_s = lock.heartbeat_age_s
+    if age_s is not None and (lock.is_stale or age_s > LATE_WRITE_S) and lock.pid == holder.pid:
         return [
-            f"the guard has not written its lock for {say_span(lock.heartbeat_age_s)}: it hangs, "
+            f"the guard has not written its lock for {say_span(age_s)}: it hangs, "
             "or cannot write there"
         ]
     if lock.is_stale or not lock.is_readable:
