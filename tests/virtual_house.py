@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from commands.assembly import put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
 from guardian import Guardian
 from lock_document import LockEntry
@@ -164,6 +165,7 @@ class House:
     standing: tuple[LockEntry, ...] = ()
     lock_fails: bool = False
     lock_delay_s: float = 0.0
+    on_decision: Callable[[Decision], None] | None = None
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -300,6 +302,7 @@ class House:
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
+            on_decision=self.on_decision,
         )
         return Guard(
             store=opened[-1],
