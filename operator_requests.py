@@ -13,7 +13,7 @@ import incidents
 from flows import Settled, book_flow
 from memory import AuditEntry, Memory, RequestAnswer
 from model import BookName, OperatorRequest, RecordId
-from policy import BookPolicy, Policy
+from policy import BookPolicy, Policy, unconfigured
 
 LARGEST_FLOW = 1e15
 """Beyond any account there is: a slip of the keyboard, or a number that is none."""
@@ -32,7 +32,11 @@ def answer_request(
     request: OperatorRequest, *, memory: Memory, policy: Policy, now: float
 ) -> Answered:
     """Carry out or refuse one request; whatever it says, it gets an answer."""
-    book = policy.book(BookName(request.argument("book")))
+    name = BookName(request.argument("book"))
+    book = policy.book(name)
+    if book is None and request.command == "reset" and memory.book(name).holds_back:
+        # Its locks bind although nobody reads the account: somebody must be able to end that.
+        book = unconfigured(name)
     if book is None:
         names = ", ".join(known.name for known in policy.books)
         return _refused(request, now, f"there is no book {request.argument('book')!r}: {names}")
@@ -56,6 +60,8 @@ def _reset(
         measured_at=_measured_at(book, memory=memory, policy=policy, now=now),
         dry_run=policy.dry_run,
     )
+    if not is_accepted and not book.scopes:
+        message += f"; {book.name} is no longer configured: put the account back, or use --force"
     answer = RequestAnswer(
         request_id=request.request_id, at=now, accepted=is_accepted, message=message
     )
@@ -63,7 +69,7 @@ def _reset(
 
 
 def _measured_at(book: BookPolicy, *, memory: Memory, policy: Policy, now: float) -> float | None:
-    """When every scope was last read in trust, None where a reading is old or in doubt.
+    """When every scope was last read in trust, None where a reading is old, in doubt or missing.
 
     A doubt may end as a loss, which a baseline after it would hide. The age counts from either
     side, for a clock that was set back.
@@ -73,7 +79,7 @@ def _measured_at(book: BookPolicy, *, memory: Memory, policy: Policy, now: float
     times = [point.at for point in points if point is not None]
     if len(times) < len(known) or any(abs(now - at) > policy.max_reading_age_s for at in times):
         return None
-    return min(times)
+    return min(times, default=None)
 
 
 def _book_flow(

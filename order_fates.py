@@ -147,11 +147,20 @@ class OrderFates:
         self._landed.update(earlier._landed)
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
-        """Take up closes of an earlier run whose outcome was never recorded."""
+        """Take up closes of an earlier run: without a recorded outcome, or executed just now."""
+        now = self._clock.now()
         for record in records:
-            if record.outcome is None or isinstance(record.outcome, Unknown):
-                age_s = max(0.0, self._clock.now() - record.created_at)
-                self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+            match record.outcome:
+                case None | Unknown():
+                    age_s = max(0.0, now - record.created_at)
+                    self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                case Done() as done:
+                    age_s = max(0.0, now - (record.answered_at or record.created_at))
+                    if age_s < SHOWS_WITHIN_S:
+                        self._expect(record, before=None, lands_within_s=0.0)
+                        self._land(record.client_id, done, shows_within_s=SHOWS_WITHIN_S - age_s)
+                case _:
+                    pass
 
     def sending(self, records: Sequence[OrderRecord], held: Mapping[RowKey, Decimal]) -> None:
         """Take note of what is about to be sent, and of what is held before it."""
@@ -235,23 +244,29 @@ class OrderFates:
         else:
             self.position_mode = found.value
 
-    def _land(self, client_id: ClientOrderId, done: Done) -> None:
-        """An order is settled: what it executed must show in the positions."""
+    def _land(
+        self, client_id: ClientOrderId, done: Done, *, shows_within_s: float = SHOWS_WITHIN_S
+    ) -> None:
+        """An order is settled: what it executed must show in the positions.
+
+        What was held before an order of an earlier run nobody knows, so no read proves that its
+        execution shows; only time does.
+        """
         order = self._in_flight.pop(client_id, None)
-        if order is None or order.before is None:
+        if order is None:
             return
+        now = self._clock.monotonic()
         filled = order.quantity if done.filled is None else done.filled
+        expected = ZERO if order.before is None else order.before - filled
+        believed_until = now + shows_within_s
         known = self._landed.get(order.key)
-        if known is not None and self._clock.monotonic() < known.believed_until:
+        if known is not None and now < known.believed_until:
             # Another part of the same round, or what an earlier round left to be seen.
-            expected = min(known.expected, order.before) - filled
+            expected = min(known.expected - filled, expected)
             filled += known.filled
-        else:
-            expected = order.before - filled
+            believed_until = max(known.believed_until, believed_until)
         self._landed[order.key] = _Landed(
-            expected=expected,
-            filled=filled,
-            believed_until=self._clock.monotonic() + SHOWS_WITHIN_S,
+            expected=expected, filled=filled, believed_until=believed_until
         )
 
     async def look_up(self) -> None:

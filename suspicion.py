@@ -242,7 +242,7 @@ def _without(history: History, *, since: float) -> History:
         for chunk in history.chunks
         if chunk.points[0].at < since
     )
-    return History(chunks=kept).append(newest)
+    return replace(history, chunks=kept).append(newest)
 
 
 def _is_loss_in_ledger(case: Case, attempt: Attempt) -> bool:

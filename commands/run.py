@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
+from commands.service import Service
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
-from state_lock import StateLock
 
 if TYPE_CHECKING:
     from commands.assembly import Assembly
@@ -29,6 +31,8 @@ EXIT_FINE = 0
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_HELD = 3
+LEAVE_WITHIN_S = 15.0
+"""Longer than SQLite waits for a foreign lock and a connection may take to close, together."""
 
 
 def read_settings(path: Path, *, require_venues: bool = True) -> Settings | None:
@@ -45,22 +49,36 @@ def run_guard(
     config: Path, *, once: bool, force_dry_run: bool, verbose: bool, log_json: bool
 ) -> int:
     """Run the guard; returns the exit code."""
-    settings = read_settings(config)
-    if settings is None:
-        return EXIT_CONFIGURATION
-    if force_dry_run:
-        settings = replace(settings, dry_run=True)
-    configure_logging(
-        secrets=settings.secrets(),
-        json_output=log_json or not sys.stderr.isatty(),
-        verbose=verbose,
-        stream=sys.stderr,
-    )
+    # First of all: a stop that is asked for while the settings are read is a stop in order, too.
+    with nullcontext(Service()) if once else Service.begin(os.environ) as service:
+        settings = read_settings(config)
+        if settings is None:
+            return EXIT_CONFIGURATION
+        if force_dry_run:
+            settings = replace(settings, dry_run=True)
+        configure_logging(
+            secrets=settings.secrets(),
+            json_output=log_json or not sys.stderr.isatty(),
+            verbose=verbose,
+            stream=sys.stderr,
+        )
+        return _run_settled(settings, once=once, service=service)
+
+
+def _run_settled(settings: Settings, *, once: bool, service: Service) -> int:
+    """Run with settings that are in order; whatever prevents it becomes a line and an exit code."""
     log = get_logger("killswitch")
+    raise_descriptor_limit()
     try:
-        with StateLock.acquire(settings.state_dir):
-            return asyncio.run(_run(settings, once=once, log=log))
+        with (
+            service.take(settings.state_dir),
+            bounded_end(within_s=LEAVE_WITHIN_S, log=log) as end_with,
+        ):
+            guard = _run(settings, once=once, log=log, service=service, end_with=end_with)
+            return asyncio.run(guard)
     except StateLockHeld as held:
+        if service.is_stopping:
+            return EXIT_FINE
         holder = "another process" if held.pid is None else f"process {held.pid}"
         print(f"{holder} holds {settings.state_dir}: one guard at a time", file=sys.stderr)
         return EXIT_HELD
@@ -83,12 +101,21 @@ def run_guard(
         return EXIT_FAILED
 
 
-async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
+async def _run(
+    settings: Settings,
+    *,
+    once: bool,
+    log: Logger,
+    service: Service,
+    end_with: Callable[[int], None],
+) -> int:
     # Here and not above: the other commands read their settings through this file and must not
     # wait for everything a running guard needs.
     from commands.assembly import assemble
+    from supervision import stray_fault_handler
 
     clock = SystemClock()
+    asyncio.get_running_loop().set_exception_handler(stray_fault_handler(log))
     async with assemble(settings, clock=clock, log=log) as guard:
         if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
             print(
@@ -98,16 +125,45 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
             )
             return EXIT_FAILED
         _announce(settings, guard, log)
-        if once:
-            doubts = await guard.guardian.run_once()
-            show_accounts(guard.guardian.memory, settings, doubts=doubts)
-            return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, guard.guardian.stop)
-        await guard.guardian.run()
-        log.info("stopped")
-    return EXIT_FINE
+        code = EXIT_FAILED
+        try:
+            if once:
+                doubts = await guard.guardian.run_once()
+                show_accounts(guard.guardian.memory, settings, doubts=doubts)
+                code = EXIT_FAILED if any(doubts.values()) else EXIT_FINE
+            else:
+                await service.watch(guard.guardian, policy=guard.policy, clock=clock)
+                log.info("stopped")
+                code = EXIT_FINE
+        finally:
+            end_with(code)
+    return code
+
+
+@contextmanager
+def bounded_end(*, within_s: float, log: Logger) -> Iterator[Callable[[int], None]]:
+    """Give a way to say "from here on only files and connections are closed": it may take so long.
+
+    Then the process ends with the code that was told, whatever still hangs. The event loop waits
+    for its threads for ever, and one that asks a name server which does not answer would keep the
+    state directory from the guard that is to be started next.
+    """
+    watchdogs: list[threading.Timer] = []
+
+    def leave(code: int) -> None:
+        log.error("left_by_force", after_s=within_s)
+        os._exit(code)
+
+    def end_with(code: int) -> None:
+        watchdogs.append(threading.Timer(within_s, leave, (code,)))
+        watchdogs[-1].daemon = True
+        watchdogs[-1].start()
+
+    try:
+        yield end_with
+    finally:
+        for watchdog in watchdogs:
+            watchdog.cancel()
 
 
 def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:

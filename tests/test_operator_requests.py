@@ -235,11 +235,11 @@ def test_a_forced_reset_names_what_it_abandons() -> None:
         running, targets=(replace(running.targets[0], status=TargetStatus.HELD), running.targets[1])
     )
     guard.report(15, partly)
-    decision = guard.ask(200, asked("reset", confirmation=BOOK, force="true"))
+    decision = guard.ask(40, asked("reset", confirmation=BOOK, force="true"))
     ended = replace(
         partly,
         status=IncidentStatus.ABANDONED,
-        ended_at=NOON + 200,
+        ended_at=NOON + 40,
         targets=(partly.targets[0], replace(partly.targets[1], status=TargetStatus.MISSED)),
     )
     assert decision.records.incidents == (ended,)

@@ -88,11 +88,16 @@ class TroubledStore(ThreadedStore):
     is_dead = False
     delay_s = 0.0
     commits = 0
+    steps = 0
 
     @staticmethod
     def refuses(_records: Records) -> bool:
         """Whether a record has no place in the tables."""
         return False
+
+    @staticmethod
+    async def while_thinning() -> None:
+        """What happens in a step."""
 
     async def _disk(self) -> None:
         if self.is_dead:
@@ -120,6 +125,13 @@ class TroubledStore(ThreadedStore):
         """Orders of an incident."""
         await self._disk()
         return await super().order_records(incident_id)
+
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept."""
+        self.steps += 1
+        await self._disk()
+        await self.while_thinning()
+        return await super().thin(now)
 
 
 @dataclass(kw_only=True)
@@ -163,9 +175,10 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
     lock_delay_s: float = 0.0
-    on_decision: Callable[[Decision], None] | None = None
+    request_poll_s: float = 1.0
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -280,6 +293,7 @@ class House:
 
     async def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
+        every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
 
         async def open_store(path: Path) -> ThreadedStore:
@@ -298,11 +312,12 @@ class House:
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
-            venues={SCOPE: self.venue, **self.others},
+            venues={scope: venue for scope, venue in every.items() if self.policy.book_of(scope)},
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
             on_decision=self.on_decision,
+            request_poll_s=self.request_poll_s,
         )
         return Guard(
             store=opened[-1],
@@ -319,10 +334,13 @@ class House:
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Guard]:
-        """A running guard; stopped at the end of the block unless it crashed."""
+    async def guard(self, **told: Callable[..., None]) -> AsyncIterator[Guard]:
+        """A running guard; stopped at the end of the block unless it crashed.
+
+        `told` are hooks of `Guardian.run`.
+        """
         guard = await self.assemble()
-        guard.running = asyncio.create_task(guard.guardian.run())
+        guard.running = asyncio.create_task(guard.guardian.run(**told))
         try:
             yield guard
             if not guard.is_crashed:
