@@ -140,6 +140,7 @@ def _answer(draft: Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
     answered = answer_request(request, memory=draft.memory(), policy=draft.policy, now=draft.now)
     draft.answers.append(answered.answer)
+    draft.audit(answered.audits)
     if answered.step is not None:
         draft.take(answered.step)
     if answered.booking is not None:
@@ -206,6 +207,7 @@ def _judge_scope(draft: Draft, seen: ScopeObservation) -> None:
             is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
             or bool(draft.book(policy.name).streaks),
+            reasons=step.reasons,
         )
     )
 

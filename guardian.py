@@ -21,11 +21,11 @@ from functools import partial
 from typing import Any
 
 from attempts import Unbroken
-from audit_log import log_audit
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
 from decision import Decision, Observation, decide
+from decision_log import DecisionLog
 from errors import InvariantViolation, LockError
 from executor import DRIVE_WITHIN_S, DriveRules, Executor
 from lock_document import LockEntry
@@ -131,6 +131,7 @@ class Guardian:
         )
         self._clock = clock
         self._log = log
+        self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
         self._request_poll_s = request_poll_s
@@ -233,7 +234,8 @@ class Guardian:
         within_s = max(FLUSH_WITHIN_S, 2 * self._store_deadline_s)
         is_safe = await self._recorder.flush(deadline_s=within_s)
         if not is_safe:
-            self._log.critical("records_unwritten", count=self._recorder.waiting)
+            count = self._recorder.waiting
+            self._log.critical("records_unwritten", message=f"{count} never reached the disk")
             log_unwritten(self._log, self._recorder.unwritten())
         return is_safe
 
@@ -351,8 +353,7 @@ class Guardian:
 
     def _tell(self, decision: Decision) -> None:
         """Log and show a decision, once everything that matters more is under way."""
-        for entry in decision.records.audits:
-            self._supervisor.soon("log", log_audit, self._log, entry)
+        self._supervisor.soon("log", self._decision_log.tell, decision, self._pause)
         if self._on_decision is not None:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 

@@ -21,8 +21,10 @@ from errors import ConfigurationError, InvariantViolation, LockError, StateLockH
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from redaction import Redactor
 from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
+from uncaught import learn_secrets
 
 if TYPE_CHECKING:
     from commands.assembly import Assembly
@@ -38,11 +40,27 @@ LEAVE_WITHIN_S = 15.0
 def read_settings(path: Path, *, require_venues: bool = True) -> Settings | None:
     """Load the settings, or print what is wrong with them to stderr and return None."""
     try:
-        return load_settings(path, os.environ, require_venues=require_venues)
+        settings = load_settings(path, os.environ, require_venues=require_venues)
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return None
+    learn_secrets(Redactor(settings.secrets()))
+    return settings
+
+
+def begin_log(settings: Settings, *, verbose: bool = False, log_json: bool = False) -> Logger:
+    """Send the log to stderr: for people on a terminal, as JSON elsewhere or when asked to."""
+    redactor = Redactor(settings.secrets())
+    configure_logging(
+        redactor=redactor,
+        json_output=log_json or not sys.stderr.isatty(),
+        verbose=verbose,
+        stream=sys.stderr,
+    )
+    log = get_logger("killswitch")
+    learn_secrets(redactor, log)
+    return log
 
 
 def run_guard(
@@ -56,18 +74,12 @@ def run_guard(
             return EXIT_CONFIGURATION
         if force_dry_run:
             settings = replace(settings, dry_run=True)
-        configure_logging(
-            secrets=settings.secrets(),
-            json_output=log_json or not sys.stderr.isatty(),
-            verbose=verbose,
-            stream=sys.stderr,
-        )
-        return _run_settled(settings, once=once, service=service)
+        log = begin_log(settings, verbose=verbose, log_json=log_json)
+        return _run_settled(settings, once=once, service=service, log=log)
 
 
-def _run_settled(settings: Settings, *, once: bool, service: Service) -> int:
+def _run_settled(settings: Settings, *, once: bool, service: Service, log: Logger) -> int:
     """Run with settings that are in order; whatever prevents it becomes a line and an exit code."""
-    log = get_logger("killswitch")
     raise_descriptor_limit()
     try:
         with (
@@ -93,8 +105,8 @@ def _run_settled(settings: Settings, *, once: bool, service: Service) -> int:
         )
         return EXIT_CONFIGURATION
     except InvariantViolation as violation:
-        log.critical("invariant_violated", why=str(violation))
-        print(f"stopped by a fault of the guard itself: {violation}", file=sys.stderr)
+        message = f"stopped by a fault of the guard itself: {violation}"
+        log.critical("invariant_violated", message=message, exc_info=violation)
         return EXIT_FAILED
     except (StoreError, LockError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
@@ -128,12 +140,14 @@ async def _run(
         code = EXIT_FAILED
         try:
             if once:
-                doubts = await guard.guardian.run_once()
+                mask = Redactor(settings.secrets()).text
+                looks = await guard.guardian.run_once()
+                doubts = {scope: mask(why) for scope, why in looks.items()}
                 show_accounts(guard.guardian.memory, settings, doubts=doubts)
                 code = EXIT_FAILED if any(doubts.values()) else EXIT_FINE
             else:
                 await service.watch(guard.guardian, policy=guard.policy, clock=clock)
-                log.info("stopped")
+                log.info("stopped", message="as asked; positions and locks stay as they are")
                 code = EXIT_FINE
         finally:
             end_with(code)
@@ -151,7 +165,7 @@ def bounded_end(*, within_s: float, log: Logger) -> Iterator[Callable[[int], Non
     watchdogs: list[threading.Timer] = []
 
     def leave(code: int) -> None:
-        log.error("left_by_force", after_s=within_s)
+        log.error("left_by_force", message=f"something still hung after {within_s:g} s")
         os._exit(code)
 
     def end_with(code: int) -> None:
@@ -167,18 +181,22 @@ def bounded_end(*, within_s: float, log: Logger) -> Iterator[Callable[[int], Non
 
 
 def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
+    mode = "DRY RUN: nothing is sent" if settings.dry_run else "LIVE"
+    books, simulated = [book.name for book in guard.policy.books], guard.policy.simulated_scopes
+    on = f" on the SIMULATOR ({', '.join(simulated)})" if simulated else ""
     log.info(
         "started",
-        mode="DRY RUN: nothing is sent" if settings.dry_run else "LIVE",
-        books=[book.name for book in guard.policy.books],
-        simulated=list(guard.policy.simulated_scopes),
+        message=f"{mode}, watching {', '.join(books)}{on}",
+        mode=mode,
+        books=books,
+        simulated=list(simulated),
         state_db=str(settings.state_db),
         lock=str(settings.trading_lock_file),
     )
     for line in settings.unwatched:
-        log.warning("not_watched", what=line)
+        log.warning("not_watched", message=line)
     for notice in guard.notices:
-        log.warning("recovered", what=notice)
+        log.warning("recovered", message=notice)
 
 
 def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId, str]) -> None:

@@ -30,6 +30,7 @@ from model import BookName, IncidentId, OperatorRequest, ScopeId
 from policy import BookPolicy, Policy
 from position_store import PositionStore
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
@@ -179,6 +180,7 @@ class House:
     lock_fails: bool = False
     lock_delay_s: float = 0.0
     request_poll_s: float = 1.0
+    redactor: Redactor = NOTHING_HIDDEN
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -316,6 +318,7 @@ class House:
             replace_lock=self._replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
+            redactor=self.redactor,
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
         )
