@@ -136,15 +136,18 @@ class MeteredVenue:
 
 
 class CountingLog:
-    """Counts what was logged."""
+    """Counts the lines that an operator gets, without those of `--verbose`."""
 
     def __init__(self) -> None:
         self.lines: Counter[str] = Counter()
 
+    def debug(self, _event: str, **_details: Any) -> None:
+        """Nothing."""
+
     def _write(self, event: str, **_details: Any) -> None:
         self.lines[event] += 1
 
-    debug = info = warning = error = critical = exception = _write
+    info = warning = error = critical = exception = _write
 
 
 # --- what is seen -----------------------------------------------------------------------------

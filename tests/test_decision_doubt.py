@@ -233,7 +233,7 @@ def test_a_streak_that_nothing_explains_asks_again_when_the_records_failed() -> 
     """
     guard = calm(ONLY_ONE)
     first = guard.look(seen(10, *losing(0.0), wallet=9_530.0))
-    second = guard.look(seen(13, *losing(0.0), wallet=9_530.0, ledger_failed=True))
+    second = guard.look(seen(13, *losing(0.0), wallet=9_530.0))
     assert first.wants_of(SCOPE) == second.wants_of(SCOPE) == (Want.LEDGER,)
     taken = (transfer(9, -470.0),)
     third = guard.look(seen(16, *losing(0.0), wallet=9_530.0, ledger=taken))
