@@ -78,8 +78,8 @@ def stuck_alert_due_s(sent: int) -> float:
     return STUCK_ALERTS_S[-1] + STUCK_REPEAT_S * (sent - len(STUCK_ALERTS_S) + 1)
 
 
-def say_stuck(incident: Incident, now: float) -> AuditEntry | None:
-    """The alert of an incident that stays open, None when no target of it is."""
+def say_stuck(incident: Incident, now: float, *, age_s: float) -> AuditEntry | None:
+    """The alert of an incident that stays open for `age_s`, None when no target of it is open."""
     missed = [target for target in incident.targets if target.status is TargetStatus.OPEN]
     if not missed:
         return None
@@ -88,7 +88,7 @@ def say_stuck(incident: Incident, now: float) -> AuditEntry | None:
         at=now,
         scope=incident.book,
         event="incident_stuck",
-        message=f"open for {now - incident.opened_at:.0f} s, not at target: {names}",
+        message=f"open for {age_s:.0f} s, not at target: {names}",
         stage=incident.stage,
         mode=incident.mode,
         severity=Severity.CRITICAL,

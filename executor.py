@@ -78,6 +78,7 @@ class _Work:
 
     fates: OrderFates
     believed_mode: PositionMode
+    opened_at: float
     rounds: int = 0
     rounds_here: int = 0
     excess: dict[RowKey, Decimal] = field(default_factory=dict)
@@ -191,13 +192,13 @@ class Executor:
                 if step.pause_s > MAX_INLINE_PAUSE_S or begins_at > ends_at:
                     break
                 await nap(self._clock, step.pause_s, unless=self._finishing)
-            return await self._report(incident, step, notes)
+            return await self._report(incident, step, work, notes=notes)
 
     async def _report(
-        self, before: Incident, step: _Step, notes: tuple[str, ...]
+        self, before: Incident, step: _Step, work: _Work, *, notes: tuple[str, ...]
     ) -> IncidentReport | None:
         """How the incident stands after a drive, None when the drive changed nothing."""
-        standing = await self._alert_if_stuck(step)
+        standing = await self._alert_if_stuck(step, work)
         if step.is_done:
             self._work.pop(before.incident_id, None)
         if standing == before and not step.is_done and not notes:
@@ -218,7 +219,13 @@ class Executor:
             if earlier is not None:
                 # A higher stage takes over: what was sent before may still land.
                 fates.inherit(earlier.fates)
-            work = _Work(fates=fates, believed_mode=rules.position_mode, rounds=incident.rounds)
+            age_s = self._clock.now() - incident.opened_at
+            work = _Work(
+                fates=fates,
+                believed_mode=rules.position_mode,
+                opened_at=self._clock.monotonic() - age_s,
+                rounds=incident.rounds,
+            )
             if incident.incident_id in self._resumed:
                 await self._recall(incident, work)
             self._work = {incident.incident_id: work}
@@ -419,11 +426,13 @@ class Executor:
         is_safe = await self._record(records, deadline_s)
         work.waits_for_store = work.waits_for_store and is_safe
 
-    async def _alert_if_stuck(self, step: _Step) -> Incident:
+    async def _alert_if_stuck(self, step: _Step, work: _Work) -> Incident:
         """Alert at 30 s, 2 min and then every 10 min while the incident stays open."""
         incident, now = step.incident, self._clock.now()
-        is_due = now - incident.opened_at >= stuck_alert_due_s(incident.alerts_sent)
-        alert = None if step.is_done or not is_due else say_stuck(incident, now)
+        # A clock that was set meanwhile makes no incident old.
+        age_s = self._clock.monotonic() - work.opened_at
+        is_due = age_s >= stuck_alert_due_s(incident.alerts_sent)
+        alert = None if step.is_done or not is_due else say_stuck(incident, now, age_s=age_s)
         if alert is None:
             return incident
         self._log.error("incident_stuck", scope=self._scope, message=alert.message)
