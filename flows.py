@@ -283,7 +283,7 @@ def rebuild_history(points: Iterable[Point], flows: Iterable[Flow]) -> tuple[His
 def with_newest(history: History, newest: Point) -> History:
     """The history with its newest point replaced by one of the same time."""
     tail = history.chunks[-1].points
-    return History(chunks=(*history.chunks[:-1], Chunk.of((*tail[:-1], newest))))
+    return replace(history, chunks=(*history.chunks[:-1], Chunk.of((*tail[:-1], newest))))
 
 
 # --- steps of the history ---------------------------------------------------------------------
@@ -305,7 +305,11 @@ def _steps(memory: ScopeMemory, *, since: float) -> Iterator[_Step]:
             return
         before = dict(earlier.results)
         explained = math.fsum(made - before.get(key, 0.0) for key, made in later.results)
-        known = math.fsum(f.amount for f in memory.flows if f.effective_at == later.at)
+        known = math.fsum(
+            flow.amount
+            for flow in memory.flows
+            if flow.effective_at is not None and earlier.at < flow.effective_at <= later.at
+        )
         raw = later.equity - earlier.equity - explained - known
         yield _Step(earlier=earlier, later=later, raw=raw)
 
@@ -346,9 +350,15 @@ def _first_after(history: History, at: float) -> Point | None:
     return found
 
 
-def point_at(history: History, at: float | None) -> Point | None:
-    """The point of a time, None when there is none."""
-    return next((point for point in history.points_backwards() if point.at == at), None)
+def point_since(history: History, at: float | None) -> Point | None:
+    """The first point of a time or later; None when history begins later.
+
+    The point at which a flow took effect a day ago may have been thinned out since.
+    """
+    first = next(history.points(), None)
+    if at is None or first is None or at < first.at:
+        return None
+    return _first_after(history, math.nextafter(at, -math.inf))
 
 
 def _replaced(memory: ScopeMemory, flow: Flow) -> Settled:
@@ -382,7 +392,7 @@ def rescale(
     )
     return replace(
         memory,
-        history=History(chunks=chunks),
+        history=replace(memory.history, chunks=chunks),
         units=memory.units * factor,
         unexplained=memory.unexplained + unexplained,
     )

@@ -17,6 +17,7 @@ from errors import LockError
 from lock_document import EVERY_BOOK, FOREVER_TS, LockContent, LockEntry, LockMode
 from model import Stage
 from recorder import Recorder
+from troubles import may_pass
 
 LOCK_DEADLINE_S = 0.3
 REASON_FAULT = "blind_internal_fault"
@@ -27,7 +28,8 @@ class LockWriter:
     """Keeps the lock file at the newest content, one write at a time, never out of order.
 
     A write that is still going on when newer content arrives is followed by that newest content.
-    `on_trouble` is told once when writing begins to fail or lag, `on_recovery` when it works again.
+    `on_trouble` is told each reason once while writing fails or lags, `on_recovery` when it works
+    again.
     """
 
     def __init__(
@@ -42,13 +44,15 @@ class LockWriter:
         self._on_recovery = on_recovery
         self._wanted: Mapping[str, object] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._in_trouble = False
+        self._told: set[str] = set()
         self.fault = ""
+        self.may_pass = False
 
     async def write(self, document: Mapping[str, object], *, deadline_s: float) -> bool:
         """Write the document, waiting at most `deadline_s`; returns whether it is on disk.
 
-        `fault` says why the latest finished write failed, and is empty when it did not.
+        `fault` says why the latest finished write failed, and is empty when it did not; `may_pass`
+        whether that may end by itself, as a full disk does and a wrong path does not.
         """
         self._wanted = document
         if self._writer is None or self._writer.done():
@@ -65,17 +69,17 @@ class LockWriter:
             try:
                 await self._replace(document)
             except LockError as error:
-                self.fault = str(error)
-                self._report(f"the lock file cannot be written: {error}")
+                self.fault, self.may_pass = str(error), may_pass(error.number)
+                self._report(f"writing the lock file: {error}")
                 continue
             self.fault = ""
-        if self._in_trouble and not self.fault:
-            self._in_trouble = False
+        if self._told and not self.fault:
+            self._told.clear()
             self._on_recovery()
 
     def _report(self, message: str) -> None:
-        if not self._in_trouble:
-            self._in_trouble = True
+        if message not in self._told:
+            self._told.add(message)
             self._on_trouble(message)
 
 

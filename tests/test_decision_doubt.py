@@ -200,7 +200,7 @@ def test_an_unexplained_drawdown_waits_for_the_records_at_most_three_seconds() -
     assert waiting.opened == ()
     assert waiting.wants_of(SCOPE) == (Want.LEDGER,)
     assert guard.book.streak(THREE).count == 2
-    decision = guard.look(seen(20, *losing(0.0), wallet=8_900.0, ledger_failed=True))
+    decision = guard.look(seen(20, *losing(0.0), wallet=8_900.0))
     assert [one.incident.stage for one in decision.opened] == [THREE]
 
 

@@ -119,7 +119,7 @@ def test_a_file_that_fails_is_told_once_and_tried_with_every_decision() -> None:
         assert await writer.write({"n": 3}, deadline_s=0.3)
         assert writer.fault == ""
         assert told == [
-            "the lock file cannot be written: Read-only file system",
+            "writing the lock file: Read-only file system",
             "recovered",
         ]
 

@@ -94,7 +94,6 @@ class Watch:
         *positions: Position,
         coins: tuple[Coin, ...] = (),
         ledger: Iterable[LedgerEntry] | None = None,
-        ledger_failed: bool = False,
         marks: Mapping[Symbol, float] | None = None,
         wallet: float | None = None,
         unrealised: float | None = None,
@@ -123,7 +122,6 @@ class Watch:
             ledger=None
             if ledger is None
             else Ledger(scope=SCOPE, since=NOON - 3600, asked_at=NOON + at, entries=tuple(ledger)),
-            ledger_failed=ledger_failed,
         )
         step = observe_scope(
             self.memory,
@@ -520,6 +518,32 @@ def test_failed_cross_check_needs_one_percent_unexplained(
     assert (step.trust, events(step)) == (trust, audits)
 
 
+@pytest.mark.parametrize(("defines_equity", "trust"), [(True, SUSPECT), (False, TRUSTED)])
+def test_wallet_and_profit_are_compared_with_equity_only_where_they_define_it(
+    defines_equity: bool, trust: Trust
+) -> None:
+    """A multi-asset account counts coins beside its wallet: 9,800 against 9,600 is no doubt."""
+    watch = watching((0, 10_000))
+    reading = Reading(
+        scope=SCOPE,
+        asked_at=NOON + 10,
+        equity=9_800.0,
+        wallet=9_600.0,
+        unrealised_pnl=0.0,
+        positions=(),
+        wallet_defines_equity=defines_equity,
+    )
+    step = observe_scope(
+        watch.memory,
+        ScopeObservation(scope=SCOPE, asked_at=NOON + 10, reading=reading),
+        policy=POLICY,
+        now=NOON + 10,
+        breach_equity=None,
+        running_streak=False,
+    )
+    assert step.trust is trust
+
+
 def test_cross_check_tolerance_grows_with_gross_notional() -> None:
     """0.5 % of 100,000 is 500: a total 400 off its positions still agrees."""
     watch = Watch()
@@ -830,12 +854,13 @@ def test_inflow_into_nothing_starts_the_baseline_anew() -> None:
     assert watch.see(40, 50).baseline_at == NOON + 40
 
 
-def test_consistent_fall_is_a_loss_after_the_grace() -> None:
-    """2,000 gone, the ledger cannot be read: 120 s of agreement, alerted from the start."""
+@pytest.mark.parametrize("ledger", [(), None], ids=["shows nothing", "cannot be read"])
+def test_consistent_fall_is_a_loss_after_the_grace(ledger: tuple[LedgerEntry, ...] | None) -> None:
+    """2,000 gone and no record of it: 120 s of agreement, alerted from the start."""
     watch = watching((0, 10_000))
-    assert events(watch.see(10, 8_000, ledger_failed=True)) == ["suspect"]
-    assert watch.see(129, 8_000, ledger_failed=True).trust is SUSPECT
-    step = watch.see(130, 8_000, ledger_failed=True)
+    assert events(watch.see(10, 8_000, ledger=ledger)) == ["suspect"]
+    assert watch.see(129, 8_000, ledger=ledger).trust is SUSPECT
+    step = watch.see(130, 8_000, ledger=ledger)
     assert (step.trust, step.equity, step.unexplained) == (TRUSTED, 8_000.0, -2_000.0)
     assert [(a.event, a.severity) for a in step.audits] == [
         ("unexplained_loss", Severity.CRITICAL),
@@ -1019,6 +1044,26 @@ def test_clock_set_back_is_no_blindness() -> None:
     assert watch.memory.suspicion.consistent_count == 2
     assert watch.see(26, 10_010).trust is TRUSTED
     assert watch.adjusted == [10_000, 10_010, 10_010]
+
+
+def test_a_suspicion_keeps_its_age_when_the_clock_is_set_back() -> None:
+    """90 s old when the clock goes back an hour: the fall is a loss 30 s later, as it would be."""
+    watch = watching((3_600, 10_000))
+    for at in (3_610, 3_640, 3_670, 3_700):
+        watch.see(at, 8_000)
+    assert watch.see(102, 8_000).trust is SUSPECT
+    assert watch.see(129, 8_000).trust is SUSPECT
+    assert watch.see(130, 8_000).trust is TRUSTED
+
+
+def test_a_doubt_about_the_first_reading_ends_after_the_clock_was_set_back() -> None:
+    """Nothing was ever trusted: the doubt of an hour ahead must not last an hour longer."""
+    watch = Watch()
+    for at in (3_600, 3_900):
+        assert watch.see(at, -5).trust is SUSPECT
+    assert watch.see(0, -5).trust is SUSPECT
+    assert watch.see(597, -5).trust is SUSPECT
+    assert watch.see(598, -5).trust is TRUSTED
 
 
 def test_times_move_with_everything_that_hangs_on_them() -> None:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 from commands.assembly import put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
 from guardian import Guardian
 from lock_document import LockEntry
@@ -30,6 +31,7 @@ from model import BookName, IncidentId, OperatorRequest, ScopeId
 from policy import BookPolicy, Policy
 from position_store import PositionStore
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
@@ -122,11 +124,16 @@ class TroubledStore(ThreadedStore):
     is_hanging = False
     delay_s = 0.0
     commits = 0
+    steps = 0
 
     @staticmethod
     def refuses(_records: Records) -> bool:
         """Whether a record has no place in the tables."""
         return False
+
+    @staticmethod
+    async def while_thinning() -> None:
+        """What happens in a step."""
 
     async def _disk(self) -> None:
         while self.is_hanging:
@@ -157,6 +164,13 @@ class TroubledStore(ThreadedStore):
         """Orders of an incident."""
         await self._disk()
         return await super().order_records(incident_id)
+
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept."""
+        self.steps += 1
+        await self._disk()
+        await self.while_thinning()
+        return await super().thin(now)
 
 
 @dataclass(kw_only=True)
@@ -205,8 +219,11 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
     lock_delay_s: float = 0.0
+    request_poll_s: float = 1.0
+    redactor: Redactor = NOTHING_HIDDEN
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -321,6 +338,7 @@ class House:
 
     async def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
+        every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
         power = Power()
 
@@ -346,11 +364,15 @@ class House:
             replace(recalled, standing=(*recalled.standing, *self.standing)),
             venues={
                 scope: cast("Venue", Line(venue, power))
-                for scope, venue in {SCOPE: self.venue, **self.others}.items()
+                for scope, venue in every.items()
+                if self.policy.book_of(scope)
             },
             replace_lock=replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
+            redactor=self.redactor,
+            on_decision=self.on_decision,
+            request_poll_s=self.request_poll_s,
         )
         return Guard(
             store=opened[-1],
@@ -368,10 +390,13 @@ class House:
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Guard]:
-        """A running guard; stopped at the end of the block unless it crashed."""
+    async def guard(self, **told: Callable[..., None]) -> AsyncIterator[Guard]:
+        """A running guard; stopped at the end of the block unless it crashed.
+
+        `told` are hooks of `Guardian.run`.
+        """
         guard = await self.assemble()
-        guard.running = asyncio.create_task(guard.guardian.run())
+        guard.running = asyncio.create_task(guard.guardian.run(**told))
         try:
             yield guard
             if not guard.is_crashed:
