@@ -221,6 +221,7 @@ class House:
     standing: tuple[LockEntry, ...] = ()
     on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
+    lock_errno: int | None = None
     lock_delay_s: float = 0.0
     request_poll_s: float = 1.0
     redactor: Redactor = NOTHING_HIDDEN
@@ -386,7 +387,7 @@ class House:
         if self.lock_delay_s:
             await self.clock.sleep(self.lock_delay_s)
         if self.lock_fails:
-            raise LockError("Read-only file system")
+            raise LockError("Read-only file system", number=self.lock_errno)
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
