@@ -14,11 +14,13 @@ import openings
 import trust
 from draft import Draft, ScopeVerdict
 from drawdown import (
+    LEDGER_WAIT_SHARE,
     StreakStep,
     WindowDrawdown,
     advance_streaks,
     breach_equity,
     compute_drawdowns,
+    compute_unexplained_share,
     must_wait_for_ledger,
     needs_alert_pace,
     worst_breach,
@@ -138,6 +140,7 @@ def _answer(draft: Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
     answered = answer_request(request, memory=draft.memory(), policy=draft.policy, now=draft.now)
     draft.answers.append(answered.answer)
+    draft.audit(answered.audits)
     if answered.step is not None:
         draft.take(answered.step)
     if answered.booking is not None:
@@ -204,6 +207,7 @@ def _judge_scope(draft: Draft, seen: ScopeObservation) -> None:
             is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
             or bool(draft.book(policy.name).streaks),
+            reasons=step.reasons,
         )
     )
 
@@ -281,8 +285,6 @@ def _judge_book(
     if streaks.wants_second_reading and not seen.is_second_reading:
         wants.append(Want.SECOND_READING)
     ready = _ready(draft, book, streaks, drawdowns=drawdowns, step=step)
-    if len(ready) < len(streaks.triggered):
-        wants.append(Want.LEDGER)
     assert seen.reading is not None and step.equity is not None
     facts = openings.Facts(
         now=draft.now,
@@ -298,7 +300,25 @@ def _judge_book(
         draft.take(incidents.trigger(book, ready, facts))
     draft.take(incidents.follow_up(draft.book(policy.name), facts))
     draft.take(incidents.rearm(draft.book(policy.name), facts))
+    if _is_in_the_dark(draft.book(policy.name), drawdowns, step.memory):
+        wants.append(Want.LEDGER)
     return wants
+
+
+def _is_in_the_dark(
+    book: BookMemory, drawdowns: tuple[WindowDrawdown, ...], memory: ScopeMemory
+) -> bool:
+    """Whether a streak that nobody has acted on yet rests on a loss that nothing explains.
+
+    The answer to its first question may have failed, or the record was not listed yet: a
+    withdrawal would then be confirmed as a loss while nobody asks again.
+    """
+    breaches = (worst_breach(drawdowns, s.stage) for s in book.streaks if not s.is_answered)
+    return any(
+        compute_unexplained_share(breach, unexplained=memory.unexplained) > LEDGER_WAIT_SHARE
+        for breach in breaches
+        if breach is not None
+    )
 
 
 def _ready(

@@ -26,7 +26,7 @@ from policy import Policy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeVerdict:
-    """What was made of one scope's reading this tick."""
+    """What was made of one scope's reading this tick, and the reasons where it was doubted."""
 
     scope: ScopeId
     trust: Trust
@@ -34,6 +34,7 @@ class ScopeVerdict:
     drawdowns: tuple[WindowDrawdown, ...] = ()
     wants: tuple[Want, ...] = ()
     is_alert: bool = False
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

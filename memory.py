@@ -90,12 +90,14 @@ class History:
 
     Before `shared_until` the points of one minute share their results, before `thinned_until` a
     minute has one point; `aging` moves both on. They tell how far that work has come and nothing
-    about the points, so histories with the same points are equal.
+    about the points, so histories with the same points are equal. `moved_s` is how far the points
+    were moved since they were loaded, because the clock was set.
     """
 
     chunks: tuple[Chunk, ...] = ()
     shared_until: float = field(default=-math.inf, compare=False)
     thinned_until: float = field(default=-math.inf, compare=False)
+    moved_s: float = field(default=0.0, compare=False)
 
     @staticmethod
     def of(points: tuple[Point, ...]) -> History:

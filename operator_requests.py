@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import incidents
 from flows import Settled, book_flow
-from memory import AuditEntry, Memory, RequestAnswer
+from memory import AuditEntry, Memory, RequestAnswer, Severity
 from model import BookName, OperatorRequest, RecordId
 from policy import BookPolicy, Policy, unconfigured
 
@@ -21,9 +21,13 @@ LARGEST_FLOW = 1e15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What one request came to: the answer, and what it made of its book or its scope."""
+    """What one request came to: the answer, and what it made of its book or its scope.
+
+    `audits` are entries beside those of the step: a request that was refused changes no book.
+    """
 
     answer: RequestAnswer
+    audits: tuple[AuditEntry, ...] = ()
     step: incidents.BookStep | None = None
     booking: Settled | None = None
 
@@ -60,11 +64,13 @@ def _reset(
         measured_at=_measured_at(book, memory=memory, policy=policy, now=now),
         dry_run=policy.dry_run,
     )
-    if not is_accepted and not book.scopes:
-        message += f"; {book.name} is no longer configured: put the account back, or use --force"
-    answer = RequestAnswer(
-        request_id=request.request_id, at=now, accepted=is_accepted, message=message
-    )
+    if not is_accepted:
+        if not book.scopes:
+            message += (
+                f"; {book.name} is no longer configured: put the account back, or use --force"
+            )
+        return _refused(request, now, message)
+    answer = RequestAnswer(request_id=request.request_id, at=now, accepted=True, message=message)
     return Answered(answer=answer, step=step)
 
 
@@ -124,6 +130,22 @@ def _amount_of(request: OperatorRequest) -> float | None:
 
 
 def _refused(request: OperatorRequest, now: float, message: str) -> Answered:
+    """The answer of a request that changed nothing, and the entry that says who asked for it."""
+    entry = AuditEntry(
+        at=now,
+        scope=request.argument("book") or "*",
+        event="request_refused",
+        message=f"{request.command} by {request.actor}: {message}",
+        severity=Severity.WARNING,
+        details=(
+            ("request_id", request.request_id),
+            ("command", request.command),
+            ("actor", request.actor),
+        ),
+    )
     return Answered(
-        answer=RequestAnswer(request_id=request.request_id, at=now, accepted=False, message=message)
+        answer=RequestAnswer(
+            request_id=request.request_id, at=now, accepted=False, message=message
+        ),
+        audits=(entry,),
     )

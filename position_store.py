@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -315,8 +316,8 @@ class PositionStore:
             entries_text = entries_to_text(memory.entries)
         columns = scope_columns(memory, last_trusted=text, entries=entries_text)
         self._upsert("scope_state", "scope", columns)
-        if memory.flows is not before.flows:
-            self._write_flows(memory.flows)
+        known = {flow.record_id: flow for flow in before.flows}
+        self._write_flows(f for f in memory.flows if known.get(f.record_id) != f)
         return _Written(
             last_trusted=memory.last_trusted,
             text=text,
@@ -325,7 +326,7 @@ class PositionStore:
             flows=memory.flows,
         )
 
-    def _write_flows(self, flows: tuple[Flow, ...]) -> None:
+    def _write_flows(self, flows: Iterable[Flow]) -> None:
         for flow in flows:
             self._upsert("flows", "scope, record_id", flow_columns(flow))
 

@@ -110,6 +110,10 @@ class ScopeReader:
             self.quiet_until = self._clock.monotonic() + got.retry_after_s
             return self._dark(got.why, asked_at=asked_at, ledger=ledger)
         reading = got.value
+        if self.failures and not known.blind_alerted:
+            # Once it was blind the audit tells that it sees again.
+            why = f"read again after {self.failures} failures"
+            self._log.info("scope_available", scope=self._scope, why=why)
         self.failures = 0
         self.position_mode = reading.position_mode
         is_missing = any(position.symbol not in self.limits for position in reading.positions)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attempts import nap
 from clock import Clock
@@ -31,6 +31,17 @@ FAULTS_TOLD_EVERY = 20
 
 Value = TypeVar("Value")
 Given = ParamSpec("Given")
+
+
+def stray_fault_handler(
+    log: Logger,
+) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """What the event loop is to call for a fault that nobody waited for: our log, masked."""
+
+    def tell(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        log.error("stray_fault", what=context["message"], exc_info=context.get("exception"))
+
+    return tell
 
 
 class Supervisor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clock import Clock
+from decision_log import log_audit
 from lock_document import TROUBLE
 from logger import Logger
 from memory import AuditEntry, Records, Severity
@@ -72,7 +73,6 @@ class Troubles:
 
     def tell(self, event: str, why: str, severity: Severity) -> Records:
         """Log an event at once and make the record of it."""
-        (self._log.info if severity is Severity.INFO else self._log.critical)(event, message=why)
         entry = AuditEntry(
             at=self._clock.now(),
             scope="*",
@@ -81,6 +81,7 @@ class Troubles:
             dry_run=self._dry_run,
             severity=severity,
         )
+        log_audit(self._log, entry)
         return Records(audits=(entry,))
 
     def details(self) -> dict[str, str]:

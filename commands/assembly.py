@@ -27,10 +27,12 @@ from guardian import REQUEST_POLL_S, Guardian
 from lock_port import LockPort, Replace, showing
 from lock_writer import LockWriter
 from logger import Logger
+from masking import MaskedStore, mask_lock
 from memory import Memory, Records, Severity
 from model import IncidentId, ScopeId
 from policy import Policy
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
@@ -117,6 +119,7 @@ async def assemble(
             replace_lock=lock.replace,
             clock=clock,
             log=log,
+            redactor=Redactor(settings.secrets()),
             may_act=may_act,
             store_deadline_s=settings.store_deadline_s,
             on_decision=on_decision,
@@ -154,25 +157,33 @@ def put_together(
     replace_lock: Replace,
     clock: Clock,
     log: Logger,
+    redactor: Redactor = NOTHING_HIDDEN,
     may_act: bool = True,
     store_deadline_s: float = 1.0,
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
 ) -> Assembly:
-    """Make a guard of what is open already. With `may_act=False` nothing is sent."""
+    """Make a guard of what is open already, whose records and lock `redactor` masks.
+
+    With `may_act=False` nothing is sent.
+    """
     policy = replace(policy, instance_tag=recalled.instance_tag)
     store = recalled.store
     troubles = troubles or Troubles(clock=clock, log=log, dry_run=policy.dry_run)
+
+    async def replace_masked(document: Mapping[str, object]) -> None:
+        await replace_lock(mask_lock(document, redactor))
+
     recorder = Recorder(
-        store,
+        MaskedStore(store, redactor),
         on_trouble=partial(troubles.begin, "store"),
         on_recovery=partial(troubles.end, "store"),
-        on_loss=lambda what: log.critical("record_lost", what=what),
+        on_loss=lambda what: log.critical("record_lost", message=what),
         probe=lambda why: troubles.tell("record_refused", why, Severity.CRITICAL),
     )
     lock_writer = LockWriter(
-        showing(replace_lock, troubles),
+        showing(replace_masked, troubles),
         on_trouble=partial(troubles.begin, "lock"),
         on_recovery=partial(troubles.end, "lock"),
     )

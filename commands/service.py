@@ -62,20 +62,24 @@ class Service:
         if self._guardian is not None:
             self._guardian.stop()
 
-    def take(self, state_dir: Path) -> StateLock:
+    def take(self, state_dir: Path, *, patience_s: float = HELD_PATIENCE_S) -> StateLock:
         """Take the state directory. Raises StateLockHeld and OSError as `StateLock.acquire`.
 
         Somebody at a terminal is told at once that another process has it; a service manager only
         when that lasts longer than any command.
         """
-        give_up_at = time.monotonic() + (HELD_PATIENCE_S if self._manager.is_present else 0.0)
+        give_up_at = time.monotonic() + (patience_s if self._manager.is_present else 0.0)
+        is_told = False
         while True:
             try:
                 return StateLock.acquire(state_dir)
             except StateLockHeld as held:
                 if self.is_stopping or time.monotonic() >= give_up_at:
                     raise
-                self._manager.tell(STATUS=f"waiting for process {held.pid}, which has {state_dir}")
+                if not is_told:
+                    status = f"waiting for process {held.pid}, which has {state_dir}"
+                    self._manager.tell(STATUS=status)
+                is_told = True
             time.sleep(_LOOK_AGAIN_S)
 
     async def watch(self, guardian: Guardian, *, policy: Policy, clock: Clock) -> None:

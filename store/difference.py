@@ -6,8 +6,10 @@ of points in hand; chunks are shared values, so identity tells what need not be 
 
 from __future__ import annotations
 
+import math
 from operator import is_
 
+from aging import EXACT_S
 from memory import Chunk, History, Point, RowResults
 from model import RowKey
 
@@ -65,6 +67,23 @@ def later(history: History, at: float | None) -> dict[float, Point]:
             break
         later[point.at] = point
     return later
+
+
+def peaks_to_come(history: History) -> dict[float, Point]:
+    """The points that a drawdown may still be measured from: those that no later one is above.
+
+    A late flow may make a peak of any point of the last hour.
+    """
+    last = history.last
+    found: dict[float, Point] = {}
+    highest = -math.inf
+    for point in history.points_backwards():
+        is_recent = last is not None and point.at >= last.at - EXACT_S
+        if is_recent or (point.may_be_peak and point.nav > highest):
+            found[point.at] = point
+        if point.may_be_peak:
+            highest = max(highest, point.nav)
+    return found
 
 
 def moved(before: RowResults, now: RowResults) -> list[RowKey]:

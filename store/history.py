@@ -13,7 +13,8 @@ How a history is kept
   that row. A row that is no longer held, or whose result changes afterwards (a late funding fee),
   leaves one more row without a mark price. The results at a point are therefore its own rows and,
   for everything else, the latest row without a mark price before it.
-- Results of a committed point never change.
+- Results of a committed point never change. When a clock that was set moves all points, those of
+  the points that may still be a peak are written once more, where they lie now.
 
 How a history is loaded
 - Every point of the last `HISTORY_S`, with the results that memory holds too (`aging`): those of a
@@ -32,7 +33,7 @@ from aging import EXACT_S, HISTORY_S, MINUTE_S, standing_for, start_of
 from memory import History, Point, ReadingRecord, RowResults, ScopeMemory
 from model import Reading, RowKey, ScopeId, Side, Symbol, Trust
 from store.codec import plain
-from store.difference import difference, later, moved
+from store.difference import difference, later, moved, peaks_to_come
 
 Held = frozenset[tuple[Symbol, Side]]
 Results = dict[RowKey, float]
@@ -52,6 +53,8 @@ _COMPLETE_ROW = """
 UPDATE position_snapshots SET result = ?
 WHERE scope = ? AND ts = ? AND symbol = ? AND side = ?"""
 
+_FORGET_CARRIERS = """
+DELETE FROM position_snapshots WHERE scope = ? AND ts >= ? AND mark_price IS NULL"""
 _FORGET_POINT = "UPDATE snapshots SET nav = NULL WHERE scope = ? AND ts = ?"
 
 _WRITE_ROW = """
@@ -136,15 +139,19 @@ class HistoryTables:
         for record in readings:
             if record.point is None:
                 self._write_reading(record)
-        last = known.history.last
-        missed = {} if memory is None else later(memory.history, None if last is None else last.at)
+        written = known.history
+        last = None if written.last is None else written.last.at
+        missed = {} if memory is None else later(memory.history, last)
+        if memory is not None and memory.history.moved_s != written.moved_s:
+            self._forget_moved(scope, written, memory.history)
+            written, missed = History(), peaks_to_come(memory.history)
         for at in sorted(pointed.keys() | missed.keys()):
             if at in pointed:
                 self._write_reading(pointed[at])
             else:
                 self._write_missed(scope, missed[at])
         if memory is not None:
-            self._write_points(memory, known.history, pointed)
+            self._write_points(memory, written, pointed)
             self._write_results(memory, known.results)
             self._stage(scope, history=memory.history, results=memory.results)
 
@@ -192,6 +199,14 @@ class HistoryTables:
             ),
         )
         self._write_not_held(scope, point, held=held, quantity=None)
+
+    def _forget_moved(self, scope: ScopeId, old: History, moved: History) -> None:
+        """Take back the points of before, and the results that were told where they lie now."""
+        self._cursor.executemany(_FORGET_POINT, ((scope, point.at) for point in old.points()))
+        first = next(moved.points(), None)
+        if first is not None:
+            self._cursor.execute(_FORGET_CARRIERS, (scope, first.at))
+        self._stage(scope, held=frozenset(), point_results=())
 
     def _write_not_held(
         self, scope: ScopeId, point: Point, *, held: Held, quantity: str | None

@@ -252,20 +252,16 @@ class Retention:
         return self._cursor.execute(LOOK_AT_CARRIERS, (scope, since, until, most)).fetchall()
 
     def _sweep_ahead(self, scope: ScopeId, last: float) -> bool:
-        """Delete what a clock that was set back has left after the newest point."""
-        if self._swept.get(scope, float("inf")) <= last:
-            self._swept[scope] = last
-            return False
-        gone = self._cursor.execute(LOOK_AHEAD, (scope, last, LOOK_ROWS)).fetchall()
-        carriers = self._carriers(scope, math.nextafter(last, math.inf), math.inf, CARRIER_ROWS)
-        if not gone and not carriers:
-            self._swept[scope] = last
-            return False
-        with self._quietly():
-            self._cursor.executemany(DROP_CARRIER, ((scope, *row[:3]) for row in carriers))
-            erasures = [_Erasure(ts, drops_reading=True) for (ts,) in gone]
-            self._erase(scope, TIERS[0], erasures, until=last)
-        return True
+        """Delete the readings that a clock that was set back has left after the newest point."""
+        if last < self._swept.get(scope, math.inf):
+            gone = self._cursor.execute(LOOK_AHEAD, (scope, last, LOOK_ROWS)).fetchall()
+            if gone:
+                erasures = [_Erasure(ts, drops_reading=True) for (ts,) in gone]
+                with self._quietly():
+                    self._erase(scope, TIERS[0], erasures, until=last)
+                return True
+        self._swept[scope] = last
+        return False
 
     def _is_worth_writing(self) -> bool:
         """Whether a restart would look at more than an hour once more."""

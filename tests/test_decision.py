@@ -214,7 +214,9 @@ def test_an_attempt_without_a_reading_changes_no_book() -> None:
         memory=Memory(scopes=(scope,), books=(before,)),
         lock=LockContent(dry_run=False, details=(("unread_binance_futures", "timeout"),)),
         records=Records(scopes=(scope,)),
-        verdicts=(ScopeVerdict(scope=SCOPE, trust=Trust.UNAVAILABLE, equity=None),),
+        verdicts=(
+            ScopeVerdict(scope=SCOPE, trust=Trust.UNAVAILABLE, equity=None, reasons=("timeout",)),
+        ),
     )
 
 

@@ -319,6 +319,39 @@ def test_a_clock_that_is_a_year_ahead_deletes_a_day_an_hour(path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("by_s", [2 * HOUR, -2 * HOUR, 40.0, -25 * HOUR])
+def test_a_clock_that_was_set_keeps_what_rows_had_made_at_every_peak(
+    path: Path, by_s: float
+) -> None:
+    """All points move; after a restart a stage blames whom it would have blamed without one.
+
+    Times coincide with those of before (readings every 30 s) or fall between them (40 s).
+    """
+    run = Run(path=path)
+    for number, at in enumerate(every(30.0, since=NOW, until=NOW + 5 * HOUR)):
+        held = ("AUSDT", *(("BUSDT",) if number < 400 else ()))
+        made = ((key("AUSDT"), float(-number)), (key("BUSDT"), float(min(number, 400))))
+        run.look(at, wave(at) - number / 10.0, held=held, made=made)
+    run.memory = move_times(run.memory, by_s=by_s)
+    last = max(point.at for point in run.memory.history.points())
+    run.look(last + 10.0, 50.0, held=("AUSDT",), made=run.memory.results)
+    before = run.memory
+    run.restart()
+    assert [point.at for point in run.memory.history.points()] == [
+        point.at for point in before.history.points()
+    ]
+    seen: set[float] = set()
+    for window_s in every(150.0, since=0.0, until=5 * HOUR):
+        peaks = [
+            find_peak(memory.history, window_s=window_s, not_before=0.0, now=run.now)
+            for memory in (before, run.memory)
+        ]
+        assert peaks[0] == peaks[1]
+        seen.update(peak.at for peak in peaks if peak is not None)
+    assert len(seen) > 20
+    run.close()
+
+
 def test_what_a_clock_set_back_leaves_ahead_is_swept_away(path: Path) -> None:
     """The moved points' old rows would be shown as the latest reading for as long as the jump."""
     run = Run(path=path)

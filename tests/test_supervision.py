@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
@@ -12,7 +13,7 @@ import pytest
 from errors import InvariantViolation
 from logger import Logger
 from simulator.virtual_time import LoopClock
-from supervision import Supervisor
+from supervision import Supervisor, stray_fault_handler
 from tests.test_recorder import Disk, recorder
 from tests.virtual_house import EPOCH, Logbook, play
 
@@ -137,5 +138,27 @@ def test_what_only_tells_may_fail(fault: Exception) -> None:
         await asyncio.sleep(0)
         assert heard == [1]
         assert office.told() == [1]
+
+    play(story)
+
+
+def test_a_fault_that_nobody_waited_for_goes_to_our_log() -> None:
+    """The event loop's own words would leave the process past the masks of the log."""
+
+    async def story() -> None:
+        log = Logbook()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(stray_fault_handler(cast("Logger", log)))
+        loop.call_soon(raising(ValueError("an odd number")))
+
+        async def fail() -> None:
+            raise KeyError("nobody asks")
+
+        asyncio.ensure_future(fail())  # noqa: RUF006 - that is the point
+        await asyncio.sleep(1)
+        gc.collect()
+        faults = [repr(line["exc_info"]) for line in log.of("stray_fault")]
+        assert faults == ["ValueError('an odd number')", "KeyError('nobody asks')"]
+        assert "never retrieved" in log.of("stray_fault")[1]["what"]
 
     play(story)

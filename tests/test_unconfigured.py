@@ -267,6 +267,7 @@ async def test_its_lock_survives_a_lost_database(
 # --- the whole way ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_fsync")
 def test_an_account_that_is_taken_out_in_the_middle_of_a_close(tmp_path: Path) -> None:
     """Told and locked through a restart without it, carried on when it is put back."""
     scope = ScopeId("other_futures")
