@@ -32,6 +32,8 @@ FORWARDERS = {
 """Files that hand on a name which is written elsewhere."""
 TROUBLE = re.compile(r"""troubles\.(begin|end)(?:, |\()["'](\w+)["']""")
 """A trouble begins and ends as two events, whose names `troubles.py` makes of its own."""
+RESERVE = re.compile(r"""^class \w+Reserve:\n(?:.*\n)*?    name = ["'](\w+)["']$""", re.MULTILINE)
+"""So does the use of a reserve, by the reserve's name."""
 OF_THE_LOG_ITSELF = {"library", "log_lines_lost"}
 """Made by the log's own processors, not by a call."""
 _LEVEL = f"(?:{'|'.join(sorted(LEVELS))})"
@@ -68,6 +70,8 @@ def events_in(text: str) -> Iterator[Found]:
 
     for verb, trouble in TROUBLE.findall(text):
         yield f"{trouble}_{'trouble' if verb == 'begin' else 'recovered'}", None
+    for reserve in RESERVE.findall(text):
+        yield from ((f"{reserve}_{event}", None) for event in ("trouble", "recovered"))
 
 
 def _names(expression: ast.expr) -> set[str]:
@@ -125,6 +129,10 @@ def test_names_are_written_where_they_are_logged() -> None:
         ("tell('a', why)", {("a", None)}),
         ("partial(troubles.begin, 'a')", {("a_trouble", None)}),
         ("troubles.end('a')", {("a_recovered", None)}),
+        (
+            "class ThisReserve:\n    'Doc.'\n\n    name = 'a'\n",
+            {("a_trouble", None), ("a_recovered", None)},
+        ),
         ("self._is_got('a', outcome)", {("a", None)}),
         ("log.info(name)", {("?", "info")}),
         ("AuditEntry(event=f'{x}_done')", {("?", None)}),
