@@ -14,11 +14,13 @@ import openings
 import trust
 from draft import Draft, ScopeVerdict
 from drawdown import (
+    LEDGER_WAIT_SHARE,
     StreakStep,
     WindowDrawdown,
     advance_streaks,
     breach_equity,
     compute_drawdowns,
+    compute_unexplained_share,
     must_wait_for_ledger,
     needs_alert_pace,
     worst_breach,
@@ -283,8 +285,6 @@ def _judge_book(
     if streaks.wants_second_reading and not seen.is_second_reading:
         wants.append(Want.SECOND_READING)
     ready = _ready(draft, book, streaks, drawdowns=drawdowns, step=step)
-    if len(ready) < len(streaks.triggered):
-        wants.append(Want.LEDGER)
     assert seen.reading is not None and step.equity is not None
     facts = openings.Facts(
         now=draft.now,
@@ -300,7 +300,25 @@ def _judge_book(
         draft.take(incidents.trigger(book, ready, facts))
     draft.take(incidents.follow_up(draft.book(policy.name), facts))
     draft.take(incidents.rearm(draft.book(policy.name), facts))
+    if _is_in_the_dark(draft.book(policy.name), drawdowns, step.memory):
+        wants.append(Want.LEDGER)
     return wants
+
+
+def _is_in_the_dark(
+    book: BookMemory, drawdowns: tuple[WindowDrawdown, ...], memory: ScopeMemory
+) -> bool:
+    """Whether a streak that nobody has acted on yet rests on a loss that nothing explains.
+
+    The answer to its first question may have failed, or the record was not listed yet: a
+    withdrawal would then be confirmed as a loss while nobody asks again.
+    """
+    breaches = (worst_breach(drawdowns, s.stage) for s in book.streaks if not s.is_answered)
+    return any(
+        compute_unexplained_share(breach, unexplained=memory.unexplained) > LEDGER_WAIT_SHARE
+        for breach in breaches
+        if breach is not None
+    )
 
 
 def _ready(

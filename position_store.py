@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -240,9 +241,11 @@ class PositionStore:
     def thin(self, now: float) -> bool:
         """Delete a little of what need not be kept; True while more may be due.
 
-        Takes some milliseconds. Does nothing while another connection is writing. Raises
-        StoreError.
+        Takes some milliseconds. Does nothing while another connection is writing, nor while the
+        file cannot be written. Raises StoreError.
         """
+        if self._opened.is_stopgap:
+            return False
         with strictly("thinning old readings"):
             return self._retention.step(now=now, histories=self._history.committed)
 
@@ -313,8 +316,8 @@ class PositionStore:
             entries_text = entries_to_text(memory.entries)
         columns = scope_columns(memory, last_trusted=text, entries=entries_text)
         self._upsert("scope_state", "scope", columns)
-        if memory.flows is not before.flows:
-            self._write_flows(memory.flows)
+        known = {flow.record_id: flow for flow in before.flows}
+        self._write_flows(f for f in memory.flows if known.get(f.record_id) != f)
         return _Written(
             last_trusted=memory.last_trusted,
             text=text,
@@ -323,7 +326,7 @@ class PositionStore:
             flows=memory.flows,
         )
 
-    def _write_flows(self, flows: tuple[Flow, ...]) -> None:
+    def _write_flows(self, flows: Iterable[Flow]) -> None:
         for flow in flows:
             self._upsert("flows", "scope, record_id", flow_columns(flow))
 

@@ -42,6 +42,7 @@ from suspicion import (
     find_undoing,
     is_limit_reached,
     suspect,
+    take_back,
 )
 from verdict import (
     Attempt,
@@ -184,15 +185,16 @@ def _judge(
             reasons=("equity or a price is not a number",),
         )
     attempt, explanation = best_attempt(case, by_prices)
+    taken_back = take_back(case, attempt)
+    if taken_back is not None:
+        return taken_back
     undoing = find_undoing(case, attempt)
-    if undoing is not None:
-        return undoing
     checks = failed_cross_checks(reading, equity=case.scale)
     reasons = doubts_of(case, attempt.unexplained, checks)
-    if not reasons:
+    if not reasons and undoing is None:
         return _without_doubt(case, attempt, checks)
     doubt = Doubt(at=reading.asked_at, equity=reading.equity, unexplained=attempt.unexplained)
-    ending = find_ending(case, attempt, doubt)
+    ending = find_ending(case, attempt, doubt, undoing=undoing)
     if ending is not None:
         return replace(ending, reasons=reasons)
     return suspect(

@@ -365,6 +365,22 @@ def test_a_flow_is_kept_once_by_the_id_of_its_venue(store: PositionStore, path: 
     assert remembered(restarted(path)).flows == settled.flows
 
 
+def test_flows_that_are_written_already_cost_no_later_commit(
+    store: PositionStore, path: Path
+) -> None:
+    """Each reading brings the flows of two days in a new tuple; only what changed is written."""
+    flows = tuple(flow(name, at=NOW) for name in "abc")
+    store.commit(Records(scopes=(ScopeMemory(scope=SCOPE, flows=flows),)))
+    written: list[str] = []
+    store._connection.set_trace_callback(written.append)
+    store.commit(Records(scopes=(ScopeMemory(scope=SCOPE, flows=(*flows[:1], *flows[1:])),)))
+    assert [text for text in written if "INTO flows" in text] == []
+    settled = (*flows[:2], flow("c", at=NOW, effective_at=NOW + 1.0))
+    store.commit(Records(scopes=(ScopeMemory(scope=SCOPE, flows=settled),)))
+    assert len([text for text in written if "INTO flows" in text]) == 1
+    assert remembered(restarted(path)).flows == settled
+
+
 # --- history ----------------------------------------------------------------------------------
 
 
