@@ -261,11 +261,14 @@ class Guardian:
             await self.tick(scope)
             if watch.looks > looks:
                 self._supervisor.soon("telling", self._on_tick_end, scope)
-            is_closing = self._open_incident(scope) is not None
-            watch.rests_until = began + watch.pace(self._policy, is_closing=is_closing)
+            watch.rests_until = began + self._pace(scope)
             return watch.rests_until - self._clock.monotonic()
 
         return step
+
+    def _pace(self, scope: ScopeId) -> float:
+        is_closing = self._open_incident(scope) is not None
+        return self._watches[scope].pace(self._policy, is_closing=is_closing)
 
     async def _recover(self, scope: ScopeId) -> None:
         """Go on with an incident that an earlier run left open, before anything else."""
@@ -333,7 +336,7 @@ class Guardian:
 
     def _tell(self, decision: Decision) -> None:
         """Log and show a decision, once everything that matters more is under way."""
-        self._supervisor.soon("log", self._decision_log.tell, decision, self._pause)
+        self._supervisor.soon("log", self._decision_log.tell, decision, self._pace)
         if self._on_decision is not None:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 
