@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from memory import IncidentStatus
+from reserves import DescriptorReserve, RoomReserve
 from tests.test_tidy import ROOT, tracked_files
 
 OUTSIDE = ("tests/", "tools/", "benchmarks/", "simulator/", "examples/")
@@ -32,6 +33,7 @@ FORWARDERS = {
 """Files that hand on a name which is written elsewhere."""
 TROUBLE = re.compile(r"""troubles\.(begin|end)(?:, |\()["'](\w+)["']""")
 """A trouble begins and ends as two events, whose names `troubles.py` makes of its own."""
+RESERVES = (DescriptorReserve.name, RoomReserve.name)
 OF_THE_LOG_ITSELF = {"library", "log_lines_lost"}
 """Made by the log's own processors, not by a call."""
 _LEVEL = f"(?:{'|'.join(sorted(LEVELS))})"
@@ -72,7 +74,7 @@ def events_in(text: str) -> Iterator[Found]:
 
 def _is_handed_on(expression: ast.expr) -> bool:
     """True for a variable: whoever filled it wrote the name."""
-    return isinstance(expression, ast.Name | ast.Attribute)
+    return not isinstance(expression, ast.Constant | ast.IfExp | ast.JoinedStr)
 
 
 def _names(expression: ast.expr) -> set[str]:
@@ -100,6 +102,8 @@ def all_events() -> dict[str, set[Found]]:
 def test_every_event_is_documented_and_every_documented_one_exists() -> None:
     """Whoever filters by a word must find it on the page; whoever reads the page, in the log."""
     used = {name for found in all_events().values() for name, _ in found} - {"?"}
+    for reserve in RESERVES:
+        used |= {f"{reserve}_trouble", f"{reserve}_recovered"}
     assert used | OF_THE_LOG_ITSELF == set(documented_events())
 
 
