@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,19 +27,19 @@ from close_records import aims_of
 from decision import Decision, Observation, decide
 from decision_log import DecisionLog
 from errors import InvariantViolation, LockError
-from executor import DRIVE_WITHIN_S, DriveRules, Executor
+from executor import DRIVE_WITHIN_S, Executor
 from lock_document import LockEntry
 from lock_writer import DecisionWriter, LockWriter
 from logger import Logger
 from look_once import look_once
 from memory import Incident, IncidentStatus, Memory
-from model import OperatorRequest, PositionMode, ScopeId, ScopeObservation, Want
+from model import OperatorRequest, ScopeId, ScopeObservation, Want
 from operator_desk import OperatorDesk, is_forced
-from plans import untouchable_symbols
 from policy import Policy
 from recorder import Recorder
 from scope_reader import ScopeReader
-from supervision import MAX_PAUSE_S, Supervisor
+from scope_watch import ScopeWatch
+from supervision import Supervisor
 from tidying import Step, Tidying
 from timekeeping import deadlines
 from unwritten_log import log_unwritten
@@ -61,17 +61,6 @@ FLUSH_WITHIN_S = 6.0
 
 def _nobody(*_told: object) -> None:
     """Whoever does not want to be told."""
-
-
-@dataclass(slots=True)
-class _Watch:
-    """What the loop itself keeps of one scope; lost on restart, by design."""
-
-    reader: ScopeReader
-    executor: Executor | None
-    is_alert: bool = False
-    looks: int = 0
-    rests_until: float = float("-inf")
 
 
 class Guardian:
@@ -106,7 +95,8 @@ class Guardian:
         self.memory = memory
         self._policy = policy
         self._watches = {
-            scope: _Watch(
+            scope: ScopeWatch(
+                scope=scope,
                 reader=ScopeReader(scope=scope, venue=venue, clock=clock, log=log),
                 executor=executors.get(scope),
             )
@@ -271,24 +261,19 @@ class Guardian:
             await self.tick(scope)
             if watch.looks > looks:
                 self._supervisor.soon("telling", self._on_tick_end, scope)
-            watch.rests_until = began + self._pause(scope)
+            watch.rests_until = began + self._pace(scope)
             return watch.rests_until - self._clock.monotonic()
 
         return step
+
+    def _pace(self, scope: ScopeId) -> float:
+        is_closing = self._open_incident(scope) is not None
+        return self._watches[scope].pace(self._policy, is_closing=is_closing)
 
     async def _recover(self, scope: ScopeId) -> None:
         """Go on with an incident that an earlier run left open, before anything else."""
         if await self._watches[scope].reader.prepare():
             await self._act(scope)
-
-    def _pause(self, scope: ScopeId) -> float:
-        watch = self._watches[scope]
-        is_alert = watch.is_alert or self._open_incident(scope) is not None
-        pace = self._policy.alert_poll_s if is_alert else self._policy.poll_s
-        if watch.reader.failures:
-            grown = pace * 1.5 ** min(watch.reader.failures, 10)
-            pace = max(pace, min(MAX_PAUSE_S, grown))
-        return pace
 
     async def tick(self, scope: ScopeId) -> None:
         """Observe one scope, decide, write, and act on what is open there.
@@ -321,12 +306,10 @@ class Guardian:
         watch.looks += 1
         return decision
 
-    async def _settle_seen(self, watch: _Watch, seen: ScopeObservation) -> Decision:
+    async def _settle_seen(self, watch: ScopeWatch, seen: ScopeObservation) -> Decision:
         """Settle an observation and take note of what it asks for next."""
         decision = await self._settle(Observation(now=self._clock.now(), scopes=(seen,)))
-        wants = (*watch.reader.wants, *decision.wants_of(seen.scope))
-        watch.reader.wants = tuple(dict.fromkeys(wants))
-        watch.is_alert = decision.is_alert(seen.scope)
+        watch.take_note(decision)
         return decision
 
     # --- decide, write, act -------------------------------------------------------------------
@@ -353,7 +336,7 @@ class Guardian:
 
     def _tell(self, decision: Decision) -> None:
         """Log and show a decision, once everything that matters more is under way."""
-        self._supervisor.soon("log", self._decision_log.tell, decision, self._pause)
+        self._supervisor.soon("log", self._decision_log.tell, decision, self._pace)
         if self._on_decision is not None:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 
@@ -368,21 +351,14 @@ class Guardian:
     async def _drive(
         self, executor: Executor, incident: Incident, *, scope: ScopeId, within_s: float
     ) -> None:
-        reader = self._watches[scope].reader
-        book = self._policy.book(incident.book)
-        stage = None if book is None else book.stage(incident.stage)
+        watch = self._watches[scope]
         report = await executor.drive(
             incident,
-            rules=DriveRules(
-                limits=reader.limits,
-                position_mode=reader.position_mode or PositionMode.ONE_WAY,
-                cancel_entry_orders=stage is None or stage.cancel_entry_orders,
-                untouchable=() if book is None else untouchable_symbols(book, incident.stage),
-            ),
+            rules=watch.drive_rules(incident, self._policy),
             is_current=self._is_current,
             is_recorded=not self._recorder.is_in_trouble,
             within_s=within_s,
-            not_before=reader.quiet_until,
+            not_before=watch.reader.quiet_until,
         )
         if report is not None:
             await self._settle(Observation(now=self._clock.now(), reports=(report,)))

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from attempts import Missed, outcome_of
 from clock import Clock
 from decision import Decision
 from errors import LockError
@@ -61,6 +62,11 @@ class LockWriter:
         if not self._writer.done():
             self._report("the lock file is slow to write")
             return False
+        ended = outcome_of(self._writer, what="lock file")
+        if isinstance(ended, Missed):
+            # A fault that nobody expected, and still no lock on disk.
+            self.fault = ended.why
+            self._report(f"the lock file cannot be written: {self.fault}")
         return not self.fault
 
     async def _drain(self) -> None:

@@ -241,9 +241,11 @@ class PositionStore:
     def thin(self, now: float) -> bool:
         """Delete a little of what need not be kept; True while more may be due.
 
-        Takes some milliseconds. Does nothing while another connection is writing. Raises
-        StoreError.
+        Takes some milliseconds. Does nothing while another connection is writing, nor while the
+        file cannot be written. Raises StoreError.
         """
+        if self._opened.is_stopgap:
+            return False
         with strictly("thinning old readings"):
             return self._retention.step(now=now, histories=self._history.committed)
 

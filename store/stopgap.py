@@ -14,7 +14,7 @@ under it. Refuses to know what is stored.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,4 +109,5 @@ def put_back(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"putting {path} back: {error}") from error
     finally:
         if not is_whole:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)

@@ -64,6 +64,7 @@ class Place:
 
     folder: Path
     keys: dict[str, str]
+    program: Path = ROOT / "killswitch.py"
 
     @property
     def lock_path(self) -> Path:
@@ -79,7 +80,7 @@ class Place:
         """Start a command."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            str(ROOT / "killswitch.py"),
+            str(self.program),
             *arguments,
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.keys},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ from store.access import ThreadedStore
 from store.views import StoreStatus, read_status
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
+from venues.protocol import Venue
 
 EPOCH = 1_700_000_000.0
 BOOK = BookName(SCOPE)
@@ -81,12 +83,45 @@ class Logbook:
         return [details for name, details in self.lines if name == event]
 
 
+@dataclass(slots=True)
+class Power:
+    """The power of one run of the guard; without it nothing of that run goes on."""
+
+    is_off: bool = False
+
+    async def needed(self) -> None:
+        """Return at once, or never."""
+        if self.is_off:
+            await asyncio.get_running_loop().create_future()
+
+
+class Line:
+    """A venue as one run of the guard reaches it; what was under way when it died arrives."""
+
+    def __init__(self, venue: MemoryVenue, power: Power) -> None:
+        self._venue = venue
+        self._power = power
+
+    def __getattr__(self, name: str) -> Any:
+        """A call of the venue, or a fact about it."""
+        value = getattr(self._venue, name)
+        if not callable(value):
+            return value
+
+        async def call(*arguments: Any) -> Any:
+            await self._power.needed()
+            return await value(*arguments)
+
+        return call
+
+
 class TroubledStore(ThreadedStore):
     """The real store, with a disk that may be slow, full or dead."""
 
     clock: LoopClock
     is_down = False
     is_dead = False
+    is_hanging = False
     delay_s = 0.0
     commits = 0
     steps = 0
@@ -101,12 +136,15 @@ class TroubledStore(ThreadedStore):
         """What happens in a step."""
 
     async def _disk(self) -> None:
-        if self.is_dead:
-            await asyncio.get_running_loop().create_future()
+        while self.is_hanging:
+            await self.clock.sleep(0.5)
         if self.delay_s:
             await self.clock.sleep(self.delay_s)
+        if self.is_dead:
+            await asyncio.get_running_loop().create_future()
         if self.is_down:
-            raise StoreError("database or disk is full")
+            full = "database or disk is full"
+            raise StoreError(full) from sqlite3.OperationalError(full)
 
     async def commit(self, records: Records) -> None:
         """Write one decision."""
@@ -118,7 +156,7 @@ class TroubledStore(ThreadedStore):
 
     async def pending_requests(self) -> tuple[OperatorRequest, ...]:
         """Requests without an answer; a full disk can still be read."""
-        if self.is_dead or self.delay_s:
+        if self.is_dead or self.is_hanging or self.delay_s:
             await self._disk()
         return await super().pending_requests()
 
@@ -142,6 +180,7 @@ class Guard:
     guardian: Guardian
     store: TroubledStore
     recorder: Recorder
+    power: Power
     notices: tuple[str, ...] = ()
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
@@ -156,10 +195,14 @@ class Guard:
         self.guardian.stop()
         await self.running
 
-    async def crash(self) -> None:
+    def die(self) -> None:
         """Cut the power: from here on nothing of this run has any effect."""
-        self.is_crashed = self.store.is_dead = True
+        self.is_crashed = self.store.is_dead = self.power.is_off = True
         self.running.cancel()
+
+    async def crash(self) -> None:
+        """Cut the power, and wait until nothing of this run is left."""
+        self.die()
         await asyncio.gather(self.running, return_exceptions=True)
 
 
@@ -178,6 +221,7 @@ class House:
     standing: tuple[LockEntry, ...] = ()
     on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
+    lock_errno: int | None = None
     lock_delay_s: float = 0.0
     request_poll_s: float = 1.0
     redactor: Redactor = NOTHING_HIDDEN
@@ -297,6 +341,11 @@ class House:
         """Put a guard together on the files of this house, as a start of the process does."""
         every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
+        power = Power()
+
+        async def replace_lock(document: Mapping[str, object]) -> None:
+            await power.needed()
+            await self._replace_lock(document)
 
         async def open_store(path: Path) -> ThreadedStore:
             store = await TroubledStore.open(path, rng=random.Random(1))
@@ -314,8 +363,12 @@ class House:
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
-            venues={scope: venue for scope, venue in every.items() if self.policy.book_of(scope)},
-            replace_lock=self._replace_lock,
+            venues={
+                scope: cast("Venue", Line(venue, power))
+                for scope, venue in every.items()
+                if self.policy.book_of(scope)
+            },
+            replace_lock=replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
             redactor=self.redactor,
@@ -325,6 +378,7 @@ class House:
         return Guard(
             store=opened[-1],
             recorder=assembly.recorder,
+            power=power,
             guardian=assembly.guardian,
             notices=assembly.notices,
         )
@@ -333,7 +387,7 @@ class House:
         if self.lock_delay_s:
             await self.clock.sleep(self.lock_delay_s)
         if self.lock_fails:
-            raise LockError("Read-only file system")
+            raise LockError("Read-only file system", number=self.lock_errno)
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
