@@ -376,7 +376,6 @@ class Guardian:
         return (
             (self._tidying is None or self._tidying.done())
             and not self._recorder.is_behind
-            and not self._recorder.is_in_trouble
             and all(watch.rests_until >= soon for watch in self._watches.values())
             and all(self._open_incident(scope) is None for scope in self._watches)
         )
