@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := model policy errors memory lock_document exposure order_sizes client_ids plans cancels order_safety \
-	drawdown ledger flows explanation suspicion verdict trust risk_attribution book_locks \
+	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
-	decision
+	draft timekeeping decision
 
 .PHONY: demo test kill-test check format lock clean
 

@@ -283,7 +283,7 @@ def rebuild_history(points: Iterable[Point], flows: Iterable[Flow]) -> tuple[His
 def with_newest(history: History, newest: Point) -> History:
     """The history with its newest point replaced by one of the same time."""
     tail = history.chunks[-1].points
-    return History(chunks=(*history.chunks[:-1], Chunk.of((*tail[:-1], newest))))
+    return replace(history, chunks=(*history.chunks[:-1], Chunk.of((*tail[:-1], newest))))
 
 
 # --- steps of the history ---------------------------------------------------------------------
@@ -305,22 +305,43 @@ def _steps(memory: ScopeMemory, *, since: float) -> Iterator[_Step]:
             return
         before = dict(earlier.results)
         explained = math.fsum(made - before.get(key, 0.0) for key, made in later.results)
-        known = math.fsum(f.amount for f in memory.flows if f.effective_at == later.at)
+        known = math.fsum(
+            flow.amount
+            for flow in memory.flows
+            if flow.effective_at is not None and earlier.at < flow.effective_at <= later.at
+        )
         raw = later.equity - earlier.equity - explained - known
         yield _Step(earlier=earlier, later=later, raw=raw)
 
 
 def _find_step(memory: ScopeMemory, flow: Flow, newest_began_at: float | None) -> Point | None:
-    """The later point of the step near its record that a large flow explains best."""
+    """The later point of the step near its record that a large flow explains best.
+
+    A step of the past that shows it in part only is taken when the search is over: its own step
+    may be the next one, and a flow at a wrong step leaves its own to be booked once more.
+    """
     found: list[tuple[float, float, Point]] = []
-    last = memory.history.last
+    last, trusted = memory.history.last, memory.last_trusted
+    is_over = trusted is not None and trusted.asked_at > flow.at + STEP_SEARCH_S
+    pending = _pending(memory)
     for step in _steps(memory, since=flow.at - STEP_SEARCH_S):
-        began_at = step.earlier.at
+        began_at, is_newest = step.earlier.at, False
         if step.later is last and newest_began_at is not None:
-            began_at = min(began_at, newest_began_at)
-        is_near = began_at < flow.at + STEP_SEARCH_S
-        if is_near and step.raw * math.copysign(1.0, flow.amount) >= STEP_SHARE * abs(flow.amount):
+            began_at, is_newest = min(began_at, newest_began_at), True
+        if began_at >= flow.at + STEP_SEARCH_S:
+            continue
+        shown = step.raw * math.copysign(1.0, flow.amount) / abs(flow.amount)
+        is_clear = matches(step.raw, flow.amount) or is_newest or is_over
+        # In and out again between two readings: the step shows what is left of all of them.
+        others = math.fsum(
+            other.amount
+            for other in pending
+            if other is not flow and began_at < other.at <= step.later.at
+        )
+        if shown >= STEP_SHARE and is_clear:
             found.append((abs(step.raw - flow.amount), step.later.at, step.later))
+        elif others and matches(step.raw - others, flow.amount):
+            found.append((abs(step.raw - others - flow.amount), step.later.at, step.later))
     return min(found)[2] if found else None
 
 
@@ -346,9 +367,15 @@ def _first_after(history: History, at: float) -> Point | None:
     return found
 
 
-def point_at(history: History, at: float | None) -> Point | None:
-    """The point of a time, None when there is none."""
-    return next((point for point in history.points_backwards() if point.at == at), None)
+def point_since(history: History, at: float | None) -> Point | None:
+    """The first point of a time or later; None when history begins later.
+
+    The point at which a flow took effect a day ago may have been thinned out since.
+    """
+    first = next(history.points(), None)
+    if at is None or first is None or at < first.at:
+        return None
+    return _first_after(history, math.nextafter(at, -math.inf))
 
 
 def _replaced(memory: ScopeMemory, flow: Flow) -> Settled:
@@ -382,7 +409,7 @@ def rescale(
     )
     return replace(
         memory,
-        history=History(chunks=chunks),
+        history=replace(memory.history, chunks=chunks),
         units=memory.units * factor,
         unexplained=memory.unexplained + unexplained,
     )

@@ -34,6 +34,8 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+db = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look at the guard's database.")
+app.add_typer(db, name="db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,11 @@ def run(
         bool,
         typer.Option("--dry-run", help="Decide and report, send nothing, whatever the file says."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every tick.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log every tick, all figures, and tracebacks.")
+    ] = False,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log JSON also on a terminal.")
+        bool, typer.Option("--log-json", help="Log JSON on a terminal, as everywhere else.")
     ] = False,
     test_mock: Annotated[
         bool,
@@ -207,9 +211,36 @@ def flow(
     _leave(book_flow(_config(context, config), book=book, amount=amount, reason=reason))
 
 
+STATS_HELP = """Show how large the database is, what it keeps, and whether it is sound.
+
+Every reading is kept for a day. Then one a minute stays, the best of it: equity for 90 days and
+from there on one an hour, positions for 7 days and from there to 90 days one an hour. Stages,
+incidents, orders, flows and actions stay for ever. The guard thins in small steps while it rests.
+
+The file never shrinks: room that was freed is used again. To give it back to the disk, stop the
+guard and run: sqlite3 FILE VACUUM
+
+The database is only read, whether the guard runs or not. Exit 1: there is none, or it is damaged.
+"""
+
+
+@db.command("stats", help=STATS_HELP, short_help="Show its size and content; is it sound?")
+def db_stats(
+    context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the size and content of the database."""
+    from commands.database import show_statistics
+
+    _leave(show_statistics(_config(context, config), as_json=as_json))
+
+
 if __name__ == "__main__":
+    from uncaught import watch_process
+
+    watch_process()
     try:
-        sys.exit(app())
+        # Called through `app()`, typer would put its own hook in the place of ours.
+        sys.exit(typer.main.get_command(app)())
     except ModuleNotFoundError as missing:
         sys.stderr.write(MISSING.format(missing.name))
         sys.exit(2)

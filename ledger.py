@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from flows import STEP_SEARCH_S, Settled, matches, point_at, rescale, take_effect
+from flows import STEP_SEARCH_S, Settled, matches, point_since, rescale, take_effect
 from memory import Flow, RowResults, ScopeMemory
 from model import Ledger, LedgerEntry, LedgerKind, Row, Symbol
 
@@ -110,7 +110,7 @@ def _replace_inferred(
     """Let the venue's record stand where the inferred flow stood."""
     gone = replace(inferred, effective_at=None, factor=1.0, is_cancelled=True)
     swapped = tuple(gone if f.record_id == gone.record_id else f for f in memory.flows)
-    point = point_at(memory.history, inferred.effective_at)
+    point = point_since(memory.history, inferred.effective_at)
     if inferred.effective_at is not None and point is not None:
         memory = rescale(
             memory,

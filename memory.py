@@ -11,8 +11,9 @@ flow-adjusted equity in today's money.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from itertools import takewhile
@@ -85,9 +86,18 @@ CHUNK_SIZE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The trusted points of one scope, oldest first, strictly increasing in time."""
+    """The trusted points of one scope, oldest first, strictly increasing in time.
+
+    Before `shared_until` the points of one minute share their results, before `thinned_until` a
+    minute has one point; `aging` moves both on. They tell how far that work has come and nothing
+    about the points, so histories with the same points are equal. `moved_s` is how far the points
+    were moved since they were loaded, because the clock was set.
+    """
 
     chunks: tuple[Chunk, ...] = ()
+    shared_until: float = field(default=-math.inf, compare=False)
+    thinned_until: float = field(default=-math.inf, compare=False)
+    moved_s: float = field(default=0.0, compare=False)
 
     @staticmethod
     def of(points: tuple[Point, ...]) -> History:
@@ -113,13 +123,13 @@ class History:
             if point.may_be_peak and (best is None or point.nav >= best.nav):
                 best = point
             grown = Chunk(points=(*tail.points, point), best=best)
-            return History(chunks=(*self.chunks[:-1], grown))
-        return History(chunks=(*self.chunks, Chunk.of((point,))))
+            return replace(self, chunks=(*self.chunks[:-1], grown))
+        return replace(self, chunks=(*self.chunks, Chunk.of((point,))))
 
     def since(self, oldest: float) -> History:
         """The history without chunks that end before `oldest` (whole chunks only)."""
         gone = sum(1 for _ in takewhile(lambda c: c.points[-1].at < oldest, self.chunks))
-        return History(chunks=self.chunks[gone:]) if gone else self
+        return replace(self, chunks=self.chunks[gone:]) if gone else self
 
     @property
     def last(self) -> Point | None:
@@ -195,7 +205,8 @@ class ScopeMemory:
     for, and `entries` the recent ones that are no flows, so that each is counted once.
     `accepted_losses` are falls that nothing explained and that a rise may still undo.
     `watch_began_at` is when this scope was first watched in this run: blindness counts from there
-    at the earliest.
+    at the earliest. `trouble` is why the latest attempt brought no reading, empty after one that
+    did; it is not stored, because the next run makes its own attempts.
     """
 
     scope: ScopeId
@@ -212,6 +223,7 @@ class ScopeMemory:
     accepted_losses: tuple[Doubt, ...] = ()
     watch_began_at: float = 0.0
     failures: int = 0
+    trouble: str = ""
     cross_check_alerted: bool = False
     blind_alerted: bool = False
 
@@ -312,6 +324,11 @@ class BookMemory:
     incident: Incident | None = None
     locks: tuple[LockEntry, ...] = ()
     manual_reset_required: bool = False
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether anything of it still binds: a state, a lock or an incident."""
+        return self.stage is not Stage.NORMAL or bool(self.locks) or self.incident is not None
 
     def streak(self, stage: Stage) -> Streak:
         """The running streak of `stage`, an empty one when none runs."""

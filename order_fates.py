@@ -192,11 +192,19 @@ class OrderFates:
                 case Unknown() as unknown:
                     self._log.warning(
                         "order_unknown",
-                        scope=self._scope,
+                        message=f"{_say(record)}: its fate is unknown",
+                        **_fields_of(record),
                         client_id=record.client_id,
                         why=unknown.cause,
                     )
                 case Done() as done:
+                    filled = "" if done.filled is None else f", {done.filled:f} filled"
+                    self._log.info(
+                        "order_done",
+                        message=f"{_say(record)}: done{filled}",
+                        **_fields_of(record),
+                        filled=done.filled,
+                    )
                     self._land(record.client_id, done)
                 case None:
                     pass
@@ -210,11 +218,11 @@ class OrderFates:
     def _learn_refusal(self, record: OrderRecord, refused: Refused) -> None:
         self._log.warning(
             "order_refused",
-            scope=self._scope,
-            symbol=record.symbol,
-            action=record.action.value,
+            message=f"{_say(record)}: refused as {refused.reason.value}",
+            **_fields_of(record),
             reason=refused.reason.value,
             code=refused.code,
+            why=refused.message,
         )
         if refused.reason is not RefusalReason.DUPLICATE_ID:
             # A duplicate means that an earlier request under this id landed, unanswered.
@@ -281,7 +289,12 @@ class OrderFates:
         now = self._clock.monotonic()
         for (client_id, order), fate in zip(waiting, fates, strict=True):
             if isinstance(fate, Done):
-                self._log.info("order_found", scope=self._scope, client_id=client_id)
+                self._log.info(
+                    "order_found",
+                    scope=self._scope,
+                    message=f"{order.key.symbol}: an order of unknown fate did arrive",
+                    client_id=client_id,
+                )
                 # It may still be at work, so all of it counts as executed until a read shows it.
                 self._land(client_id, replace(fate, filled=None))
             elif order.asked + 1 >= LOOK_UPS and now >= order.lands_until:
@@ -296,3 +309,20 @@ class OrderFates:
             what="order look-up",
         )
         return found.value if isinstance(found, Got) else Unknown(cause=found.why)
+
+
+def _say(record: OrderRecord) -> str:
+    """An order or a cancel in a few words."""
+    return f"{record.action.value} {record.symbol} {record.order_side} {record.quantity:f}"
+
+
+def _fields_of(record: OrderRecord) -> dict[str, object]:
+    """What the log says of an order or a cancel, whatever became of it."""
+    return {
+        "scope": record.scope,
+        "incident_id": record.incident_id,
+        "action": record.action.value,
+        "symbol": record.symbol,
+        "side": record.order_side,
+        "quantity": record.quantity,
+    }

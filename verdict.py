@@ -12,14 +12,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from aging import HISTORY_S, grow_old
 from explanation import Explanation, Interval, explain_by_ledger
 from flows import Settled, compute_unexplained, is_awaiting_step, is_small, settle, with_newest
 from memory import AuditEntry, Doubt, Point, RowResults, ScopeMemory, Severity
 from model import Reading, RecordId, Trust
 from policy import Policy
-
-HISTORY_LIFE_S = 172_800.0
-"""48 h of history: the longest rolling peak that anything looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +142,10 @@ def accept(case: Case, attempt: Attempt, *, audits: tuple[AuditEntry, ...]) -> V
     unexplained = case.memory.unexplained + attempt.unexplained
     awaits = is_awaiting_step(memory, equity=reading.equity, now=reading.asked_at)
     newest = replace(newest, unexplained=unexplained, may_be_peak=not awaits)
-    oldest_at = reading.asked_at - HISTORY_LIFE_S
+    oldest_at = reading.asked_at - HISTORY_S
     memory = replace(
         memory,
-        history=with_newest(memory.history, newest).since(oldest_at),
+        history=grow_old(with_newest(memory.history, newest).since(oldest_at)),
         results=_pruned(memory, reading, oldest_at=oldest_at),
         unexplained=unexplained,
         suspicion=None,

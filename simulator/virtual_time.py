@@ -1,8 +1,10 @@
 """Time that a program makes: an event loop whose clock is a number, and a clock on a tape.
 
 Two ways to leave the wall clock behind. `VirtualLoop` is for a world without real IO: nothing
-ever waits, so a day passes in seconds. `TapeClock` is for a world with real IO (sockets, another
-process): time stands still while anybody works and moves only when everybody sleeps.
+ever waits, so a day passes in seconds; work for another thread is done on the loop, so that the
+order of everything is decided by the program alone. `TapeClock` is for a world with real IO
+(sockets, another process): time stands still while anybody works and moves only when everybody
+sleeps.
 """
 
 from __future__ import annotations
@@ -11,8 +13,13 @@ import asyncio
 import heapq
 import selectors
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from errors import InvariantViolation
+
+Value = TypeVar("Value")
+Arguments = TypeVarTuple("Arguments")
 
 
 class _InstantSelector(selectors.DefaultSelector):
@@ -40,6 +47,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Seconds of simulated time since the loop was made."""
         return self._instant.elapsed_s
+
+    def run_in_executor(
+        self,
+        executor: Executor | None,
+        func: Callable[[Unpack[Arguments]], Value],
+        *args: *Arguments,
+    ) -> asyncio.Future[Value]:
+        """Do the work on the loop: a thread would take real time, of which there is none."""
+        del executor
+
+        async def work() -> Value:
+            return func(*args)
+
+        return self.create_task(work())
 
 
 class LoopClock:

@@ -1,10 +1,12 @@
-"""How the guard's event loop reaches the store: on one dedicated thread, or inline.
+"""How the guard's event loop reaches the store: on one dedicated thread.
 
 Owns no data. SQLite may wait for a disk or a foreign lock; on its own thread that delays nobody.
-A simulation calls the same interface inline, so that a seed decides everything.
+A loop in virtual time does the same work inline, so that a seed decides everything.
 
-Rule: a write that its caller has stopped waiting for still happens, in its order. A caller gives
-up at its deadline because closing must start; the record follows.
+Rules
+- A write that its caller has stopped waiting for still happens, in its order. A caller gives up at
+  its deadline because closing must start; the record follows.
+- An end of the process waits only so long for a disk that hangs.
 """
 
 from __future__ import annotations
@@ -12,142 +14,51 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Self, TypeVar
 
+from attempts import attempt
 from errors import StoreError
-from memory import Memory, OrderRecord, Records, RequestAnswer
+from memory import BookMemory, Memory, OrderRecord, Records, RequestAnswer
 from model import IncidentId, OperatorRequest
+from own_thread import OwnThread
 from position_store import PositionStore
 
+CLOSE_WITHIN_S = 2.0
+"""A file that does not close in time is left to the end of the process; SQLite survives that."""
+
 Value = TypeVar("Value")
-
-
-class Store(Protocol):
-    """The memory of the guard; every method may raise StoreError or StoreUnreadable."""
-
-    async def commit(self, records: Records) -> None:
-        """Write one decision, all of it or nothing."""
-
-    async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
-        """Rebuild what was remembered by runs of this kind."""
-
-    async def pending_requests(self) -> tuple[OperatorRequest, ...]:
-        """Operator requests that nobody has answered."""
-
-    async def add_request(
-        self,
-        *,
-        at: float,
-        actor: str,
-        command: str,
-        arguments: tuple[tuple[str, str], ...] = (),
-        confirmation: str = "",
-    ) -> int:
-        """Ask for a decision; gives the request's id."""
-
-    async def answer(self, request_id: int) -> RequestAnswer | None:
-        """The answer to a request, None while there is none."""
-
-    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
-        """Orders and cancels of an incident, in the order in which they were recorded."""
-
-    async def instance_tag(self) -> str:
-        """The mark of this database in our client order ids."""
-
-    async def has_open_incident(self, dry_run: bool) -> bool:
-        """True when an incident of this kind of run is not finished."""
-
-    async def aclose(self) -> None:
-        """Finish what was begun and close the file; safe to call twice."""
-
-
-class InlineStore:
-    """A store whose calls finish before they return to the loop; for simulations."""
-
-    def __init__(self, store: PositionStore) -> None:
-        self._store = store
-
-    @property
-    def is_new(self) -> bool:
-        """True when there was no database before."""
-        return self._store.is_new
-
-    async def commit(self, records: Records) -> None:
-        """Write one decision."""
-        self._store.commit(records)
-
-    async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
-        """Rebuild what was remembered."""
-        return self._store.load_memory(dry_run=dry_run, now=now)
-
-    async def pending_requests(self) -> tuple[OperatorRequest, ...]:
-        """Requests without an answer."""
-        return self._store.pending_requests()
-
-    async def add_request(
-        self,
-        *,
-        at: float,
-        actor: str,
-        command: str,
-        arguments: tuple[tuple[str, str], ...] = (),
-        confirmation: str = "",
-    ) -> int:
-        """Ask for a decision."""
-        return self._store.add_request(
-            at=at, actor=actor, command=command, arguments=arguments, confirmation=confirmation
-        )
-
-    async def answer(self, request_id: int) -> RequestAnswer | None:
-        """The answer to a request."""
-        return self._store.answer(request_id)
-
-    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
-        """Orders and cancels of an incident."""
-        return self._store.order_records(incident_id)
-
-    async def instance_tag(self) -> str:
-        """The mark of this database."""
-        return self._store.instance_tag()
-
-    async def has_open_incident(self, dry_run: bool) -> bool:
-        """True when an incident is not finished."""
-        return self._store.has_open_incident(dry_run)
-
-    async def aclose(self) -> None:
-        """Close the file."""
-        self._store.close()
 
 
 class ThreadedStore:
     """A store on a thread of its own, which also opened the file. Make it with `open`.
 
+    Every method may raise StoreError or StoreUnreadable.
+
     `failure` is the error of the latest finished commit, None after one that succeeded: a caller
     that stopped waiting learns there how its commit ended.
     """
 
-    def __init__(self, store: PositionStore, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, store: PositionStore, thread: OwnThread) -> None:
         self._store = store
-        self._executor = executor
+        self._thread = thread
         self.failure: StoreError | None = None
 
-    @staticmethod
-    async def open(path: Path, *, rng: random.Random) -> ThreadedStore:
+    @classmethod
+    async def open(cls, path: Path, *, rng: random.Random) -> Self:
         """Open the database on its thread; raises as `PositionStore.open`."""
-        executor = ThreadPoolExecutor(1, thread_name_prefix="store")
+        thread = OwnThread("store")
         loop = asyncio.get_running_loop()
         is_ready = False
         try:
             opening = partial(PositionStore.open, path, rng=rng)
-            store = await loop.run_in_executor(executor, opening)
+            store = await loop.run_in_executor(thread, opening)
             is_ready = True
         finally:
             if not is_ready:
-                executor.shutdown(wait=False)
-        return ThreadedStore(store, executor)
+                thread.close()
+        return cls(store, thread)
 
     @property
     def is_new(self) -> bool:
@@ -157,7 +68,7 @@ class ThreadedStore:
     async def _run(self, work: Callable[[], Value]) -> Value:
         """Do `work` on the thread; a cancelled caller leaves it in the queue."""
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+            future = asyncio.get_running_loop().run_in_executor(self._thread, work)
         except RuntimeError as error:
             raise StoreError("the store is closed") from error
         return await asyncio.shield(future)
@@ -174,9 +85,21 @@ class ThreadedStore:
         """Write one decision; it is written even when the caller stops waiting."""
         await self._run(partial(self._commit, records))
 
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept; a commit waits for one such step at most."""
+        return await self._run(partial(self._store.thin, now))
+
     async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
         """Rebuild what was remembered."""
         return await self._run(partial(self._store.load_memory, dry_run=dry_run, now=now))
+
+    async def load_books(self, *, dry_run: bool) -> tuple[BookMemory, ...]:
+        """The books of one kind of run."""
+        return await self._run(partial(self._store.load_books, dry_run=dry_run))
+
+    async def latest_action_at(self, *, dry_run: bool) -> float:
+        """When the newest audit entry of a kind of run was made."""
+        return await self._run(partial(self._store.latest_action_at, dry_run=dry_run))
 
     async def pending_requests(self) -> tuple[OperatorRequest, ...]:
         """Requests without an answer."""
@@ -219,10 +142,6 @@ class ThreadedStore:
         return await self._run(partial(self._store.has_open_incident, dry_run))
 
     async def aclose(self) -> None:
-        """Finish the queue, close the file and end the thread."""
-        try:
-            await self._run(self._store.close)
-        except StoreError:
-            return
-        finally:
-            self._executor.shutdown(wait=False)
+        """Finish the queue, close the file and end the thread, each as far as the disk allows."""
+        await attempt(self._run(self._store.close), within_s=CLOSE_WITHIN_S, what="closing")
+        self._thread.close()

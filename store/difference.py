@@ -6,8 +6,10 @@ of points in hand; chunks are shared values, so identity tells what need not be 
 
 from __future__ import annotations
 
+import math
 from operator import is_
 
+from aging import EXACT_S
 from memory import Chunk, History, Point, RowResults
 from model import RowKey
 
@@ -15,7 +17,9 @@ from model import RowKey
 def difference(old: History, new: History) -> tuple[tuple[Point, ...], tuple[float, ...]]:
     """Points of `new` that `old` holds otherwise or not at all, and times that `new` dropped.
 
-    What was trimmed from the front is not dropped: it is only older than memory reaches.
+    What was trimmed from the front is not dropped: it is only older than memory reaches. Points
+    that differ in their results alone do not differ: these stand in other rows and never change,
+    memory only shares them between the points of a minute.
     """
     before_chunks, now_chunks = _unshared(old.chunks, new.chunks)
     before = {point.at: point for chunk in before_chunks for point in chunk.points}
@@ -23,7 +27,8 @@ def difference(old: History, new: History) -> tuple[tuple[Point, ...], tuple[flo
     changed = tuple(
         point
         for point in now
-        if (earlier := before.get(point.at)) is not point and earlier != point
+        if (earlier := before.get(point.at)) is not point
+        and (earlier is None or _figures(earlier) != _figures(point))
     )
     first = new.chunks[0].points[0].at if new.chunks else float("-inf")
     gone = before.keys() - {point.at for point in now}
@@ -50,6 +55,10 @@ def _unshared(
     )
 
 
+def _figures(point: Point) -> tuple[float, float, float, bool]:
+    return point.equity, point.nav, point.unexplained, point.may_be_peak
+
+
 def later(history: History, at: float | None) -> dict[float, Point]:
     """The points of `history` after `at`, all of them for None."""
     later: dict[float, Point] = {}
@@ -58,6 +67,23 @@ def later(history: History, at: float | None) -> dict[float, Point]:
             break
         later[point.at] = point
     return later
+
+
+def peaks_to_come(history: History) -> dict[float, Point]:
+    """The points that a drawdown may still be measured from: those that no later one is above.
+
+    A late flow may make a peak of any point of the last hour.
+    """
+    last = history.last
+    found: dict[float, Point] = {}
+    highest = -math.inf
+    for point in history.points_backwards():
+        is_recent = last is not None and point.at >= last.at - EXACT_S
+        if is_recent or (point.may_be_peak and point.nav > highest):
+            found[point.at] = point
+        if point.may_be_peak:
+            highest = max(highest, point.nav)
+    return found
 
 
 def moved(before: RowResults, now: RowResults) -> list[RowKey]:

@@ -13,13 +13,13 @@ How a history is kept
   that row. A row that is no longer held, or whose result changes afterwards (a late funding fee),
   leaves one more row without a mark price. The results at a point are therefore its own rows and,
   for everything else, the latest row without a mark price before it.
-- Results of a committed point never change.
+- Results of a committed point never change. When a clock that was set moves all points, those of
+  the points that may still be a peak are written once more, where they lie now.
 
 How a history is loaded
-- Every point of the last `HISTORY_S`. The results of each point are exact within the last hour,
-  and older than that at the best point of each minute, which is the only one of its minute that
-  can be a peak inside a window; its neighbours of that minute share them. This bounds the start
-  of a guard that has watched 20 positions every 3 s for days to about a second.
+- Every point of the last `HISTORY_S`, with the results that memory holds too (`aging`): those of a
+  minute that is over an hour old are the results of the point that stands for it. So a start reads
+  the rows of some thousand readings, however many positions were watched how often.
 """
 
 from __future__ import annotations
@@ -29,18 +29,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from memory import History, Point, ReadingRecord, RowResults, ScopeMemory, best_of
+from aging import EXACT_S, HISTORY_S, MINUTE_S, standing_for, start_of
+from memory import History, Point, ReadingRecord, RowResults, ScopeMemory
 from model import Reading, RowKey, ScopeId, Side, Symbol, Trust
 from store.codec import plain
-from store.difference import difference, later, moved
-
-HISTORY_S = 48 * 3600.0
-"""Longest window (24 h), and the last point before it, which may be another 24 h older."""
-
-_EXACT_S = 3600.0
-"""Flows are searched and undone within an hour, so until then any point may become a peak."""
-
-_BUCKET_S = 60.0
+from store.difference import difference, later, moved, peaks_to_come
 
 Held = frozenset[tuple[Symbol, Side]]
 Results = dict[RowKey, float]
@@ -60,6 +53,8 @@ _COMPLETE_ROW = """
 UPDATE position_snapshots SET result = ?
 WHERE scope = ? AND ts = ? AND symbol = ? AND side = ?"""
 
+_FORGET_CARRIERS = """
+DELETE FROM position_snapshots WHERE scope = ? AND ts >= ? AND mark_price IS NULL"""
 _FORGET_POINT = "UPDATE snapshots SET nav = NULL WHERE scope = ? AND ts = ?"
 
 _WRITE_ROW = """
@@ -112,6 +107,11 @@ class HistoryTables:
         self._known: dict[ScopeId, _Known] = {}
         self._staged: dict[ScopeId, _Known] = {}
 
+    @property
+    def committed(self) -> Mapping[ScopeId, History]:
+        """The points of each scope as the file holds them."""
+        return {scope: known.history for scope, known in self._known.items()}
+
     def keep(self) -> None:
         """The transaction was committed."""
         self._known.update(self._staged)
@@ -139,15 +139,19 @@ class HistoryTables:
         for record in readings:
             if record.point is None:
                 self._write_reading(record)
-        last = known.history.last
-        missed = {} if memory is None else later(memory.history, None if last is None else last.at)
+        written = known.history
+        last = None if written.last is None else written.last.at
+        missed = {} if memory is None else later(memory.history, last)
+        if memory is not None and memory.history.moved_s != written.moved_s:
+            self._forget_moved(scope, written, memory.history)
+            written, missed = History(), peaks_to_come(memory.history)
         for at in sorted(pointed.keys() | missed.keys()):
             if at in pointed:
                 self._write_reading(pointed[at])
             else:
                 self._write_missed(scope, missed[at])
         if memory is not None:
-            self._write_points(memory, known.history, pointed)
+            self._write_points(memory, written, pointed)
             self._write_results(memory, known.results)
             self._stage(scope, history=memory.history, results=memory.results)
 
@@ -195,6 +199,14 @@ class HistoryTables:
             ),
         )
         self._write_not_held(scope, point, held=held, quantity=None)
+
+    def _forget_moved(self, scope: ScopeId, old: History, moved: History) -> None:
+        """Take back the points of before, and the results that were told where they lie now."""
+        self._cursor.executemany(_FORGET_POINT, ((scope, point.at) for point in old.points()))
+        first = next(moved.points(), None)
+        if first is not None:
+            self._cursor.execute(_FORGET_CARRIERS, (scope, first.at))
+        self._stage(scope, held=frozenset(), point_results=())
 
     def _write_not_held(
         self, scope: ScopeId, point: Point, *, held: Held, quantity: str | None
@@ -256,7 +268,8 @@ class HistoryTables:
     def load(self, scope: ScopeId, *, oldest: float) -> tuple[History, RowResults]:
         """Give back a scope's history since `oldest` and its running results."""
         rows = self._cursor.execute(LOAD_POINTS, (scope, oldest)).fetchall()
-        points = tuple(self._points(scope, rows))
+        exact_from = start_of(rows[-1][0] - EXACT_S, MINUTE_S) if rows else 0.0
+        points = tuple(self._points(scope, rows, exact_from))
         results = _ordered(
             {
                 RowKey(scope, Symbol(symbol), Side(side)): result
@@ -267,7 +280,7 @@ class HistoryTables:
         if points:
             last = self._cursor.execute(LOAD_ROWS, (scope, points[-1].at))
             held = frozenset((Symbol(symbol), Side(side)) for symbol, side, _ in last)
-        history = History.of(points)
+        history = replace(History.of(points), shared_until=exact_from)
         self._known[scope] = _Known(
             history=history,
             held=held,
@@ -277,18 +290,17 @@ class HistoryTables:
         return history, results
 
     def _points(
-        self, scope: ScopeId, rows: list[tuple[float, float, float, float, int]]
+        self, scope: ScopeId, rows: list[tuple[float, float, float, float, int]], exact_from: float
     ) -> Iterator[Point]:
         """Turn rows of `snapshots` into points with their results, oldest first."""
         if not rows:
             return
-        exact_from = rows[-1][0] - _EXACT_S
         not_held = self._cursor.execute(LOAD_NOT_HELD, (scope, rows[-1][0])).fetchall()
         resting: Results = {}
         carried = 0
         keys: dict[tuple[str, str], RowKey] = {}
         for bucket in _buckets(rows, exact_from):
-            chosen = best_of(bucket) or bucket[-1]
+            chosen = standing_for(bucket)
             while carried < len(not_held) and not_held[carried][0] <= chosen.at:
                 _, symbol, side, result = not_held[carried]
                 _put(resting, _key(keys, scope, symbol, side), result)
@@ -315,7 +327,7 @@ def _buckets(
     bucket: list[Point] = []
     minute: float | None = None
     for ts, equity, nav, unexplained, may_be_peak in rows:
-        this_minute = ts if ts >= exact_from else ts // _BUCKET_S
+        this_minute = ts if ts >= exact_from else start_of(ts, MINUTE_S)
         if bucket and this_minute != minute:
             yield tuple(bucket)
             bucket.clear()

@@ -29,6 +29,13 @@ from errors import StoreError, StoreMissing, StoreUnreadable
 BUSY_TIMEOUT_MS = 5000
 """A foreign lock may hold a write this long; the caller's own deadline is far shorter."""
 
+CHECKPOINT_PAGES = 1000
+"""From so many pages (4 MB) on a commit empties the write-ahead log into the file."""
+
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+"""What is left of the log's size when it begins anew: a reader that stays in one transaction for
+hours makes it grow, and without a limit the file would keep that size for ever."""
+
 _FIRST_VERSION = (
     """CREATE TABLE store_facts (
         name TEXT PRIMARY KEY,
@@ -213,7 +220,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_VERSION,)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_PRIMARY_CODE = 0xFF
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+PRIMARY_CODE = 0xFF
 """The low byte of an extended result code is the code itself."""
 
 
@@ -224,7 +232,7 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & _PRIMARY_CODE in _DAMAGE:
+        if code is not None and code & PRIMARY_CODE in _DAMAGE:
             raise StoreUnreadable(f"{doing}: {error}") from error
         raise StoreError(f"{doing}: {error}") from error
 
@@ -273,7 +281,9 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, bool]:
         try:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             connection.execute("PRAGMA journal_mode = WAL")
-            is_new = _migrate(connection, path)
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
+            is_new = migrate(connection, path)
             is_ready = True
         finally:
             if not is_ready:
@@ -290,36 +300,65 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise StoreMissing(f"no database at {path}: the guard has not run with this configuration")
     with translated(f"reading {path}"):
-        options = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
-        is_ready = False
+        if _is_at_rest(path) and not os.access(path.parent, os.W_OK):
+            return _open_reader(path, options="mode=ro&immutable=1")
         try:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            version = _version(connection)
-            if version == 0:
-                raise StoreMissing(f"{path} holds nothing yet: the guard has not finished a start")
-            if version != SCHEMA_VERSION:
-                raise StoreError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
-            is_ready = True
-        finally:
-            if not is_ready:
-                connection.close()
+            return _open_reader(path, options="mode=ro")
+        except sqlite3.OperationalError as error:
+            if not (takes_nothing(error) and _is_at_rest(path)):
+                raise
+        return _open_reader(path, options="mode=ro&immutable=1")
+
+
+def _open_reader(path: Path, *, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
+    is_ready = False
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        version = _version(connection)
+        if version == 0:
+            raise StoreMissing(f"{path} holds nothing yet: the guard has not finished a start")
+        if version != SCHEMA_VERSION:
+            raise StoreError(_other_version(path, version))
+        is_ready = True
+    finally:
+        if not is_ready:
+            connection.close()
     return connection
 
 
 def _is_at_rest(path: Path) -> bool:
-    """True when nobody has the file open and this user may not add the files that WAL needs.
+    """True when the file holds everything, because there is no log beside it.
 
-    A clean end removes the write-ahead log. SQLite would refuse such a reader, although there is
+    A clean end removes the write-ahead log. Where a reader may or can not add the files that WAL
+    needs (a folder of somebody else's, a full disk), SQLite would refuse it, although there is
     nothing it could miss: a guard that starts meanwhile writes to a new log first.
     """
-    has_log = path.with_name(f"{path.name}-wal").exists()
-    return not has_log and not os.access(path.parent, os.W_OK)
+    log = path.with_name(f"{path.name}-wal")
+    return not log.exists() or log.stat().st_size == 0
+
+
+def takes_nothing(error: sqlite3.Error) -> bool:
+    """True for what a disk without room, or without a file to spare, answers."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & PRIMARY_CODE in _NO_ROOM
 
 
 def _version(connection: sqlite3.Connection) -> int:
     row = connection.execute("PRAGMA user_version").fetchone()
     return int(row[0])
+
+
+def _other_version(path: Path, version: int) -> str:
+    """What a person should do about a file whose tables this program does not read."""
+    if version < SCHEMA_VERSION:
+        age, remedy = "an earlier", "start the guard once: it converts the file and keeps every row"
+    else:
+        age, remedy = "a later", "use that version of the program"
+    return (
+        f"{path} was left by {age} version of the program "
+        f"(tables of version {version}, this one reads {SCHEMA_VERSION}) -> {remedy}"
+    )
 
 
 def _tables(connection: sqlite3.Connection) -> frozenset[str]:
@@ -336,7 +375,7 @@ def table_names() -> frozenset[str]:
     return frozenset(word[2] for word in words if word[:2] == ["CREATE", "TABLE"])
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> bool:
+def migrate(connection: sqlite3.Connection, path: Path) -> bool:
     """Lift the file to this version; True when it held nothing before."""
     version = _version(connection)
     if version == SCHEMA_VERSION:
@@ -348,7 +387,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> bool:
         # Another process may have created the file while this one waited for the lock.
         version = _version(connection)
         if version > SCHEMA_VERSION:
-            raise StoreError(f"{path} has version {version}, this program knows {SCHEMA_VERSION}")
+            raise StoreError(_other_version(path, version))
         if version == 0 and _tables(connection):
             raise StoreError(f"{path} is a database of something else; choose another state_db")
         for migration in MIGRATIONS[version:]:
@@ -356,29 +395,3 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> bool:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     return version == 0
-
-
-def move_aside(path: Path, now: float) -> Path:
-    """Rename an unreadable database with its companions; gives the new name of the database.
-
-    The write-ahead log goes first: left behind, it would be replayed into the next database of
-    this name. Raises StoreError when the folder cannot be changed.
-    """
-    target = path.with_name(f"{path.name}.unreadable-{int(now)}")
-    number = 0
-    while target.exists():
-        number += 1
-        target = path.with_name(f"{path.name}.unreadable-{int(now)}-{number}")
-    try:
-        for suffix in ("-wal", "-shm", ""):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                source.rename(target.with_name(target.name + suffix))
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StoreError(f"moving {path} aside: {error}") from error
-    return target

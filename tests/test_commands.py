@@ -161,10 +161,10 @@ def test_a_command_waits_for_the_daemons_answer(
 # --- the surface --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "status", "reset", "flow"])
+@pytest.mark.parametrize("command", ["", "status", "reset", "flow", "db stats"])
 def test_every_command_takes_a_configuration(tmp_path: Path, command: str) -> None:
     """Its help says so."""
-    shown = run(settings_in(tmp_path), *filter(None, (command,)), "--help")
+    shown = run(settings_in(tmp_path), *command.split(), "--help")
     assert (shown.code, "--config FILE" in shown.out) == (0, True)
 
 

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from errors import LockError
 from lock_document import LockContent, LockMode
 from memory import BookMemory, Records
 from model import Stage
+from store.access import ThreadedStore
 from tests.guard_files import BOOK, LOCK, NOW, settings_in, write, write_lock
 
 STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
@@ -29,7 +31,7 @@ async def start(folder: Path, *, dry_run: bool = False, now: float = NOW) -> Rec
         lock_path=settings.trading_lock_file,
         policy=settings.to_policy(),
         now=now,
-        rng=random.Random(1),
+        open_store=partial(ThreadedStore.open, rng=random.Random(1)),
     )
     await found.store.aclose()
     return found

@@ -234,6 +234,20 @@ def test_a_book_that_left_the_configuration_is_not_forgotten(tmp_path: Path) -> 
     assert "no longer configured" in screen(report)
 
 
+def test_why_an_account_is_not_read_is_told(tmp_path: Path) -> None:
+    """The venue's own words, from the lock that is written all the time."""
+    settings = quiet(tmp_path)
+    assert "not read" not in screen(held_report(settings))
+    details = (("unread_binance_futures", "[bold]-2015[/bold]: Invalid API-key"),)
+    write_lock(settings, content=LockContent(details=details))
+    report = held_report(settings)
+    assert report.books[0].scopes[0].unread == "[bold]-2015[/bold]: Invalid API-key"
+    assert "not read   [bold]-2015[/bold]: Invalid API-key" in screen(report)
+    fresh = replace(settings, state_db=tmp_path / "other" / "killswitch.db")
+    write(fresh, Records())
+    assert "Invalid API-key" in screen(held_report(fresh))
+
+
 def test_a_new_account_is_never_shown_as_empty(tmp_path: Path) -> None:
     """Unknown is not zero: no reading is `never read`, in JSON null."""
     settings = settings_in(tmp_path)
@@ -373,6 +387,7 @@ BUSY_JSON = """\
           "is_simulated": true,
           "trust": "UNAVAILABLE",
           "reasons": "-4400 unexplained",
+          "unread": "HTTP 503: busy",
           "equity": 9400.0,
           "equity_ts": 1749999930.0,
           "equity_age_s": 70.0,
@@ -426,7 +441,9 @@ BUSY_JSON = """\
     "heartbeat_max_age_s": 60.0,
     "pid": 7,
     "dry_run": false,
-    "details": {},
+    "details": {
+      "unread_binance_futures": "HTTP 503: busy"
+    },
     "locks": [
       {
         "scope": "binance_futures",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ async def recalled_at(folder: Path, *, dry_run: bool = False) -> Recalled:
         lock_path=settings.trading_lock_file,
         policy=settings.to_policy(),
         now=NOW,
-        rng=random.Random(1),
+        open_store=partial(ThreadedStore.open, rng=random.Random(1)),
     )
     await found.store.aclose()
     return found

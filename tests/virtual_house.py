@@ -10,35 +10,38 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from commands.assembly import put_together
+from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
-from executor import Executor
 from guardian import Guardian
 from lock_document import LockEntry
-from lock_writer import LockWriter
 from logger import Logger
-from memory import AuditEntry, BookMemory, Incident, OrderRecord, Records
+from memory import AuditEntry, BookMemory, OrderRecord, Records
 from model import BookName, IncidentId, OperatorRequest, ScopeId
 from policy import BookPolicy, Policy
 from position_store import PositionStore
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock, VirtualLoop
-from stage_recovery import recover_book
-from store.access import InlineStore
+from store.access import ThreadedStore
 from store.views import StoreStatus, read_status
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
+from venues.protocol import Venue
 
 EPOCH = 1_700_000_000.0
 BOOK = BookName(SCOPE)
@@ -80,25 +83,68 @@ class Logbook:
         return [details for name, details in self.lines if name == event]
 
 
-class TroubledStore:
+@dataclass(slots=True)
+class Power:
+    """The power of one run of the guard; without it nothing of that run goes on."""
+
+    is_off: bool = False
+
+    async def needed(self) -> None:
+        """Return at once, or never."""
+        if self.is_off:
+            await asyncio.get_running_loop().create_future()
+
+
+class Line:
+    """A venue as one run of the guard reaches it; what was under way when it died arrives."""
+
+    def __init__(self, venue: MemoryVenue, power: Power) -> None:
+        self._venue = venue
+        self._power = power
+
+    def __getattr__(self, name: str) -> Any:
+        """A call of the venue, or a fact about it."""
+        value = getattr(self._venue, name)
+        if not callable(value):
+            return value
+
+        async def call(*arguments: Any) -> Any:
+            await self._power.needed()
+            return await value(*arguments)
+
+        return call
+
+
+class TroubledStore(ThreadedStore):
     """The real store, with a disk that may be slow, full or dead."""
 
-    def __init__(self, store: PositionStore, clock: LoopClock) -> None:
-        self._inline = InlineStore(store)
-        self._clock = clock
-        self.is_down = False
-        self.is_dead = False
-        self.delay_s = 0.0
-        self.refuses: Callable[[Records], bool] = lambda _records: False
-        self.commits = 0
+    clock: LoopClock
+    is_down = False
+    is_dead = False
+    is_hanging = False
+    delay_s = 0.0
+    commits = 0
+    steps = 0
+
+    @staticmethod
+    def refuses(_records: Records) -> bool:
+        """Whether a record has no place in the tables."""
+        return False
+
+    @staticmethod
+    async def while_thinning() -> None:
+        """What happens in a step."""
 
     async def _disk(self) -> None:
+        while self.is_hanging:
+            await self.clock.sleep(0.5)
+        if self.delay_s:
+            await self.clock.sleep(self.delay_s)
         if self.is_dead:
             await asyncio.get_running_loop().create_future()
-        if self.delay_s:
-            await self._clock.sleep(self.delay_s)
         if self.is_down:
-            raise StoreError("database or disk is full")
+            full = "database or disk is full"
+            raise StoreError(full) from sqlite3.OperationalError(full)
 
     async def commit(self, records: Records) -> None:
         """Write one decision."""
@@ -106,22 +152,25 @@ class TroubledStore:
         if self.refuses(records):
             raise ValueError("a value without a column")
         self.commits += 1
-        await self._inline.commit(records)
+        await super().commit(records)
 
     async def pending_requests(self) -> tuple[OperatorRequest, ...]:
         """Requests without an answer; a full disk can still be read."""
-        if self.is_dead or self.delay_s:
+        if self.is_dead or self.is_hanging or self.delay_s:
             await self._disk()
-        return await self._inline.pending_requests()
+        return await super().pending_requests()
 
     async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
         """Orders of an incident."""
         await self._disk()
-        return await self._inline.order_records(incident_id)
+        return await super().order_records(incident_id)
 
-    async def aclose(self) -> None:
-        """Close the file."""
-        await self._inline.aclose()
+    async def thin(self, now: float) -> bool:
+        """Delete a little of what need not be kept."""
+        self.steps += 1
+        await self._disk()
+        await self.while_thinning()
+        return await super().thin(now)
 
 
 @dataclass(kw_only=True)
@@ -131,6 +180,8 @@ class Guard:
     guardian: Guardian
     store: TroubledStore
     recorder: Recorder
+    power: Power
+    notices: tuple[str, ...] = ()
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
 
@@ -144,10 +195,14 @@ class Guard:
         self.guardian.stop()
         await self.running
 
-    async def crash(self) -> None:
+    def die(self) -> None:
         """Cut the power: from here on nothing of this run has any effect."""
-        self.is_crashed = self.store.is_dead = True
+        self.is_crashed = self.store.is_dead = self.power.is_off = True
         self.running.cancel()
+
+    async def crash(self) -> None:
+        """Cut the power, and wait until nothing of this run is left."""
+        self.die()
         await asyncio.gather(self.running, return_exceptions=True)
 
 
@@ -164,8 +219,12 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
+    lock_errno: int | None = None
     lock_delay_s: float = 0.0
+    request_poll_s: float = 1.0
+    redactor: Redactor = NOTHING_HIDDEN
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -278,94 +337,67 @@ class House:
 
     # --- running ------------------------------------------------------------------------------
 
-    def assemble(self) -> Guard:
+    async def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
-        venues = {SCOPE: self.venue, **self.others}
-        store = PositionStore.open(self.db_path, rng=random.Random(1))
-        troubled = TroubledStore(store, self.clock)
-        memory = store.load_memory(dry_run=self.policy.dry_run, now=self.clock.now())
-        memory = replace(
-            memory,
-            books=tuple(recover_book(book, now=self.clock.now()) for book in memory.books),
-            scopes=tuple(replace(scope, watch_began_at=0.0) for scope in memory.scopes),
-        )
-        log = cast("Logger", self.log)
-        recorder = Recorder(
-            troubled,
-            on_trouble=lambda why: self.log.error("store_trouble", why=why),
-            on_recovery=lambda: self.log.info("store_recovered"),
-            on_loss=lambda what: self.log.critical("record_lost", what=what),
-            probe=self._probe,
-        )
-        lock_writer = LockWriter(
-            self._replace_lock,
-            on_trouble=lambda why: self.log.error("lock_trouble", why=why),
-            on_recovery=lambda: self.log.info("lock_recovered"),
-        )
-        return Guard(
-            store=troubled,
-            recorder=recorder,
-            guardian=Guardian(
-                policy=self.policy,
-                memory=memory,
-                venues=venues,
-                executors={}
-                if self.policy.dry_run
-                else {
-                    scope: self._executor(one, troubled, recorder, memory.books)
-                    for scope, one in venues.items()
-                },
-                recorder=recorder,
-                lock_writer=lock_writer,
-                load_requests=troubled.pending_requests,
-                clock=self.clock,
-                log=log,
-                standing_locks=self.standing,
-            ),
-        )
+        every = {SCOPE: self.venue, **self.others}
+        opened: list[TroubledStore] = []
+        power = Power()
 
-    def _executor(
-        self,
-        venue: MemoryVenue,
-        store: TroubledStore,
-        recorder: Recorder,
-        books: Sequence[BookMemory],
-    ) -> Executor:
-        async def record(records: Records, deadline_s: float) -> bool:
-            return await recorder.record(records, deadline_s=deadline_s)
+        async def replace_lock(document: Mapping[str, object]) -> None:
+            await power.needed()
+            await self._replace_lock(document)
 
-        async def load_orders(incident: Incident) -> Sequence[OrderRecord]:
-            return await store.order_records(incident.incident_id)
+        async def open_store(path: Path) -> ThreadedStore:
+            store = await TroubledStore.open(path, rng=random.Random(1))
+            store.clock = self.clock
+            opened.append(store)
+            return store
 
-        return Executor(
-            scope=venue.scope,
-            venue=venue,
+        recalled = await recall(
+            self.db_path,
+            lock_path=self.lock_path,
+            policy=self.policy,
+            now=self.clock.now(),
+            open_store=open_store,
+        )
+        assembly = put_together(
+            self.policy,
+            replace(recalled, standing=(*recalled.standing, *self.standing)),
+            venues={
+                scope: cast("Venue", Line(venue, power))
+                for scope, venue in every.items()
+                if self.policy.book_of(scope)
+            },
+            replace_lock=replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
-            record=record,
-            load_orders=load_orders,
-            resumed=[book.incident.incident_id for book in books if book.incident],
+            redactor=self.redactor,
+            on_decision=self.on_decision,
+            request_poll_s=self.request_poll_s,
         )
-
-    def _probe(self, why: str) -> Records:
-        return Records(
-            audits=(
-                AuditEntry(at=self.clock.now(), scope="*", event="record_refused", message=why),
-            )
+        return Guard(
+            store=opened[-1],
+            recorder=assembly.recorder,
+            power=power,
+            guardian=assembly.guardian,
+            notices=assembly.notices,
         )
 
     async def _replace_lock(self, document: Mapping[str, object]) -> None:
         if self.lock_delay_s:
             await self.clock.sleep(self.lock_delay_s)
         if self.lock_fails:
-            raise LockError("Read-only file system")
+            raise LockError("Read-only file system", number=self.lock_errno)
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Guard]:
-        """A running guard; stopped at the end of the block unless it crashed."""
-        guard = self.assemble()
-        guard.running = asyncio.create_task(guard.guardian.run())
+    async def guard(self, **told: Callable[..., None]) -> AsyncIterator[Guard]:
+        """A running guard; stopped at the end of the block unless it crashed.
+
+        `told` are hooks of `Guardian.run`.
+        """
+        guard = await self.assemble()
+        guard.running = asyncio.create_task(guard.guardian.run(**told))
         try:
             yield guard
             if not guard.is_crashed:
