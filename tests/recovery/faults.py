@@ -140,10 +140,10 @@ async def _hang_database(scene: Scene) -> None:
 
 
 async def _fill_disk(scene: Scene) -> None:
-    store, house = scene.guard.store, scene.house
-    store.is_down = house.lock_fails = True
+    """The lock file has room of its own, kept back for this."""
+    store = scene.guard.store
+    store.is_down = True
     scene.undo.callback(setattr, store, "is_down", False)
-    scene.undo.callback(setattr, house, "lock_fails", False)
 
 
 def _database_files(scene: Scene) -> list[Path]:

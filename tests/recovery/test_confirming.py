@@ -82,7 +82,6 @@ CELLS = (
         readings=1,
         acts_within_s=3.2,
         is_read_on=True,
-        weak_s=70.5,
     ),
     Confirming(
         name="14b", fault=faults.LOCK_DELETED, readings=1, acts_within_s=3.2, is_read_on=True
