@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PURE := model policy errors memory lock_document exposure order_sizes client_ids plans cancels order_safety \
-	drawdown aging ledger flows explanation suspicion verdict trust risk_attribution book_locks \
+	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
-	decision
+	draft timekeeping decision
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test kill-test check format lock clean
 
 .venv/runtime: requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -24,6 +24,10 @@ demo: .venv/runtime
 test: .venv/dev
 	@$(BIN)/python -m pytest -n 2 $(foreach name,$(PURE),--cov=$(name)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100 tests
+
+# A real guard is killed with -9 at every order and cancel of an incident, over 200 times.
+kill-test: .venv/dev
+	@$(BIN)/python tools/kill_test.py
 
 check: .venv/dev
 	@$(BIN)/ruff format --check -q .

@@ -218,8 +218,8 @@ def _least_expiry(entry: LockEntry, *, book: BookMemory, policy: BookPolicy, now
     until = entry.expires_ts
     incident = open_incident(book)
     settings = policy.stage(entry.stage)
-    if incident is not None and incident.stage is entry.stage and settings is not None:
-        until = max(until, now + settings.cooldown_s)
+    if incident is not None and incident.stage is entry.stage:
+        until = max(until, now + (HELD_AHEAD_S if settings is None else settings.cooldown_s))
     if entry.stage <= book.stage:
         until = max(until, now + HELD_AHEAD_S)
     return until

@@ -1,23 +1,13 @@
-"""How the carrying out of an incident is written down: orders, notes, and the alert of a stuck one.
+"""How the carrying out of an incident is written down: its orders, and what a round found.
 
 Pure. Owns no decision: it turns what a round did and found into records and sentences.
 """
 
 from __future__ import annotations
 
-from memory import (
-    AuditEntry,
-    Incident,
-    OrderAction,
-    OrderRecord,
-    Severity,
-    TargetStatus,
-)
+from memory import Incident, OrderAction, OrderRecord
 from model import ClientOrderId, CloseInstruction, Order, RowKey
 from order_safety import RoundPlan
-
-STUCK_ALERTS_S = (30.0, 120.0)
-STUCK_REPEAT_S = 600.0
 
 
 def close_record(incident: Incident, close: CloseInstruction, now: float) -> OrderRecord:
@@ -68,31 +58,6 @@ def say_round(plan: RoundPlan) -> tuple[str, ...]:
             "a second guard seems to run on this account"
             for order in plan.foreign_orders
         ),
-    )
-
-
-def stuck_alert_due_s(sent: int) -> float:
-    """After how many seconds of an open incident the next alert is due."""
-    if sent < len(STUCK_ALERTS_S):
-        return STUCK_ALERTS_S[sent]
-    return STUCK_ALERTS_S[-1] + STUCK_REPEAT_S * (sent - len(STUCK_ALERTS_S) + 1)
-
-
-def say_stuck(incident: Incident, now: float) -> AuditEntry | None:
-    """The alert of an incident that stays open, None when no target of it is."""
-    missed = [target for target in incident.targets if target.status is TargetStatus.OPEN]
-    if not missed:
-        return None
-    names = ", ".join(f"{target.key.symbol} {target.key.side}" for target in missed)
-    return AuditEntry(
-        at=now,
-        scope=incident.book,
-        event="incident_stuck",
-        message=f"open for {now - incident.opened_at:.0f} s, not at target: {names}",
-        stage=incident.stage,
-        mode=incident.mode,
-        severity=Severity.CRITICAL,
-        details=(("incident_id", incident.incident_id), ("rounds", incident.rounds)),
     )
 
 

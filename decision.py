@@ -7,68 +7,51 @@ may trade again, and what the lock must say. Each question is answered by the pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import incidents
 import openings
 import trust
+from draft import Draft, ScopeVerdict
 from drawdown import (
+    LEDGER_WAIT_SHARE,
     StreakStep,
     WindowDrawdown,
     advance_streaks,
     breach_equity,
     compute_drawdowns,
+    compute_unexplained_share,
     must_wait_for_ledger,
     needs_alert_pace,
     worst_breach,
 )
 from errors import InvariantViolation
 from lock_document import LockContent
-from memory import (
-    AuditEntry,
-    BookMemory,
-    Flow,
-    Incident,
-    IncidentReport,
-    Memory,
-    ReadingRecord,
-    Records,
-    RequestAnswer,
-    ScopeMemory,
-    Severity,
-)
+from memory import BookMemory, Flow, IncidentReport, Memory, Records, ScopeMemory
 from model import BookName, OperatorRequest, ScopeId, ScopeObservation, Stage, Trust, Want
 from operator_requests import answer_request
 from policy import BookPolicy, Policy
-from stage_recovery import shift_deadlines, with_past_baselines
+from stage_recovery import with_past_baselines
+from timekeeping import judge_silences, keep_books, move_with_clock, start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """All that was learnt this tick, with one `now`. Scopes not in it were not read.
 
-    `reports` tell how open incidents stand after the executor worked on them. `clock_jump_s` is
-    how far the wall clock was set away from the monotonic one since the last observation, 0 while
-    both agree.
+    `is_start` marks the first of a run. `reports` tell how open incidents stand after the executor
+    worked on them, `untried` the books whose incident an earlier run left open and this one has
+    not worked on yet. `clock_jump_s` is how far the wall clock was set away from the monotonic one
+    since the last observation, 0 while both agree.
     """
 
     now: float
+    is_start: bool = False
+    untried: tuple[BookName, ...] = ()
     clock_jump_s: float = 0.0
     scopes: tuple[ScopeObservation, ...] = ()
     reports: tuple[IncidentReport, ...] = ()
     requests: tuple[OperatorRequest, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeVerdict:
-    """What was made of one scope's reading this tick."""
-
-    scope: ScopeId
-    trust: Trust
-    equity: float | None
-    drawdowns: tuple[WindowDrawdown, ...] = ()
-    wants: tuple[Want, ...] = ()
-    is_alert: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,109 +73,41 @@ class Decision:
         return next((v.is_alert for v in self.verdicts if v.scope == scope), False)
 
 
-@dataclass(slots=True)
-class _Draft:
-    """The decision while it is made."""
-
-    now: float
-    policy: Policy
-    scopes: dict[ScopeId, ScopeMemory]
-    books: dict[str, BookMemory]
-    readings: list[ReadingRecord] = field(default_factory=list)
-    flows: list[Flow] = field(default_factory=list)
-    audits: list[AuditEntry] = field(default_factory=list)
-    answers: list[RequestAnswer] = field(default_factory=list)
-    verdicts: list[ScopeVerdict] = field(default_factory=list)
-    opened: list[openings.Opening] = field(default_factory=list)
-    ended: list[Incident] = field(default_factory=list)
-    touched_scopes: set[ScopeId] = field(default_factory=set)
-
-    def book(self, name: BookName) -> BookMemory:
-        return self.books.get(name, BookMemory(name=name))
-
-    def scope(self, scope: ScopeId) -> ScopeMemory:
-        return self.scopes.get(scope, ScopeMemory(scope=scope))
-
-    def audit(self, entries: tuple[AuditEntry, ...]) -> None:
-        self.audits.extend(replace(entry, dry_run=self.policy.dry_run) for entry in entries)
-
-    def memory(self) -> Memory:
-        """All that is remembered by now, ordered by name."""
-        return Memory(
-            scopes=tuple(self.scopes[name] for name in sorted(self.scopes)),
-            books=tuple(self.books[name] for name in sorted(self.books)),
-        )
-
-    def take(self, step: incidents.BookStep) -> None:
-        """Keep what one step made of a book."""
-        self.books[step.book.name] = step.book
-        self.audit(step.audits)
-        self.opened.extend(step.opened)
-        self.ended.extend(step.ended)
-
-
 def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision:
     """Decide what this tick changes. Equal arguments give equal decisions."""
-    draft = _Draft(
+    draft = Draft(
         now=observation.now,
         policy=policy,
         scopes={scope.scope: scope for scope in memory.scopes},
         books={book.name: book for book in memory.books},
     )
     if observation.clock_jump_s:
-        _move_with_clock(draft, by_s=observation.clock_jump_s)
+        move_with_clock(draft, by_s=observation.clock_jump_s)
     # Within the age of a reading trust waits for the clock, too: it takes no overtaken reading.
     draft.books = {
         name: with_past_baselines(known, now=draft.now, tolerance_s=policy.max_reading_age_s)
         for name, known in draft.books.items()
     }
+    if observation.is_start:
+        start(draft)
     for report in observation.reports:
         _take_report(draft, report)
     for request in observation.requests:
         _answer(draft, request)
     for seen in observation.scopes:
         _judge_scope(draft, seen)
-    for book in policy.books:
-        draft.take(
-            incidents.keep_up(
-                draft.book(book.name), policy=book, now=draft.now, dry_run=policy.dry_run
-            )
-        )
+    judge_silences(draft, seen={seen.scope for seen in observation.scopes})
+    keep_books(draft, untried=observation.untried)
     return _finish(draft, memory)
 
 
-def _move_with_clock(draft: _Draft, *, by_s: float) -> None:
-    """Move every time of ours with a wall clock that was set within this run.
-
-    What was left of a deadline stays left, and the history stays as long ago as it was: neither
-    does a jump ahead end a cooldown and empty the windows, nor one back leave peaks in the future.
-    """
-    draft.books = {name: shift_deadlines(book, by_s=by_s) for name, book in draft.books.items()}
-    draft.scopes = {
-        name: trust.move_times(scope, by_s=by_s) for name, scope in draft.scopes.items()
-    }
-    draft.touched_scopes.update(draft.scopes)
-    draft.audit(
-        (
-            AuditEntry(
-                at=draft.now,
-                scope="*",
-                event="clock_moved",
-                message=f"the clock was set by {by_s:+.0f} s; deadlines and history move with it",
-                severity=Severity.WARNING,
-                details=(("by_s", round(by_s, 3)),),
-            ),
-        )
-    )
-
-
-def _finish(draft: _Draft, before: Memory) -> Decision:
+def _finish(draft: Draft, before: Memory) -> Decision:
     memory = draft.memory()
     changed = tuple(book for book in memory.books if book != before.book(book.name))
     open_now = tuple(book.incident for book in changed if book.incident is not None)
     return Decision(
         memory=memory,
-        lock=incidents.compose(memory.books, policy=draft.policy),
+        lock=incidents.compose(memory, policy=draft.policy),
         records=Records(
             readings=tuple(draft.readings),
             scopes=tuple(draft.scopes[name] for name in sorted(draft.touched_scopes)),
@@ -210,7 +125,7 @@ def _finish(draft: _Draft, before: Memory) -> Decision:
 # --- incidents and requests -------------------------------------------------------------------
 
 
-def _take_report(draft: _Draft, report: IncidentReport) -> None:
+def _take_report(draft: Draft, report: IncidentReport) -> None:
     """Carry on an incident that is still the open one of its book."""
     policy = draft.policy.book(report.incident.book)
     if policy is None:
@@ -221,10 +136,11 @@ def _take_report(draft: _Draft, report: IncidentReport) -> None:
     )
 
 
-def _answer(draft: _Draft, request: OperatorRequest) -> None:
+def _answer(draft: Draft, request: OperatorRequest) -> None:
     """Carry out or refuse what the operator asked for; every request gets an answer."""
     answered = answer_request(request, memory=draft.memory(), policy=draft.policy, now=draft.now)
     draft.answers.append(answered.answer)
+    draft.audit(answered.audits)
     if answered.step is not None:
         draft.take(answered.step)
     if answered.booking is not None:
@@ -240,7 +156,7 @@ def _answer(draft: _Draft, request: OperatorRequest) -> None:
 # --- one scope --------------------------------------------------------------------------------
 
 
-def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
+def _judge_scope(draft: Draft, seen: ScopeObservation) -> None:
     """Trust or doubt one reading, and let its book act on what is trusted."""
     policy = draft.policy.book_of(seen.scope)
     if policy is None:
@@ -291,12 +207,13 @@ def _judge_scope(draft: _Draft, seen: ScopeObservation) -> None:
             is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
             or bool(draft.book(policy.name).streaks),
+            reasons=step.reasons,
         )
     )
 
 
 def _keep_scope(
-    draft: _Draft,
+    draft: Draft,
     name: BookName,
     memory: ScopeMemory,
     *,
@@ -313,7 +230,7 @@ def _keep_scope(
 
 
 def _known_drawdowns(
-    draft: _Draft, policy: BookPolicy, scope: ScopeId
+    draft: Draft, policy: BookPolicy, scope: ScopeId
 ) -> tuple[WindowDrawdown, ...]:
     """The drawdowns at the last trusted equity; none before the first."""
     memory = draft.scope(scope)
@@ -324,7 +241,7 @@ def _known_drawdowns(
 
 
 def _drawdowns(
-    draft: _Draft,
+    draft: Draft,
     policy: BookPolicy,
     memory: ScopeMemory,
     *,
@@ -344,7 +261,7 @@ def _drawdowns(
 
 
 def _judge_book(
-    draft: _Draft,
+    draft: Draft,
     policy: BookPolicy,
     *,
     seen: ScopeObservation,
@@ -368,8 +285,6 @@ def _judge_book(
     if streaks.wants_second_reading and not seen.is_second_reading:
         wants.append(Want.SECOND_READING)
     ready = _ready(draft, book, streaks, drawdowns=drawdowns, step=step)
-    if len(ready) < len(streaks.triggered):
-        wants.append(Want.LEDGER)
     assert seen.reading is not None and step.equity is not None
     facts = openings.Facts(
         now=draft.now,
@@ -385,11 +300,29 @@ def _judge_book(
         draft.take(incidents.trigger(book, ready, facts))
     draft.take(incidents.follow_up(draft.book(policy.name), facts))
     draft.take(incidents.rearm(draft.book(policy.name), facts))
+    if _is_in_the_dark(draft.book(policy.name), drawdowns, step.memory):
+        wants.append(Want.LEDGER)
     return wants
 
 
+def _is_in_the_dark(
+    book: BookMemory, drawdowns: tuple[WindowDrawdown, ...], memory: ScopeMemory
+) -> bool:
+    """Whether a streak that nobody has acted on yet rests on a loss that nothing explains.
+
+    The answer to its first question may have failed, or the record was not listed yet: a
+    withdrawal would then be confirmed as a loss while nobody asks again.
+    """
+    breaches = (worst_breach(drawdowns, s.stage) for s in book.streaks if not s.is_answered)
+    return any(
+        compute_unexplained_share(breach, unexplained=memory.unexplained) > LEDGER_WAIT_SHARE
+        for breach in breaches
+        if breach is not None
+    )
+
+
 def _ready(
-    draft: _Draft,
+    draft: Draft,
     book: BookMemory,
     streaks: StreakStep,
     *,

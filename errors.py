@@ -71,7 +71,11 @@ class StateLockHeld(KillSwitchError):
 
 
 class LockError(KillSwitchError):
-    """The lock file could not be written or read."""
+    """The lock file could not be written or read; `number` is the system's error, if it was one."""
+
+    def __init__(self, message: str, *, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class InvariantViolation(KillSwitchError):

@@ -8,7 +8,8 @@ It knows nothing of drawdowns or stages; `order_safety` says what an order may l
 - A round has deadlines at every step, and a drive ends after a few seconds, so that its account
   is observed again and a higher stage can take over.
 - Between any two steps the incident may have been ended by somebody: nothing is sent for it then.
-- A position read that failed, for whatever reason, is never "flat".
+- A position read that failed, for whatever reason, is never "flat", nor does it prove that a
+  target no longer holds: it proves nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from decimal import Decimal
 
 from attempts import Got, Missed, attempt, nap
 from clock import Clock
-from close_records import cancel_record, close_record, say_round, say_stuck, stuck_alert_due_s
+from close_records import cancel_record, close_record, say_round
 from errors import InvariantViolation
 from eyes import Eyes, Seen
 from logger import Logger
@@ -48,6 +49,11 @@ SEND_DEADLINE_S = 10.0
 """What was sent and not answered by then has an unknown outcome."""
 CONFIRM_AFTER_S = 5.0
 """Targets must hold in two position reads this far apart (behaviour.md section 10)."""
+HOLD_GAP_S = 60.0
+"""Good reads further apart say nothing of the time between them, and the first counts no more.
+
+Twice the longest pause between two rounds, so that a venue that fails often can still confirm.
+"""
 LEFTOVERS_WITHIN_S = 60.0
 """Orders that cannot be listed or cancelled delay the end of a closed incident by no more."""
 DRIVE_WITHIN_S = 10.0
@@ -58,8 +64,8 @@ FIRST_PAUSE_S = 0.25
 after each of our cancels would use up the venue's request limit."""
 MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
-UNREAD_ROUNDS = 1000
-"""Rounds left out when nobody can tell how many an earlier run used: no id is used twice."""
+LOG_EVERY = 20
+"""Of failed reads in a row, the first and every so many are logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +80,11 @@ class DriveRules:
 
 @dataclass(slots=True)
 class _Work:
-    """What is known of one incident's sending, within this run. Times are monotonic."""
+    """What is known of one incident's sending, within this run. Times are monotonic.
+
+    `held_from` and `held_until` are when the first and the latest of the good position reads were
+    asked for that showed every target holding, with none between them that did not.
+    """
 
     fates: OrderFates
     believed_mode: PositionMode
@@ -84,7 +94,9 @@ class _Work:
     waits_for_store: bool = True
     pause_s: float = FIRST_PAUSE_S
     not_before: float = float("-inf")
-    holds_since: float | None = None
+    held_from: float | None = None
+    held_until: float = float("-inf")
+    failed_reads: int = 0
     told: set[str] = field(default_factory=set)
 
     def grown_pause(self) -> float:
@@ -96,6 +108,11 @@ class _Work:
         pause_s = min(most_s, self.pause_s)
         self.pause_s = min(most_s, pause_s * 2)
         return pause_s
+
+    def read_pause(self) -> float:
+        """The pause after one more failed read; a good one ends their row."""
+        self.failed_reads += 1
+        return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self.failed_reads - 1, 10))
 
     def news(self, notes: Sequence[str]) -> tuple[str, ...]:
         """Those of the notes that were not told yet."""
@@ -191,18 +208,17 @@ class Executor:
                 if step.pause_s > MAX_INLINE_PAUSE_S or begins_at > ends_at:
                     break
                 await nap(self._clock, step.pause_s, unless=self._finishing)
-            return await self._report(incident, step, notes)
+            return self._report(incident, step, notes)
 
-    async def _report(
+    def _report(
         self, before: Incident, step: _Step, notes: tuple[str, ...]
     ) -> IncidentReport | None:
         """How the incident stands after a drive, None when the drive changed nothing."""
-        standing = await self._alert_if_stuck(step)
         if step.is_done:
             self._work.pop(before.incident_id, None)
-        if standing == before and not step.is_done and not notes:
+        if step.incident == before and not step.is_done and not notes:
             return None
-        return IncidentReport(incident=standing, is_done=step.is_done, notes=notes)
+        return IncidentReport(incident=step.incident, is_done=step.is_done, notes=notes)
 
     async def _work_of(self, incident: Incident, rules: DriveRules) -> _Work:
         work = self._work.get(incident.incident_id)
@@ -228,7 +244,12 @@ class Executor:
         return work
 
     async def _recall(self, incident: Incident, work: _Work) -> None:
-        """Learn what an earlier run sent, waiting no longer than for a write."""
+        """Learn what an earlier run sent, waiting no longer than for a write.
+
+        Not all of it need be on disk: a run that waited for no write may have died before it. Two
+        rounds are never closer than a pause, so as many are left out as there can have been, and
+        no id is used twice.
+        """
 
         async def load() -> Sequence[OrderRecord]:
             return await self._load_orders(incident)
@@ -239,7 +260,8 @@ class Executor:
             work.rounds = max(work.rounds, *(order.round_number for order in sent.value), 0)
         else:
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
-            work.rounds += UNREAD_ROUNDS
+        age_s = max(0.0, self._clock.now() - incident.opened_at)
+        work.rounds += 1 + int(age_s / FIRST_PAUSE_S)
 
     # --- one round ----------------------------------------------------------------------------
 
@@ -257,10 +279,11 @@ class Executor:
             incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
         )
         if isinstance(seen, Missed):
-            self._log.warning("round_read_failed", scope=self._scope, why=seen.why)
-            work.holds_since = None
-            pause_s = max(work.grown_pause(), seen.retry_after_s)
-            return _Step(incident=replace(incident, held_at=None), pause_s=pause_s)
+            pause_s = max(work.read_pause(), seen.retry_after_s)
+            if work.failed_reads % LOG_EVERY == 1:
+                self._log.warning("round_read_failed", scope=self._scope, why=seen.why)
+            return _Step(incident=incident, pause_s=pause_s)
+        work.failed_reads = 0
         if not is_current(incident):
             return None
         work.rounds_here += 1
@@ -282,7 +305,8 @@ class Executor:
                 must_partly_remain=tuple(t.key for t in incident.targets if t.may_remain > 0),
             ),
         )
-        incident = self._note_hold(self._note_progress(incident, plan, work, seen), plan, work)
+        incident = self._note_progress(incident, plan, work, seen)
+        incident = self._note_hold(incident, plan, work, asked_at=seen.asked_at)
         notes = say_round(plan)
         asked_pause_s = 0.0
         if plan.closes or plan.cancels:
@@ -293,7 +317,7 @@ class Executor:
             if any(_was_filled(record) for record in sent):
                 # What is left, of a partial fill above all, must not wait as long as a failure.
                 work.pause_s = FIRST_PAUSE_S
-        if work.holds_since is not None and not seen.is_listed:
+        if work.held_from is not None and not seen.is_listed:
             # The targets hold and leftovers may wait: the next tick lists the orders again.
             return _Step(incident=incident, pause_s=None, notes=work.news(notes))
         return self._judge(incident, plan, work, notes=notes, asked_pause_s=asked_pause_s)
@@ -313,15 +337,22 @@ class Executor:
         judged = {target.number: target for target in plan.targets}
         return replace(incident, targets=tuple(judged.get(t.number, t) for t in incident.targets))
 
-    def _note_hold(self, incident: Incident, plan: RoundPlan, work: _Work) -> Incident:
-        """Remember since when, without a break, every target has held in this run."""
+    def _note_hold(
+        self, incident: Incident, plan: RoundPlan, work: _Work, *, asked_at: float
+    ) -> Incident:
+        """Remember from which good read on every target has held, in all good reads of this run.
+
+        A target that came in meanwhile has taken `held_at` away: it must hold twice as well.
+        """
         if not plan.holds:
-            work.holds_since = None
+            work.held_from = None
             return replace(incident, held_at=None)
-        if work.holds_since is None:
-            work.holds_since = self._clock.monotonic()
-            return replace(incident, held_at=self._clock.now())
-        return incident
+        is_lost = incident.held_at is None or asked_at - work.held_until > HOLD_GAP_S
+        work.held_until = asked_at
+        if work.held_from is not None and not is_lost:
+            return incident
+        work.held_from = asked_at
+        return replace(incident, held_at=self._clock.now())
 
     def _judge(
         self,
@@ -333,10 +364,10 @@ class Executor:
         asked_pause_s: float,
     ) -> _Step:
         """What comes after a round: done, another look at the next tick, or another round."""
-        if work.holds_since is None:
+        if work.held_from is None:
             pause_s = max(asked_pause_s, work.grown_pause())
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
-        held_s = self._clock.monotonic() - work.holds_since
+        held_s = work.held_until - work.held_from
         is_clean = plan.orders_known and not plan.cancels
         if not is_clean and held_s >= LEFTOVERS_WITHIN_S:
             what = f"{len(plan.cancels)} open orders could not be cancelled"
@@ -411,24 +442,13 @@ class Executor:
         )
         return answer.value if isinstance(answer, Got) else Unknown(cause=answer.why)
 
-    # --- records and alerts -------------------------------------------------------------------
+    # --- records ------------------------------------------------------------------------------
 
     async def _write(self, records: Records, work: _Work) -> None:
         """Record within the deadline; after one miss this incident waits for no further write."""
         deadline_s = self._store_deadline_s if work.waits_for_store else 0.0
         is_safe = await self._record(records, deadline_s)
         work.waits_for_store = work.waits_for_store and is_safe
-
-    async def _alert_if_stuck(self, step: _Step) -> Incident:
-        """Alert at 30 s, 2 min and then every 10 min while the incident stays open."""
-        incident, now = step.incident, self._clock.now()
-        is_due = now - incident.opened_at >= stuck_alert_due_s(incident.alerts_sent)
-        alert = None if step.is_done or not is_due else say_stuck(incident, now)
-        if alert is None:
-            return incident
-        self._log.error("incident_stuck", scope=self._scope, message=alert.message)
-        await self._record(Records(audits=(alert,)), 0.0)
-        return replace(incident, alerts_sent=incident.alerts_sent + 1)
 
 
 def _was_filled(record: OrderRecord) -> bool:

@@ -315,16 +315,33 @@ def _steps(memory: ScopeMemory, *, since: float) -> Iterator[_Step]:
 
 
 def _find_step(memory: ScopeMemory, flow: Flow, newest_began_at: float | None) -> Point | None:
-    """The later point of the step near its record that a large flow explains best."""
+    """The later point of the step near its record that a large flow explains best.
+
+    A step of the past that shows it in part only is taken when the search is over: its own step
+    may be the next one, and a flow at a wrong step leaves its own to be booked once more.
+    """
     found: list[tuple[float, float, Point]] = []
-    last = memory.history.last
+    last, trusted = memory.history.last, memory.last_trusted
+    is_over = trusted is not None and trusted.asked_at > flow.at + STEP_SEARCH_S
+    pending = _pending(memory)
     for step in _steps(memory, since=flow.at - STEP_SEARCH_S):
-        began_at = step.earlier.at
+        began_at, is_newest = step.earlier.at, False
         if step.later is last and newest_began_at is not None:
-            began_at = min(began_at, newest_began_at)
-        is_near = began_at < flow.at + STEP_SEARCH_S
-        if is_near and step.raw * math.copysign(1.0, flow.amount) >= STEP_SHARE * abs(flow.amount):
+            began_at, is_newest = min(began_at, newest_began_at), True
+        if began_at >= flow.at + STEP_SEARCH_S:
+            continue
+        shown = step.raw * math.copysign(1.0, flow.amount) / abs(flow.amount)
+        is_clear = matches(step.raw, flow.amount) or is_newest or is_over
+        # In and out again between two readings: the step shows what is left of all of them.
+        others = math.fsum(
+            other.amount
+            for other in pending
+            if other is not flow and began_at < other.at <= step.later.at
+        )
+        if shown >= STEP_SHARE and is_clear:
             found.append((abs(step.raw - flow.amount), step.later.at, step.later))
+        elif others and matches(step.raw - others, flow.amount):
+            found.append((abs(step.raw - others - flow.amount), step.later.at, step.later))
     return min(found)[2] if found else None
 
 

@@ -4,8 +4,9 @@ Owns cadence, start-up recovery, the order of writes and shutdown. It decides no
 observations to `decision.decide` and its answer to the store, the lock file and the executor.
 Rules:
 
-- One scope that is slow, dark or faulty never delays another, and never silences the heartbeat: a
-  scope whose own task does not get anywhere is observed as dark from outside.
+- One scope that is slow, dark or faulty never delays another, and never silences the heartbeat.
+- What is due by the clock (alerts, blindness) is decided when it is due, whatever a scope's own
+  task waits for.
 - A decision is queued for the store in the same instant in which it takes effect.
 - What only tells (log, display) is done while the venue is being talked to, never before.
 - What has begun to write or to close is not cut off by a shutdown.
@@ -15,28 +16,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from attempts import Unbroken
-from audit_log import log_audit
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
 from decision import Decision, Observation, decide
+from decision_log import DecisionLog
 from errors import InvariantViolation, LockError
-from executor import DRIVE_WITHIN_S, DriveRules, Executor
+from executor import DRIVE_WITHIN_S, Executor
 from lock_document import LockEntry
 from lock_writer import DecisionWriter, LockWriter
 from logger import Logger
 from look_once import look_once
-from memory import AuditEntry, Incident, IncidentStatus, Memory, Records, Severity
-from model import OperatorRequest, PositionMode, ScopeId, ScopeObservation, Want
+from memory import Incident, IncidentStatus, Memory
+from model import OperatorRequest, ScopeId, ScopeObservation, Want
 from operator_desk import OperatorDesk, is_forced
-from plans import untouchable_symbols
 from policy import Policy
 from recorder import Recorder
-from scope_reader import READ_DEADLINE_S, ScopeReader
+from scope_reader import ScopeReader
+from scope_watch import ScopeWatch
+from supervision import Supervisor
+from tidying import Step, Tidying
+from timekeeping import deadlines
+from unwritten_log import log_unwritten
 from venues.protocol import Venue
 
 START_LOCK_DEADLINE_S = 5.0
@@ -44,30 +50,17 @@ SECOND_READING_AFTER_S = 1.0
 REQUEST_POLL_S = 1.0
 HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
-MAX_PAUSE_S = 30.0
-"""A failing venue is retried for ever, at most this far apart (behaviour.md section 3)."""
 TIDY_NEEDS_S = 0.25
 """Every account must rest for so long before its next reading, for the store to be tidied."""
-OVERDUE_MARGIN_S = 2 * READ_DEADLINE_S
 STOP_WITHIN_S = 30.0
-"""The longest that a shutdown waits for a round in hand: the sum of a round's deadlines."""
-FAULTS_TOLD_EVERY = 20
-"""Of faults in a row, the first and every so many are told."""
-LEAST_PAUSE_S = 0.05
-
-Value = TypeVar("Value")
+"""The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
+it was sent, so the next run looks it up."""
+FLUSH_WITHIN_S = 6.0
+"""One whole try against a foreign hold on the database, which SQLite waits out for 5 s."""
 
 
-@dataclass(slots=True)
-class _Watch:
-    """What the loop itself keeps of one scope; lost on restart, by design. Times are monotonic."""
-
-    reader: ScopeReader
-    executor: Executor | None
-    is_alert: bool = False
-    seen_at: float = float("-inf")
-    told_dark_at: float = float("-inf")
-    rests_until: float = float("-inf")
+def _nobody(*_told: object) -> None:
+    """Whoever does not want to be told."""
 
 
 class Guardian:
@@ -95,14 +88,15 @@ class Guardian:
         on_decision: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
-        tidy: Callable[[], Coroutine[Any, Any, object]] | None = None,
+        tidy: Step | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
         self.memory = memory
         self._policy = policy
         self._watches = {
-            scope: _Watch(
+            scope: ScopeWatch(
+                scope=scope,
                 reader=ScopeReader(scope=scope, venue=venue, clock=clock, log=log),
                 executor=executors.get(scope),
             )
@@ -127,16 +121,30 @@ class Guardian:
         )
         self._clock = clock
         self._log = log
+        self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
         self._request_poll_s = request_poll_s
-        self._tidy = tidy
-        self._tidying: asyncio.Task[object] | None = None
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
+        self._bell = asyncio.Event()
+        self._supervisor = Supervisor(
+            recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
+        )
+        self._tidying = Tidying(tidy, supervisor=self._supervisor)
         self._unbroken = Unbroken()
-        self._settled_at = float("-inf")
-        self._faults: dict[str, int] = {}
+        self._on_tick_end: Callable[[ScopeId], None] = _nobody
+        self._settled_at = self._settled_until = float("-inf")
+        self._untried = {
+            scope: incident.book
+            for scope in executors
+            if (incident := self._open_incident(scope)) is not None
+        }
+
+    @property
+    def scopes(self) -> tuple[ScopeId, ...]:
+        """The scopes that it watches."""
+        return tuple(self._watches)
 
     @property
     def party_count(self) -> int:
@@ -147,38 +155,56 @@ class Guardian:
         """Ask for an end after the round in hand."""
         self._stopping.set()
 
-    async def run(self) -> None:
+    async def run(
+        self,
+        *,
+        on_ready: Callable[[], None] = _nobody,
+        on_tick_end: Callable[[ScopeId], None] = _nobody,
+    ) -> None:
         """Watch until `stop`.
 
-        Raises LockError when the lock cannot be written at the start, InvariantViolation when our
-        own code is at fault: every bot is locked then.
+        `on_ready` is called once the lock is written (or waits for room on the disk), `on_tick_end`
+        after every tick that came to a decision and to its end. Raises LockError when the lock can
+        never be written where it should be, InvariantViolation when our own code is at fault: every
+        bot is locked then.
         """
-        await self._announce_lock()
+        try:
+            await self._announce_lock()
+            self._on_tick_end = on_tick_end
+            self._supervisor.soon("telling", on_ready)
+            await self._watch()
+        except InvariantViolation as violation:
+            self._supervisor.record(f"InvariantViolation: {violation}")
+            is_shown_only = self._policy.dry_run and not self._policy.enforce_lock_in_dry_run
+            await self._writer.lock_for_fault(str(violation), is_shown_only=is_shown_only)
+            raise
+        finally:
+            await self.flush()
+
+    async def _watch(self) -> None:
+        """Run every task until the guard is stopped or one of them finds our own bug."""
+        repeat = partial(self._supervisor.repeat, until=self._stopping)
         tasks = [
-            asyncio.create_task(self._repeat(f"scope {scope}", self._scope_step(scope)))
+            asyncio.create_task(repeat(f"scope {scope}", self._scope_step(scope)))
             for scope in self._watches
         ]
-        tasks.append(asyncio.create_task(self._repeat("office", self._office_step)))
+        tasks.append(asyncio.create_task(repeat("office", self._office_step, bell=self._bell)))
         stopper = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((*tasks, stopper), return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()
-        except InvariantViolation as violation:
-            await self._record_violation(violation)
-            raise
         finally:
             self._stopping.set()
             await self._finish(tasks, stopper)
 
     async def _announce_lock(self) -> None:
         """Write the lock as it is remembered before anything is read."""
-        for watch in self._watches.values():
-            watch.seen_at = self._clock.monotonic()
-        decision = self._take(Observation(now=self._clock.now()))
+        decision = self._take(Observation(now=self._clock.now(), is_start=True))
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
-        if self._lock_writer.fault:
+        self._tell(decision)
+        if self._lock_writer.fault and not self._lock_writer.may_pass:
             raise LockError(self._lock_writer.fault)
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:
@@ -187,20 +213,20 @@ class Guardian:
             if watch.executor is not None:
                 watch.executor.finish()
             watch.reader.close()
-        ending = [*tasks, stopper, *filter(None, (self._tidying,))]
-        for task in ending:
+        for task in (*tasks, stopper):
             task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
-        try:
-            await self._unbroken.end(within_s=STOP_WITHIN_S)
-        finally:
-            await self.flush()
+        await asyncio.gather(*tasks, stopper, return_exceptions=True)
+        await self._tidying.stop()
+        await self._unbroken.end(within_s=STOP_WITHIN_S)
 
     async def flush(self) -> bool:
         """Write what still waits; returns whether everything is on disk."""
-        is_safe = await self._recorder.flush(deadline_s=max(2.0, 2 * self._store_deadline_s))
+        within_s = max(FLUSH_WITHIN_S, 2 * self._store_deadline_s)
+        is_safe = await self._recorder.flush(deadline_s=within_s)
         if not is_safe:
-            self._log.error("records_unwritten", count=self._recorder.waiting)
+            count = self._recorder.waiting
+            self._log.critical("records_unwritten", message=f"{count} never reached the disk")
+            log_unwritten(self._log, self._recorder.unwritten())
         return is_safe
 
     async def run_once(self) -> dict[ScopeId, str]:
@@ -225,37 +251,29 @@ class Guardian:
     # --- one scope ----------------------------------------------------------------------------
 
     def _scope_step(self, scope: ScopeId) -> Callable[[], Awaitable[float]]:
-        recovered = False
-
         async def step() -> float:
-            nonlocal recovered
-            if not recovered:
-                recovered = True
-                await self._supervise(f"recovery {scope}", lambda: self._recover(scope))
+            if scope in self._untried:
+                await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
+                del self._untried[scope]
             watch = self._watches[scope]
-            began, watch.rests_until = self._clock.monotonic(), float("-inf")
+            began, looks = self._clock.monotonic(), watch.looks
+            watch.rests_until = float("-inf")
             await self.tick(scope)
-            watch.rests_until = began + self._pause(scope)
+            if watch.looks > looks:
+                self._supervisor.soon("telling", self._on_tick_end, scope)
+            watch.rests_until = began + self._pace(scope)
             return watch.rests_until - self._clock.monotonic()
 
         return step
 
+    def _pace(self, scope: ScopeId) -> float:
+        is_closing = self._open_incident(scope) is not None
+        return self._watches[scope].pace(self._policy, is_closing=is_closing)
+
     async def _recover(self, scope: ScopeId) -> None:
         """Go on with an incident that an earlier run left open, before anything else."""
-        watch = self._watches[scope]
-        if self._open_incident(scope) is None or watch.executor is None:
-            return
-        if await watch.reader.prepare():
+        if await self._watches[scope].reader.prepare():
             await self._act(scope)
-
-    def _pause(self, scope: ScopeId) -> float:
-        watch = self._watches[scope]
-        is_alert = watch.is_alert or self._open_incident(scope) is not None
-        pace = self._policy.alert_poll_s if is_alert else self._policy.poll_s
-        if watch.reader.failures:
-            grown = pace * 1.5 ** min(watch.reader.failures, 10)
-            pace = max(pace, min(MAX_PAUSE_S, grown))
-        return pace
 
     async def tick(self, scope: ScopeId) -> None:
         """Observe one scope, decide, write, and act on what is open there.
@@ -263,7 +281,10 @@ class Guardian:
         A fault in observing or deciding does not keep an open incident from being worked on.
         """
         name = f"watching {scope}"
-        decision = await self._supervise(name, lambda: self._look(scope))
+        # The office looks for requests while the venue is being asked, so that the decision about
+        # its answer knows of them; a database that hangs delays no reading.
+        self._bell.set()
+        decision = await self._supervisor.attend(name, lambda: self._look(scope))
         is_second_wanted = decision is not None and Want.SECOND_READING in decision.wants_of(scope)
         if not is_second_wanted:
             await self._act(scope)
@@ -272,7 +293,7 @@ class Guardian:
         began = self._clock.monotonic()
         await self._act(scope, within_s=SECOND_READING_AFTER_S)
         await self._clock.sleep(SECOND_READING_AFTER_S - (self._clock.monotonic() - began))
-        await self._supervise(name, lambda: self._look(scope, is_second_reading=True))
+        await self._supervisor.attend(name, lambda: self._look(scope, is_second_reading=True))
         await self._act(scope)
 
     async def _look(self, scope: ScopeId, *, is_second_reading: bool = False) -> Decision:
@@ -281,40 +302,43 @@ class Guardian:
         seen = await watch.reader.observe(
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
-        decision = await self._unbroken.do(self._settle_seen((seen,)))
-        watch.seen_at = self._clock.monotonic()
+        decision = await self._unbroken.do(self._settle_seen(watch, seen))
+        watch.looks += 1
         return decision
 
-    async def _settle_seen(self, seen: tuple[ScopeObservation, ...]) -> Decision:
-        """Settle observations and take note of what they ask for next."""
-        decision = await self._settle(Observation(now=self._clock.now(), scopes=seen))
-        for one in seen:
-            watch = self._watches[one.scope]
-            wants = (*watch.reader.wants, *decision.wants_of(one.scope))
-            watch.reader.wants = tuple(dict.fromkeys(wants))
-            watch.is_alert = decision.is_alert(one.scope)
+    async def _settle_seen(self, watch: ScopeWatch, seen: ScopeObservation) -> Decision:
+        """Settle an observation and take note of what it asks for next."""
+        decision = await self._settle(Observation(now=self._clock.now(), scopes=(seen,)))
+        watch.take_note(decision)
         return decision
 
     # --- decide, write, act -------------------------------------------------------------------
 
     def _take(self, observation: Observation) -> Decision:
         """Decide, and let it take effect; nothing can come between the two."""
-        now = self._clock.now()
-        by_s = self._drift.find_jump(now=now, monotonic=self._clock.monotonic())
-        observation = replace(observation, clock_jump_s=by_s)
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        observation = replace(
+            observation,
+            clock_jump_s=self._drift.find_jump(now=now, monotonic=monotonic),
+            untried=tuple(self._untried.values()),
+        )
         decision = decide(self.memory, observation, self._policy)
         self.memory = decision.memory
-        self._settled_at = self._clock.monotonic()
+        self._settled_at, self._settled_until = monotonic, observation.now
         return decision
 
     async def _settle(self, observation: Observation, *, is_forced: bool = False) -> Decision:
         """Decide, then write record and lock side by side, each within its own deadline."""
         decision = self._take(observation)
         await self._writer.write(decision, is_forced=is_forced)
-        self._tell_soon(decision.records.audits)
-        if self._on_decision is not None:
-            asyncio.get_running_loop().call_soon(self._on_decision, decision)
+        self._tell(decision)
         return decision
+
+    def _tell(self, decision: Decision) -> None:
+        """Log and show a decision, once everything that matters more is under way."""
+        self._supervisor.soon("log", self._decision_log.tell, decision, self._pace)
+        if self._on_decision is not None:
+            self._supervisor.soon("on_decision", self._on_decision, decision)
 
     async def _act(self, scope: ScopeId, *, within_s: float = DRIVE_WITHIN_S) -> None:
         """Work on the scope's open incident and settle what came of it."""
@@ -327,21 +351,14 @@ class Guardian:
     async def _drive(
         self, executor: Executor, incident: Incident, *, scope: ScopeId, within_s: float
     ) -> None:
-        reader = self._watches[scope].reader
-        book = self._policy.book(incident.book)
-        stage = None if book is None else book.stage(incident.stage)
+        watch = self._watches[scope]
         report = await executor.drive(
             incident,
-            rules=DriveRules(
-                limits=reader.limits,
-                position_mode=reader.position_mode or PositionMode.ONE_WAY,
-                cancel_entry_orders=stage is None or stage.cancel_entry_orders,
-                untouchable=() if book is None else untouchable_symbols(book, incident.stage),
-            ),
+            rules=watch.drive_rules(incident, self._policy),
             is_current=self._is_current,
             is_recorded=not self._recorder.is_in_trouble,
             within_s=within_s,
-            not_before=reader.quiet_until,
+            not_before=watch.reader.quiet_until,
         )
         if report is not None:
             await self._settle(Observation(now=self._clock.now(), reports=(report,)))
@@ -356,26 +373,20 @@ class Guardian:
         known = self.memory.book(incident.book).incident
         return known is not None and aims_of(known) == aims_of(incident)
 
-    def _tell_soon(self, audits: tuple[AuditEntry, ...]) -> None:
-        for entry in audits:
-            asyncio.get_running_loop().call_soon(log_audit, self._log, entry)
-
     # --- the operator, and the heartbeat ------------------------------------------------------
 
     async def _office_step(self) -> float:
-        await self.answer_requests()
-        await self._watch_over()
-        if self._tidy is not None and self._has_time():
-            # Not waited for: a disk that hangs must hold up neither heartbeat nor operator.
-            self._tidying = asyncio.create_task(self._supervise("tidying", self._tidy))
+        await self._supervisor.attend("requests", self.answer_requests)
+        await self._supervisor.attend("heartbeat", self._watch_over)
+        if self._tidying.is_free and self._has_time():
+            self._tidying.begin()
         return self._request_poll_s
 
     def _has_time(self) -> bool:
         """Whether nothing is read, closed or written, and nothing will be in the next moment."""
         soon = self._clock.monotonic() + TIDY_NEEDS_S
         return (
-            (self._tidying is None or self._tidying.done())
-            and not self._recorder.is_behind
+            not self._recorder.is_behind
             and all(watch.rests_until >= soon for watch in self._watches.values())
             and all(self._open_incident(scope) is None for scope in self._watches)
         )
@@ -388,77 +399,11 @@ class Guardian:
             await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
 
     async def _watch_over(self) -> None:
-        """Keep the lock alive between ticks, and judge a scope whose own task gets nowhere.
+        """Decide what is due by the clock, and keep the lock alive between ticks.
 
-        Whatever holds that task up, bots must not go on trading for ever on what was seen last.
+        Whatever holds a scope's own task up, bots must not go on for ever on what was seen last.
         """
-        now = self._clock.monotonic()
-        overdue_s = max(MAX_PAUSE_S, self._policy.poll_s) + OVERDUE_MARGIN_S
-        silent = tuple(
-            scope
-            for scope, watch in self._watches.items()
-            if now - watch.seen_at > overdue_s and now - watch.told_dark_at >= HEARTBEAT_S
-        )
-        for scope in silent:
-            self._watches[scope].told_dark_at = now
-        if silent:
-            at = self._clock.now()
-            dark = tuple(
-                self._watches[scope].reader.dark("its reading does not end", asked_at=at)
-                for scope in silent
-            )
-            await self._unbroken.do(self._settle_seen(dark))
-        elif now - self._settled_at >= HEARTBEAT_S:
-            await self._unbroken.do(self._settle(Observation(now=self._clock.now())))
-
-    # --- supervision --------------------------------------------------------------------------
-
-    async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
-        """Run one task's steps until the guard stops; after a fault with growing pauses."""
-        faults = 0
-        while not self._stopping.is_set():
-            pause_s = await self._supervise(name, step)
-            faults = 0 if pause_s is not None else faults + 1
-            if pause_s is None:
-                pause_s = min(MAX_PAUSE_S, 1.0 * 2 ** min(faults, 5))
-            await self._clock.sleep(max(LEAST_PAUSE_S, pause_s))
-
-    async def _supervise(self, name: str, step: Callable[[], Awaitable[Value]]) -> Value | None:
-        """Do one step; a fault in it is recorded and never ends the guard. None after a fault."""
-        try:
-            value = await step()
-        except InvariantViolation:
-            raise
-        except asyncio.CancelledError as stray:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Something inside was cancelled, and not this task: to end here would be silent.
-            fault: BaseException = stray
-        except Exception as error:  # noqa: BLE001 - the one place: no fault ends the guard
-            fault = error
-        else:
-            self._faults.pop(name, None)
-            return value
-        count = self._faults[name] = self._faults.get(name, 0) + 1
-        if count == 1 or count % FAULTS_TOLD_EVERY == 0:
-            self._log.error("task_failed", task=name, faults=count, exc_info=fault)
-            self._record_fault(f"{name}: {type(fault).__name__}: {fault}")
-        return None
-
-    def _record_fault(self, what: str) -> None:
-        entry = AuditEntry(
-            at=self._clock.now(),
-            scope="*",
-            event="task_failed",
-            message=what,
-            dry_run=self._policy.dry_run,
-            severity=Severity.CRITICAL,
-        )
-        self._recorder.add(Records(audits=(entry,)))
-
-    async def _record_violation(self, violation: InvariantViolation) -> None:
-        """Record our own bug and lock every bot before the process ends."""
-        self._record_fault(f"InvariantViolation: {violation}")
-        is_shown_only = self._policy.dry_run and not self._policy.enforce_lock_in_dry_run
-        await self._writer.lock_for_fault(str(violation), is_shown_only=is_shown_only)
+        now = self._clock.now()
+        is_due = any(self._settled_until < at <= now for at in deadlines(self.memory, self._policy))
+        if is_due or self._clock.monotonic() - self._settled_at >= HEARTBEAT_S:
+            await self._unbroken.do(self._settle(Observation(now=now)))

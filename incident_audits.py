@@ -16,6 +16,7 @@ from memory import (
     IncidentReport,
     IncidentStatus,
     Severity,
+    TargetStatus,
 )
 from model import OperatorRequest, ScopeId, Stage
 from openings import Opening, say_window
@@ -112,6 +113,39 @@ def note_audits(report: IncidentReport, *, now: float) -> tuple[AuditEntry, ...]
             details=(("incident_id", incident.incident_id),),
         )
         for note in dict.fromkeys(report.notes)
+    )
+
+
+def stuck_audit(incident: Incident, *, now: float) -> AuditEntry:
+    """An incident that stays open: for how long, and what of it is not closed yet."""
+    missed = [target for target in incident.targets if target.status is TargetStatus.OPEN]
+    names = ", ".join(f"{target.key.symbol} {target.key.side}" for target in missed)
+    return AuditEntry(
+        at=now,
+        scope=incident.book,
+        event="incident_stuck",
+        message=f"open for {now - incident.opened_at:.0f} s, "
+        + (f"not at target: {names}" if missed else "its targets are not confirmed yet"),
+        stage=incident.stage,
+        mode=incident.mode,
+        severity=Severity.CRITICAL,
+        details=(("incident_id", incident.incident_id), ("rounds", incident.rounds)),
+    )
+
+
+def unconfigured_audit(book: BookMemory, *, now: float) -> AuditEntry:
+    """A book that still binds and that nobody reads or closes for, and what to do about it."""
+    incident = book.incident
+    closing = "" if incident is None else "an incident is open and nobody works on it; "
+    return AuditEntry(
+        at=now,
+        scope=book.name,
+        event="book_not_configured",
+        message=f"{book.name} is {book.stage.name} and no longer configured: {closing}"
+        f"{say_locks(book)} -> put the account back, or: reset {book.name} --force",
+        stage=book.stage,
+        severity=Severity.CRITICAL,
+        details=(("incident_id", None if incident is None else incident.incident_id),),
     )
 
 

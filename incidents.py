@@ -28,9 +28,10 @@ from incident_audits import (
     refused_audit,
     reset_audit,
     say_reset,
+    stuck_audit,
 )
 from lock_document import LockContent, LockMode
-from memory import AuditEntry, BookMemory, Incident, IncidentReport
+from memory import AuditEntry, BookMemory, Incident, IncidentReport, Memory
 from model import OperatorRequest, ScopeId, Stage, Trust
 from openings import Facts, Opening, open_for_appeared, open_for_breach
 from policy import BookPolicy, Policy
@@ -45,6 +46,12 @@ from stage_events import (
     Triggered,
 )
 from stage_machine import advance, choose_trigger
+
+SHOWN_OF_TROUBLE = 300
+"""Characters of a venue's own words that the lock file repeats."""
+STUCK_ALERTS_S = (30.0, 120.0)
+STUCK_REPEAT_S = 600.0
+"""When an incident that stays open is alerted: twice early on, then every ten minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +159,19 @@ def carry_on(
     noted = note_audits(report, now=now)
     if running is None or running.incident_id != report.incident.incident_id:
         return BookStep(book=book, audits=noted)
-    book = replace(book, incident=_progressed(running, report.incident))
+    book = replace(book, incident=_progressed(running, report.incident, now=now))
     if not report.is_done:
         return BookStep(book=book, audits=noted)
     step = end(book, policy=policy, now=now, dry_run=dry_run)
     return replace(step, audits=noted + step.audits)
 
 
-def _progressed(running: Incident, told: Incident) -> Incident:
-    """The incident with the progress of a report, and every target that came in meanwhile."""
+def _progressed(running: Incident, told: Incident, *, now: float) -> Incident:
+    """The incident with the progress of a report, and every target that came in meanwhile.
+
+    Its times may be by a clock that was set since: they are no later than now, and take nothing
+    of what is known already.
+    """
     judged = {target.key: target for target in told.targets}
     targets = tuple(
         known
@@ -173,8 +184,7 @@ def _progressed(running: Incident, told: Incident) -> Incident:
         targets=targets,
         rounds=told.rounds,
         held_at=told.held_at if targets == told.targets else None,
-        last_progress_at=told.last_progress_at,
-        alerts_sent=told.alerts_sent,
+        last_progress_at=max(running.last_progress_at, min(told.last_progress_at, now)),
     )
 
 
@@ -183,11 +193,45 @@ def end(book: BookMemory, *, policy: BookPolicy, now: float, dry_run: bool) -> B
     return _told(_advance(book, IncidentEnded(), policy, now, dry_run=dry_run), now)
 
 
-def keep_up(book: BookMemory, *, policy: BookPolicy, now: float, dry_run: bool) -> BookStep:
-    """Expire what made no progress, and keep the locks as long as the state demands."""
-    step = _told(_advance(book, ExpiryDue(), policy, now, dry_run=dry_run), now)
+def keep_up(
+    book: BookMemory, *, policy: BookPolicy, now: float, dry_run: bool, may_expire: bool
+) -> BookStep:
+    """Expire what made no progress, alert what stays open, and keep the locks that are demanded.
+
+    `may_expire` is False while nobody has had the chance to make progress.
+    """
+    step = BookStep(book=book)
+    if may_expire:
+        step = _told(_advance(book, ExpiryDue(), policy, now, dry_run=dry_run), now)
+    step = _alerted(step, now=now)
     locks = refresh_locks(step.book, policy=policy, now=now, dry_run=dry_run)
     return replace(step, book=replace(step.book, locks=locks))
+
+
+def _alerted(step: BookStep, *, now: float) -> BookStep:
+    """The step with an alert of the open incident, if one is due; of several at once the last."""
+    incident = open_incident(step.book)
+    if incident is None or now < _alert_at(incident, incident.alerts_sent):
+        return step
+    sent = incident.alerts_sent
+    while now >= _alert_at(incident, sent):
+        sent += 1
+    alerted = replace(step.book, incident=replace(incident, alerts_sent=sent))
+    return replace(step, book=alerted, audits=(*step.audits, stuck_audit(incident, now=now)))
+
+
+def _alert_at(incident: Incident, sent: int) -> float:
+    """When an open incident is to be alerted once more after so many times."""
+    if sent < len(STUCK_ALERTS_S):
+        return incident.opened_at + STUCK_ALERTS_S[sent]
+    late = sent - len(STUCK_ALERTS_S) + 1
+    return incident.opened_at + STUCK_ALERTS_S[-1] + STUCK_REPEAT_S * late
+
+
+def next_alert_at(book: BookMemory) -> float | None:
+    """When the next alert of an open incident is due, None without one."""
+    incident = open_incident(book)
+    return None if incident is None else _alert_at(incident, incident.alerts_sent)
 
 
 def rearm(book: BookMemory, facts: Facts) -> BookStep:
@@ -287,15 +331,19 @@ def judge_blindness(
     return BookStep(book=replace(book, locks=locks), audits=(audit,))
 
 
-def compose(books: tuple[BookMemory, ...], *, policy: Policy) -> LockContent:
-    """Everything the lock file must say, with what is simulated and what is not watched."""
+def compose(memory: Memory, *, policy: Policy) -> LockContent:
+    """Everything the lock file must say, with what is simulated, not watched and not read."""
     details = tuple(
         (f"not_watched_{number}", line) for number, line in enumerate(policy.unwatched, start=1)
+    ) + tuple(
+        (f"unread_{scope.scope}", scope.trouble[:SHOWN_OF_TROUBLE])
+        for scope in memory.scopes
+        if scope.trouble
     )
     if policy.simulated_scopes:
         details = (("SIMULATOR", ", ".join(policy.simulated_scopes)), *details)
     return compose_lock(
-        books,
+        memory.books,
         dry_run=policy.dry_run,
         enforce_in_dry_run=policy.enforce_lock_in_dry_run,
         details=details,

@@ -85,9 +85,11 @@ def run(
         bool,
         typer.Option("--dry-run", help="Decide and report, send nothing, whatever the file says."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every tick.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log every tick, all figures, and tracebacks.")
+    ] = False,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log JSON also on a terminal.")
+        bool, typer.Option("--log-json", help="Log JSON on a terminal, as everywhere else.")
     ] = False,
     test_mock: Annotated[
         bool,
@@ -233,8 +235,12 @@ def db_stats(
 
 
 if __name__ == "__main__":
+    from uncaught import watch_process
+
+    watch_process()
     try:
-        sys.exit(app())
+        # Called through `app()`, typer would put its own hook in the place of ours.
+        sys.exit(typer.main.get_command(app)())
     except ModuleNotFoundError as missing:
         sys.stderr.write(MISSING.format(missing.name))
         sys.exit(2)

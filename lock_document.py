@@ -28,6 +28,9 @@ LOCK_VERSION = 2
 EVERY_BOOK = "*"
 """The scope of a lock that binds every bot."""
 
+TROUBLE = "trouble_"
+"""How the keys of `details` begin that say what fails on the guard's own machine."""
+
 
 class LockMode(StrEnum):
     """Why bots must stop; the order of severity is `LOCK_SEVERITY`."""

@@ -11,12 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from attempts import Missed, outcome_of
 from clock import Clock
 from decision import Decision
 from errors import LockError
 from lock_document import EVERY_BOOK, FOREVER_TS, LockContent, LockEntry, LockMode
 from model import Stage
 from recorder import Recorder
+from troubles import may_pass
 
 LOCK_DEADLINE_S = 0.3
 REASON_FAULT = "blind_internal_fault"
@@ -27,7 +29,8 @@ class LockWriter:
     """Keeps the lock file at the newest content, one write at a time, never out of order.
 
     A write that is still going on when newer content arrives is followed by that newest content.
-    `on_trouble` is told once when writing begins to fail or lag, `on_recovery` when it works again.
+    `on_trouble` is told each reason once while writing fails or lags, `on_recovery` when it works
+    again.
     """
 
     def __init__(
@@ -42,13 +45,15 @@ class LockWriter:
         self._on_recovery = on_recovery
         self._wanted: Mapping[str, object] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._in_trouble = False
+        self._told: set[str] = set()
         self.fault = ""
+        self.may_pass = False
 
     async def write(self, document: Mapping[str, object], *, deadline_s: float) -> bool:
         """Write the document, waiting at most `deadline_s`; returns whether it is on disk.
 
-        `fault` says why the latest finished write failed, and is empty when it did not.
+        `fault` says why the latest finished write failed, and is empty when it did not; `may_pass`
+        whether that may end by itself, as a full disk does and a wrong path does not.
         """
         self._wanted = document
         if self._writer is None or self._writer.done():
@@ -57,6 +62,11 @@ class LockWriter:
         if not self._writer.done():
             self._report("the lock file is slow to write")
             return False
+        ended = outcome_of(self._writer, what="lock file")
+        if isinstance(ended, Missed):
+            # A fault that nobody expected, and still no lock on disk.
+            self.fault = ended.why
+            self._report(f"the lock file cannot be written: {self.fault}")
         return not self.fault
 
     async def _drain(self) -> None:
@@ -65,17 +75,17 @@ class LockWriter:
             try:
                 await self._replace(document)
             except LockError as error:
-                self.fault = str(error)
-                self._report(f"the lock file cannot be written: {error}")
+                self.fault, self.may_pass = str(error), may_pass(error.number)
+                self._report(f"writing the lock file: {error}")
                 continue
             self.fault = ""
-        if self._in_trouble and not self.fault:
-            self._in_trouble = False
+        if self._told and not self.fault:
+            self._told.clear()
             self._on_recovery()
 
     def _report(self, message: str) -> None:
-        if not self._in_trouble:
-            self._in_trouble = True
+        if message not in self._told:
+            self._told.add(message)
             self._on_trouble(message)
 
 

@@ -1,133 +1,51 @@
 """The log: one structured event per decision, and never a secret in it.
 
 Owns the configuration of structlog and of the standard library's logging, whose records (ccxt,
-asyncio, redis) pass through the same processors. Refuses to know what is logged.
+asyncio, warnings) pass through the same processors. Refuses to know what is logged; the words of
+the log are docs/log.md. How a line looks on a terminal is `terminal_log`.
 
 Rules
-- Every secret that was loaded is masked in every string of an event: message, values, nested
-  values, keys, exception text; also URL-encoded, as base64 at any offset, as hex or with escapes.
-  Of a long secret, eight characters in a row are already too many.
+- Every string of an event passes the redactor: message, values, nested values, keys, exceptions.
 - A log that cannot be written stops nothing: a full disk or a closed pipe is swallowed here, and
   a pipe or terminal that nobody reads is not waited for.
+- An event is one line of JSON, whatever it holds; an exception is one string in it.
+- An event that says `why` and was told with the same words a moment ago is counted, not repeated.
 - Times are ISO 8601 in UTC, from the clock that is given.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import os
 import select
 import stat
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import UnsupportedOperation
+from pathlib import PurePath
 from typing import TextIO, cast
-from urllib.parse import quote, quote_plus
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from clock import SystemClock
+from redaction import Redactor
+from terminal_log import TerminalRenderer
 
-MASK = "[redacted]"
-
-_SHORTEST = 4
-"""Shorter secrets cannot be masked without masking ordinary text; no venue gives such keys."""
-
-_LONG = 16
-_FRAGMENT = 8
-"""Of a secret of `_LONG` characters or more, this many in a row count as the secret."""
-
+REPEAT_S = 300.0
+"""So long the same trouble with the same cause is counted: it is looked for every few seconds."""
+_MOST_CAUSES = 256
 
 _PIECE = 1_000
 """Characters, at most 4,000 bytes: what a pipe with any room at all takes without waiting."""
 
+_FIRST_FIELDS = ("timestamp", "level", "event")
+
 Logger = FilteringBoundLogger
 """What every part that logs is handed."""
-
-
-class Redactor:
-    """Masks known secrets in any value; also the structlog processor that does so."""
-
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
-        self._whole = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-        self._fragments = frozenset(
-            form[start : start + _FRAGMENT]
-            for form in forms
-            if len(form) >= _LONG
-            for start in range(len(form) - _FRAGMENT + 1)
-        )
-
-    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """Mask every value of an event."""
-        del logger, method
-        return {self.text(str(key)): self.value(item) for key, item in event.items()}
-
-    def value(self, value: object) -> object:
-        """Mask a value of any type; what is no plain value becomes its masked description."""
-        if value is None or isinstance(value, bool | int | float):
-            return value if type(value) in (bool, int, float, type(None)) else self.text(str(value))
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, bytes):
-            return self.text(value.decode("utf-8", errors="replace"))
-        if isinstance(value, Mapping):
-            return {self.text(str(key)): self.value(item) for key, item in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self.value(item) for item in value]
-        return self.text(str(value))
-
-    def text(self, text: str) -> str:
-        """Mask whole secrets, then fragments of long ones."""
-        for form in self._whole:
-            if form in text:
-                text = text.replace(form, MASK)
-        if not self._fragments or len(text) < _FRAGMENT:
-            return text
-        spans = [
-            start
-            for start in range(len(text) - _FRAGMENT + 1)
-            if text[start : start + _FRAGMENT] in self._fragments
-        ]
-        return _cover(text, spans) if spans else text
-
-
-def _cover(text: str, starts: list[int]) -> str:
-    """Replace the fragments that begin at `starts`, overlapping ones by a single mask."""
-    parts: list[str] = []
-    end = 0
-    for start in starts:
-        if start >= end:
-            parts += [text[end:start], MASK]
-        end = start + _FRAGMENT
-    return "".join([*parts, text[end:]])
-
-
-def _forms(secret: str) -> set[str]:
-    """The secret as it may turn up in a URL, a header, a body or a representation."""
-    lines = {line.strip() for line in secret.splitlines()}
-    forms: set[str] = set()
-    for plain in {secret, secret.strip(), *lines} - {""}:
-        raw = plain.encode("utf-8", errors="surrogatepass")
-        forms |= {plain, quote(plain, errors="replace"), quote(plain, safe="", errors="replace")}
-        forms |= {quote_plus(plain, errors="replace"), json.dumps(plain)[1:-1], repr(plain)[1:-1]}
-        forms |= {raw.hex(), raw.hex().upper()}
-        for offset in range(3):
-            forms |= _base64_at(raw, offset)
-    return forms
-
-
-def _base64_at(raw: bytes, offset: int) -> set[str]:
-    """The part of a base64 text that only `raw` decides when it begins `offset` bytes in."""
-    first = -(-offset * 8 // 6) if offset else 0
-    last = (offset + len(raw)) * 8 // 6
-    padded = b"\0" * offset + raw
-    both = (base64.b64encode(padded), base64.urlsafe_b64encode(padded))
-    return {encoded.decode()[first:last] for encoded in both} - {""}
 
 
 class _Output:
@@ -137,15 +55,15 @@ class _Output:
     it does not take at once is lost, and how much was lost is told when it takes lines again.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, say_lost: Callable[[int], str]) -> None:
         self._stream = stream
+        self._say_lost = say_lost
         self._lost = 0
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
             if self._lost and _takes_more(self._stream):
-                told = json.dumps({"event": "log_lines_lost", "lines": self._lost})
-                self._stream.write(f"\n{told}\n")
+                self._stream.write(f"\n{self._say_lost(self._lost)}\n")
                 self._lost = 0
             for start in range(0, len(text), _PIECE):
                 if not _takes_more(self._stream):
@@ -181,9 +99,34 @@ class _LibraryHandler(logging.StreamHandler[_Output]):
     """Our handler on the root logger, told apart from those of others."""
 
 
+class _Repeats:
+    """Drops an event that only repeats a cause; the next one tells how many were dropped."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._told: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        del logger, method
+        if "why" not in event:
+            return event
+        key, now = repr(event), self._now()
+        told_at, count = self._told.get(key, (float("-inf"), 0))
+        # A clock that was set back must not silence a trouble for long.
+        if abs(now - told_at) < REPEAT_S:
+            self._told[key] = (told_at, count + 1)
+            raise structlog.DropEvent
+        if len(self._told) >= _MOST_CAUSES:
+            self._told.clear()
+        self._told[key] = (now, 0)
+        if count:
+            event["repeated"] = count
+        return event
+
+
 def configure_logging(
     *,
-    secrets: tuple[str, ...],
+    redactor: Redactor,
     json_output: bool,
     verbose: bool,
     stream: TextIO,
@@ -203,31 +146,34 @@ def configure_logging(
         event["timestamp"] = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="milliseconds")
         return event
 
-    redactor = Redactor(secrets)
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        stamp,
-        structlog.processors.format_exc_info,
-        redactor,
-    ]
+    def mask(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        del logger, method
+        first = {name: event.pop(name) for name in _FIRST_FIELDS}
+        return {redactor.text(k): redactor.value(v) for k, v in {**first, **event}.items()}
+
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if json_output
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        else TerminalRenderer(stream, is_verbose=verbose)
     )
+
+    def say_lost(lines: int) -> str:
+        event: EventDict = {"level": "warning", "event": "log_lines_lost", "lines": lines}
+        return str(renderer(None, "warning", mask(None, "warning", stamp(None, "warning", event))))
+
+    shared: list[Processor] = [structlog.stdlib.add_log_level, stamp, _describe_exception, mask]
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[_Repeats(clock), *shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.DEBUG if verbose else logging.INFO
         ),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Output(stream))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Output(stream, say_lost))),
         cache_logger_on_first_use=False,
     )
-    handler = _LibraryHandler(_Output(stream))
+    handler = _LibraryHandler(_Output(stream, say_lost))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _name_library],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *shared,
@@ -240,6 +186,35 @@ def configure_logging(
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _name_library(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Give what a library says an event's name of its own: its text is no word of ours."""
+    del logger, method
+    event["message"] = str(event["event"]).strip()
+    event["event"] = "library"
+    return event
+
+
+def _describe_exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Turn `exc_info` into `error`, one line for people, and `exception`, the whole traceback."""
+    del logger, method
+    given = event.pop("exc_info", None)
+    if isinstance(given, tuple):
+        given = given[1]
+    elif given and not isinstance(given, BaseException):
+        given = sys.exc_info()[1]
+    if isinstance(given, BaseException):
+        event["error"] = _say_exception(given)
+        event["exception"] = "".join(traceback.format_exception(given)).rstrip()
+    return event
+
+
+def _say_exception(error: BaseException) -> str:
+    """An exception in one line: what, why, and the place it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

@@ -205,7 +205,8 @@ class ScopeMemory:
     for, and `entries` the recent ones that are no flows, so that each is counted once.
     `accepted_losses` are falls that nothing explained and that a rise may still undo.
     `watch_began_at` is when this scope was first watched in this run: blindness counts from there
-    at the earliest.
+    at the earliest. `trouble` is why the latest attempt brought no reading, empty after one that
+    did; it is not stored, because the next run makes its own attempts.
     """
 
     scope: ScopeId
@@ -222,6 +223,7 @@ class ScopeMemory:
     accepted_losses: tuple[Doubt, ...] = ()
     watch_began_at: float = 0.0
     failures: int = 0
+    trouble: str = ""
     cross_check_alerted: bool = False
     blind_alerted: bool = False
 
@@ -322,6 +324,11 @@ class BookMemory:
     incident: Incident | None = None
     locks: tuple[LockEntry, ...] = ()
     manual_reset_required: bool = False
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether anything of it still binds: a state, a lock or an incident."""
+        return self.stage is not Stage.NORMAL or bool(self.locks) or self.incident is not None
 
     def streak(self, stage: Stage) -> Streak:
         """The running streak of `stage`, an empty one when none runs."""

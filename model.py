@@ -432,8 +432,8 @@ class ScopeObservation:
     """What one attempt to read one scope brought: a reading, or the reason why there is none.
 
     `marks` are the current marks of symbols that the last trusted reading held and this one does
-    not; `ledger` is None when it was not asked for, and `ledger_failed` says that it was asked for
-    and could not be read. `limits` are the venue's market rules, by symbol.
+    not; `ledger` is None when it was not asked for, is still on its way or could not be read.
+    `limits` are the venue's market rules, by symbol.
     """
 
     scope: ScopeId
@@ -442,7 +442,6 @@ class ScopeObservation:
     failure: str = ""
     marks: Mapping[Symbol, float] = field(default_factory=dict)
     ledger: Ledger | None = None
-    ledger_failed: bool = False
     limits: Mapping[Symbol, MarketLimits] = field(default_factory=dict)
     is_second_reading: bool = False
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from attempts import Missed, attempt
 from clock import Clock
+from decision_log import log_audit
 from logger import Logger
 from memory import AuditEntry, Records, RequestAnswer, Severity
 from model import OperatorRequest
@@ -52,7 +53,7 @@ class OperatorDesk:
         read = await attempt(self._load(), within_s=self._deadline_s, what="requests")
         if isinstance(read, Missed):
             if not self._fault:
-                self._log.warning("requests_unreadable", why=read.why)
+                self._log.warning("requests_unreadable", message=read.why)
             self._fault = read.why
             return ()
         self._fault = ""
@@ -84,7 +85,7 @@ class OperatorDesk:
             dry_run=self._dry_run,
             severity=Severity.WARNING,
         )
-        self._log.warning(entry.event, scope=entry.scope, message=entry.message)
+        log_audit(self._log, entry)
         self._recorder.add(Records(answers=(answer,), audits=(entry,)))
         self._decided.add(request.request_id)
         return True

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import incidents
 from flows import Settled, book_flow
-from memory import AuditEntry, Memory, RequestAnswer
+from memory import AuditEntry, Memory, RequestAnswer, Severity
 from model import BookName, OperatorRequest, RecordId
-from policy import BookPolicy, Policy
+from policy import BookPolicy, Policy, unconfigured
 
 LARGEST_FLOW = 1e15
 """Beyond any account there is: a slip of the keyboard, or a number that is none."""
@@ -21,9 +21,13 @@ LARGEST_FLOW = 1e15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What one request came to: the answer, and what it made of its book or its scope."""
+    """What one request came to: the answer, and what it made of its book or its scope.
+
+    `audits` are entries beside those of the step: a request that was refused changes no book.
+    """
 
     answer: RequestAnswer
+    audits: tuple[AuditEntry, ...] = ()
     step: incidents.BookStep | None = None
     booking: Settled | None = None
 
@@ -32,7 +36,11 @@ def answer_request(
     request: OperatorRequest, *, memory: Memory, policy: Policy, now: float
 ) -> Answered:
     """Carry out or refuse one request; whatever it says, it gets an answer."""
-    book = policy.book(BookName(request.argument("book")))
+    name = BookName(request.argument("book"))
+    book = policy.book(name)
+    if book is None and request.command == "reset" and memory.book(name).holds_back:
+        # Its locks bind although nobody reads the account: somebody must be able to end that.
+        book = unconfigured(name)
     if book is None:
         names = ", ".join(known.name for known in policy.books)
         return _refused(request, now, f"there is no book {request.argument('book')!r}: {names}")
@@ -56,14 +64,18 @@ def _reset(
         measured_at=_measured_at(book, memory=memory, policy=policy, now=now),
         dry_run=policy.dry_run,
     )
-    answer = RequestAnswer(
-        request_id=request.request_id, at=now, accepted=is_accepted, message=message
-    )
+    if not is_accepted:
+        if not book.scopes:
+            message += (
+                f"; {book.name} is no longer configured: put the account back, or use --force"
+            )
+        return _refused(request, now, message)
+    answer = RequestAnswer(request_id=request.request_id, at=now, accepted=True, message=message)
     return Answered(answer=answer, step=step)
 
 
 def _measured_at(book: BookPolicy, *, memory: Memory, policy: Policy, now: float) -> float | None:
-    """When every scope was last read in trust, None where a reading is old or in doubt.
+    """When every scope was last read in trust, None where a reading is old, in doubt or missing.
 
     A doubt may end as a loss, which a baseline after it would hide. The age counts from either
     side, for a clock that was set back.
@@ -73,7 +85,7 @@ def _measured_at(book: BookPolicy, *, memory: Memory, policy: Policy, now: float
     times = [point.at for point in points if point is not None]
     if len(times) < len(known) or any(abs(now - at) > policy.max_reading_age_s for at in times):
         return None
-    return min(times)
+    return min(times, default=None)
 
 
 def _book_flow(
@@ -118,6 +130,22 @@ def _amount_of(request: OperatorRequest) -> float | None:
 
 
 def _refused(request: OperatorRequest, now: float, message: str) -> Answered:
+    """The answer of a request that changed nothing, and the entry that says who asked for it."""
+    entry = AuditEntry(
+        at=now,
+        scope=request.argument("book") or "*",
+        event="request_refused",
+        message=f"{request.command} by {request.actor}: {message}",
+        severity=Severity.WARNING,
+        details=(
+            ("request_id", request.request_id),
+            ("command", request.command),
+            ("actor", request.actor),
+        ),
+    )
     return Answered(
-        answer=RequestAnswer(request_id=request.request_id, at=now, accepted=False, message=message)
+        answer=RequestAnswer(
+            request_id=request.request_id, at=now, accepted=False, message=message
+        ),
+        audits=(entry,),
     )

@@ -147,11 +147,20 @@ class OrderFates:
         self._landed.update(earlier._landed)
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
-        """Take up closes of an earlier run whose outcome was never recorded."""
+        """Take up closes of an earlier run: without a recorded outcome, or executed just now."""
+        now = self._clock.now()
         for record in records:
-            if record.outcome is None or isinstance(record.outcome, Unknown):
-                age_s = max(0.0, self._clock.now() - record.created_at)
-                self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+            match record.outcome:
+                case None | Unknown():
+                    age_s = max(0.0, now - record.created_at)
+                    self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                case Done() as done:
+                    age_s = max(0.0, now - (record.answered_at or record.created_at))
+                    if age_s < SHOWS_WITHIN_S:
+                        self._expect(record, before=None, lands_within_s=0.0)
+                        self._land(record.client_id, done, shows_within_s=SHOWS_WITHIN_S - age_s)
+                case _:
+                    pass
 
     def sending(self, records: Sequence[OrderRecord], held: Mapping[RowKey, Decimal]) -> None:
         """Take note of what is about to be sent, and of what is held before it."""
@@ -183,11 +192,19 @@ class OrderFates:
                 case Unknown() as unknown:
                     self._log.warning(
                         "order_unknown",
-                        scope=self._scope,
+                        message=f"{_say(record)}: its fate is unknown",
+                        **_fields_of(record),
                         client_id=record.client_id,
                         why=unknown.cause,
                     )
                 case Done() as done:
+                    filled = "" if done.filled is None else f", {done.filled:f} filled"
+                    self._log.info(
+                        "order_done",
+                        message=f"{_say(record)}: done{filled}",
+                        **_fields_of(record),
+                        filled=done.filled,
+                    )
                     self._land(record.client_id, done)
                 case None:
                     pass
@@ -201,11 +218,11 @@ class OrderFates:
     def _learn_refusal(self, record: OrderRecord, refused: Refused) -> None:
         self._log.warning(
             "order_refused",
-            scope=self._scope,
-            symbol=record.symbol,
-            action=record.action.value,
+            message=f"{_say(record)}: refused as {refused.reason.value}",
+            **_fields_of(record),
             reason=refused.reason.value,
             code=refused.code,
+            why=refused.message,
         )
         if refused.reason is not RefusalReason.DUPLICATE_ID:
             # A duplicate means that an earlier request under this id landed, unanswered.
@@ -235,23 +252,29 @@ class OrderFates:
         else:
             self.position_mode = found.value
 
-    def _land(self, client_id: ClientOrderId, done: Done) -> None:
-        """An order is settled: what it executed must show in the positions."""
+    def _land(
+        self, client_id: ClientOrderId, done: Done, *, shows_within_s: float = SHOWS_WITHIN_S
+    ) -> None:
+        """An order is settled: what it executed must show in the positions.
+
+        What was held before an order of an earlier run nobody knows, so no read proves that its
+        execution shows; only time does.
+        """
         order = self._in_flight.pop(client_id, None)
-        if order is None or order.before is None:
+        if order is None:
             return
+        now = self._clock.monotonic()
         filled = order.quantity if done.filled is None else done.filled
+        expected = ZERO if order.before is None else order.before - filled
+        believed_until = now + shows_within_s
         known = self._landed.get(order.key)
-        if known is not None and self._clock.monotonic() < known.believed_until:
+        if known is not None and now < known.believed_until:
             # Another part of the same round, or what an earlier round left to be seen.
-            expected = min(known.expected, order.before) - filled
+            expected = min(known.expected - filled, expected)
             filled += known.filled
-        else:
-            expected = order.before - filled
+            believed_until = max(known.believed_until, believed_until)
         self._landed[order.key] = _Landed(
-            expected=expected,
-            filled=filled,
-            believed_until=self._clock.monotonic() + SHOWS_WITHIN_S,
+            expected=expected, filled=filled, believed_until=believed_until
         )
 
     async def look_up(self) -> None:
@@ -266,7 +289,12 @@ class OrderFates:
         now = self._clock.monotonic()
         for (client_id, order), fate in zip(waiting, fates, strict=True):
             if isinstance(fate, Done):
-                self._log.info("order_found", scope=self._scope, client_id=client_id)
+                self._log.info(
+                    "order_found",
+                    scope=self._scope,
+                    message=f"{order.key.symbol}: an order of unknown fate did arrive",
+                    client_id=client_id,
+                )
                 # It may still be at work, so all of it counts as executed until a read shows it.
                 self._land(client_id, replace(fate, filled=None))
             elif order.asked + 1 >= LOOK_UPS and now >= order.lands_until:
@@ -281,3 +309,20 @@ class OrderFates:
             what="order look-up",
         )
         return found.value if isinstance(found, Got) else Unknown(cause=found.why)
+
+
+def _say(record: OrderRecord) -> str:
+    """An order or a cancel in a few words."""
+    return f"{record.action.value} {record.symbol} {record.order_side} {record.quantity:f}"
+
+
+def _fields_of(record: OrderRecord) -> dict[str, object]:
+    """What the log says of an order or a cancel, whatever became of it."""
+    return {
+        "scope": record.scope,
+        "incident_id": record.incident_id,
+        "action": record.action.value,
+        "symbol": record.symbol,
+        "side": record.order_side,
+        "quantity": record.quantity,
+    }

@@ -54,6 +54,11 @@ class BookPolicy:
         return next((policy for policy in self.stages if policy.stage is stage), None)
 
 
+def unconfigured(name: BookName) -> BookPolicy:
+    """The settings of a book that has none any more: what stands is kept, nothing is judged."""
+    return BookPolicy(name=name, scopes=(), stages=())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The validated settings that decisions depend on. Seconds, quote money, fractions."""

@@ -13,7 +13,10 @@ Rules
   its book does not name it: what was begun is never forgotten.
 - A file that is damaged, or holds values that make no sense, raises StoreUnreadable; the caller
   moves it aside and goes on with a halt. A full disk or a foreign lock raises StoreError; the
-  caller goes on and commits the next decision.
+  caller goes on and commits the next decision. A disk that is full at the start is read all the
+  same, and every write tries anew to open the file.
+- Before each write a look tells whether the file at our path is still ours. One that was removed
+  or replaced is put back from what is still open, and that write raises StoreError to say so.
 - One thread at a time; `store.access` provides it.
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +57,7 @@ from store.codec import (
     target_columns,
     target_from,
 )
+from store.files import identify
 from store.history import HistoryTables
 from store.journal import (
     answer_from,
@@ -63,7 +68,8 @@ from store.journal import (
     request_from,
 )
 from store.retention import Retention
-from store.schema import open_for_writing, strictly, transaction, translated
+from store.schema import strictly, transaction, translated
+from store.stopgap import Opened, open_somehow, open_stopgap, open_whole, put_back
 
 TAG_LENGTH = 4
 """1.7 million tags tell our orders from those of a second guard; client ids leave no more room."""
@@ -76,6 +82,7 @@ LOAD_OPEN_INCIDENTS = """
 SELECT * FROM incidents WHERE dry_run = ? AND status = 'OPEN' ORDER BY opened_ts, incident_id"""
 PENDING_REQUESTS = "SELECT * FROM operator_requests WHERE answered_ts IS NULL ORDER BY request_id"
 LOAD_ORDERS = "SELECT * FROM orders WHERE incident_id = ? ORDER BY order_number"
+LATEST_ACTION = "SELECT ts FROM actions WHERE dry_run = ? ORDER BY action_id DESC LIMIT 1"
 LOAD_FLOW = "SELECT * FROM flows WHERE scope = ? AND record_id = ?"
 
 
@@ -93,15 +100,21 @@ class _Written:
 class PositionStore:
     """The database of one guard, open for writing. Make it with `open`."""
 
-    def __init__(self, connection: sqlite3.Connection, *, is_new: bool) -> None:
-        # Histories are long: their rows come as plain tuples, all others by column name.
-        self._history = HistoryTables(connection.cursor())
-        self._retention = Retention(connection)
-        connection.row_factory = sqlite3.Row
-        self._connection = connection
-        self._written: dict[ScopeId, _Written] = {}
+    def __init__(self, path: Path, opened: Opened) -> None:
+        self._path = path
         self._dry_run: bool | None = None
-        self._is_new = is_new
+        self._is_new = opened.is_new
+        self._use(opened)
+
+    def _use(self, opened: Opened) -> None:
+        """Work on this file; what it holds is looked up when it matters."""
+        self._opened = opened
+        self._connection = opened.connection
+        # Histories are long: their rows come as plain tuples, all others by column name.
+        self._history = HistoryTables(self._connection.cursor())
+        self._retention = Retention(self._connection)
+        self._connection.row_factory = sqlite3.Row
+        self._written: dict[ScopeId, _Written] = {}
 
     @staticmethod
     def open(path: Path, *, rng: random.Random) -> PositionStore:
@@ -110,15 +123,15 @@ class PositionStore:
         `rng` draws the instance tag of a new database. Raises StoreUnreadable for a damaged file
         (see `move_aside`), StoreError for one that cannot be opened or is not ours.
         """
-        connection, is_new = open_for_writing(path)
+        opened = open_somehow(path)
         is_ready = False
         try:
-            store = PositionStore(connection, is_new=is_new)
+            store = PositionStore(path, opened)
             store.ensure_tag(rng)
             is_ready = True
         finally:
             if not is_ready:
-                connection.close()
+                opened.connection.close()
         return store
 
     @property
@@ -161,6 +174,7 @@ class PositionStore:
         Raises StoreError (also when books are written before `load_memory` named the kind of run)
         and StoreUnreadable.
         """
+        self._come_home()
         staged: dict[ScopeId, _Written] = {}
         is_kept = False
         try:
@@ -194,6 +208,7 @@ class PositionStore:
         confirmation: str = "",
     ) -> int:
         """Ask the daemon for a decision; gives the request's id."""
+        self._come_home()
         values = (at, actor, command, arguments_to_text(arguments), confirmation)
         with (
             translated("writing a request"),
@@ -206,16 +221,46 @@ class PositionStore:
             )
         return int(cursor.lastrowid or 0)
 
+    def _come_home(self) -> None:
+        """Make sure that what is written goes into the file at our path; StoreError if not."""
+        if identify(self._path) != self._opened.file:
+            with translated(f"putting {self._path} back"):
+                put_back(self._connection, self._path)
+            self._opened = replace(self._opened, file=identify(self._path), is_stopgap=True)
+            self._use(open_whole(self._path))
+            raise StoreError(f"{self._path} was not there, or not ours; it was put back")
+        if self._opened.is_stopgap:
+            # Alone with the file, the stopgap would keep us out ourselves.
+            self._connection.close()
+            try:
+                self._use(open_whole(self._path))
+            except StoreError:
+                self._use(open_stopgap(self._path))
+                raise
+
     def thin(self, now: float) -> bool:
         """Delete a little of what need not be kept; True while more may be due.
 
-        Takes some milliseconds. Does nothing while another connection is writing. Raises
-        StoreError.
+        Takes some milliseconds. Does nothing while another connection is writing, nor while the
+        file cannot be written. Raises StoreError.
         """
+        if self._opened.is_stopgap:
+            return False
         with strictly("thinning old readings"):
             return self._retention.step(now=now, histories=self._history.committed)
 
     # Reading.
+
+    def latest_action_at(self, *, dry_run: bool) -> float:
+        """When the newest audit entry of this kind of run was made, 0 without any."""
+        with strictly("reading the audit"):
+            row = self._connection.execute(LATEST_ACTION, (dry_run,)).fetchone()
+            return 0.0 if row is None else float(row["ts"])
+
+    def load_books(self, *, dry_run: bool) -> tuple[BookMemory, ...]:
+        """The books of one kind of run, whatever the kind of this one."""
+        with strictly("reading books"):
+            return load_books(self._connection, dry_run=dry_run)
 
     def load_memory(self, *, dry_run: bool, now: float) -> Memory:
         """Rebuild what the guard remembered, with histories since `now` - 48 h.
@@ -271,8 +316,8 @@ class PositionStore:
             entries_text = entries_to_text(memory.entries)
         columns = scope_columns(memory, last_trusted=text, entries=entries_text)
         self._upsert("scope_state", "scope", columns)
-        if memory.flows is not before.flows:
-            self._write_flows(memory.flows)
+        known = {flow.record_id: flow for flow in before.flows}
+        self._write_flows(f for f in memory.flows if known.get(f.record_id) != f)
         return _Written(
             last_trusted=memory.last_trusted,
             text=text,
@@ -281,7 +326,7 @@ class PositionStore:
             flows=memory.flows,
         )
 
-    def _write_flows(self, flows: tuple[Flow, ...]) -> None:
+    def _write_flows(self, flows: Iterable[Flow]) -> None:
         for flow in flows:
             self._upsert("flows", "scope, record_id", flow_columns(flow))
 

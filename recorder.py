@@ -58,7 +58,7 @@ class _Waiting:
 class Recorder:
     """Commits records in the order they were given; nothing that can be written is dropped.
 
-    `on_trouble` is told once when writing begins to fail or lag, `on_recovery` once when the
+    `on_trouble` is told each reason once while writing fails or lags, `on_recovery` when the
     backlog is empty again, `on_loss` what was refused for good. `probe` makes a small record that
     any working store accepts, given the reason for asking.
     """
@@ -82,7 +82,7 @@ class Recorder:
         self._written = 0
         self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._in_trouble = False
+        self._told: set[str] = set()
 
     @property
     def is_behind(self) -> bool:
@@ -92,7 +92,7 @@ class Recorder:
     @property
     def is_in_trouble(self) -> bool:
         """True from the first write that failed or lagged until everything is written."""
-        return self._in_trouble
+        return bool(self._told)
 
     @property
     def waiting(self) -> int:
@@ -139,8 +139,18 @@ class Recorder:
 
     async def flush(self, *, deadline_s: float) -> bool:
         """Try once more to write everything that waits; returns whether all is on disk."""
-        self._ensure_writer()
-        return await self.wait(self._given, deadline_s=deadline_s)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + deadline_s
+        # The try in hand may have begun long ago: only the one after it is a fair one.
+        for _ in range(2):
+            self._ensure_writer()
+            if await self.wait(self._given, deadline_s=ends_at - loop.time()):
+                return True
+        return False
+
+    def unwritten(self) -> Records:
+        """Everything that still waits, as one record."""
+        return merge_records(Records(), *(waiting.records for waiting in self._backlog))
 
     def _ensure_writer(self) -> None:
         if self._backlog and (self._writer is None or self._writer.done()):
@@ -157,9 +167,9 @@ class Recorder:
             self._backlog.popleft()
             self._written = head.ticket
             self._wake(failed=False)
-        if self._in_trouble:
-            self._in_trouble = False
-            self._on_recovery()
+            if self._told and not self._backlog:
+                self._told.clear()
+                self._on_recovery()
 
     async def _commit(self, records: Records) -> Exception | None:
         try:
@@ -195,8 +205,8 @@ class Recorder:
         self._waiters = [(ticket, waiter) for ticket, waiter in self._waiters if not waiter.done()]
 
     def _report(self, message: str) -> None:
-        if not self._in_trouble:
-            self._in_trouble = True
+        if message not in self._told:
+            self._told.add(message)
             self._on_trouble(message)
 
 

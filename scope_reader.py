@@ -60,6 +60,7 @@ class ScopeReader:
         self.position_mode: PositionMode | None = None
         self.failures = 0
         self.quiet_until = float("-inf")
+        self._misses: dict[str, int] = {}
         self._scope = scope
         self._venue = venue
         self._clock = clock
@@ -85,11 +86,9 @@ class ScopeReader:
             within_s=READ_DEADLINE_S,
             what="position mode",
         )
-        if isinstance(mode, Missed):
-            self._log.warning("position_mode_unread", scope=self._scope, why=mode.why)
-            return False
-        self.position_mode = mode.value
-        return True
+        if isinstance(mode, Got):
+            self.position_mode = mode.value
+        return self._is_got("position_mode_unread", mode)
 
     async def observe(
         self, known: ScopeMemory, *, is_second_reading: bool = False
@@ -98,21 +97,26 @@ class ScopeReader:
         asked_at = self._clock.now()
         pause_s = self.quiet_until - self._clock.monotonic()
         if pause_s > 0:
+            # Nothing is asked, so nothing fails: the pause itself must not lengthen what follows.
             why = f"the venue asked for a pause, {pause_s:.0f} s of it are left"
-            return self.dark(why, asked_at=asked_at)
+            return self._without_reading(why, asked_at=asked_at)
         await self._get_ready()
         asked_at = self._clock.now()
         self._begin_ledger(known)
         got = await attempt(
             self._venue.fetch_reading(self._scope), within_s=READ_DEADLINE_S, what="reading"
         )
-        ledger, ledger_failed = await self._ledger(
-            grace_s=LEDGER_GRACE_S if isinstance(got, Got) else 0.0
-        )
+        ledger = await self._ledger(grace_s=LEDGER_GRACE_S if isinstance(got, Got) else 0.0)
         if isinstance(got, Missed):
             self.quiet_until = self._clock.monotonic() + got.retry_after_s
-            return self.dark(got.why, asked_at=asked_at, ledger=ledger, ledger_failed=ledger_failed)
+            self.failures += 1
+            self._tell("scope_unavailable", why=got.why, failures=self.failures)
+            return self._without_reading(got.why, asked_at=asked_at, ledger=ledger)
         reading = got.value
+        if self.failures and not known.blind_alerted:
+            # Once it was blind the audit tells that it sees again.
+            why = f"read again after {self.failures} failures"
+            self._log.info("scope_available", scope=self._scope, why=why)
         self.failures = 0
         self.position_mode = reading.position_mode
         is_missing = any(position.symbol not in self.limits for position in reading.positions)
@@ -123,34 +127,35 @@ class ScopeReader:
             reading=reading,
             marks=await self._read_marks(known, reading),
             ledger=ledger,
-            ledger_failed=ledger_failed,
             limits=self.limits,
             is_second_reading=is_second_reading,
         )
 
-    def dark(
-        self,
-        why: str,
-        *,
-        asked_at: float,
-        ledger: Ledger | None = None,
-        ledger_failed: bool = False,
+    def _without_reading(
+        self, why: str, *, asked_at: float, ledger: Ledger | None = None
     ) -> ScopeObservation:
-        """An observation without a reading, and why there is none."""
-        self.failures += 1
-        if self.failures == 1 or self.failures % LOG_EVERY == 0:
-            self._log.warning(
-                "scope_unavailable", scope=self._scope, failures=self.failures, why=why
-            )
+        """An observation of nothing, and why."""
         return ScopeObservation(
             scope=self._scope,
             asked_at=asked_at,
             reading=None,
             failure=why,
             ledger=ledger,
-            ledger_failed=ledger_failed,
             limits=self.limits,
         )
+
+    def _is_got(self, event: str, outcome: Got[Any] | Missed) -> bool:
+        """Whether it was read; of misses in a row, the first and every so many are logged."""
+        if isinstance(outcome, Got):
+            self._misses.pop(event, None)
+            return True
+        count = self._misses[event] = self._misses.get(event, 0) + 1
+        self._tell(event, why=outcome.why, failures=count)
+        return False
+
+    def _tell(self, event: str, *, why: str, failures: int) -> None:
+        if failures == 1 or failures % LOG_EVERY == 0:
+            self._log.warning(event, scope=self._scope, failures=failures, why=why)
 
     # --- what helps ---------------------------------------------------------------------------
 
@@ -167,9 +172,7 @@ class ScopeReader:
         if self._greeting.done():
             greeted = self._greeting.result()
             self._greeting = None
-            self._is_greeted = isinstance(greeted, Got)
-            if isinstance(greeted, Missed):
-                self._log.warning("connection_unready", scope=self._scope, why=greeted.why)
+            self._is_greeted = self._is_got("connection_unready", greeted)
 
     def _fetch(
         self, work: Coroutine[Any, Any, Value], what: str
@@ -192,11 +195,9 @@ class ScopeReader:
             return
         learnt = self._learning.result()
         self._learning = None
-        self._limits_failed = isinstance(learnt, Missed)
+        self._limits_failed = not self._is_got("limits_unavailable", learnt)
         if isinstance(learnt, Got):
             self.limits = learnt.value
-        else:
-            self._log.warning("limits_unavailable", scope=self._scope, why=learnt.why)
 
     def _begin_ledger(self, known: ScopeMemory) -> None:
         if Want.LEDGER in self.wants and self._listing is None:
@@ -204,19 +205,17 @@ class ScopeReader:
             since = ledger_since(known, now=self._clock.now())
             self._listing = self._fetch(self._venue.fetch_ledger(self._scope, since), "ledger")
 
-    async def _ledger(self, *, grace_s: float) -> tuple[Ledger | None, bool]:
-        """The venue's records if they have arrived, and whether they could not be read."""
+    async def _ledger(self, *, grace_s: float) -> Ledger | None:
+        """The venue's records if they have arrived."""
         if self._listing is None:
-            return None, False
+            return None
         await asyncio.wait((self._listing,), timeout=grace_s)
         if not self._listing.done():
-            return None, False
+            return None
         listed = self._listing.result()
         self._listing = None
-        if isinstance(listed, Got):
-            return listed.value, False
-        self._log.warning("ledger_unavailable", scope=self._scope, why=listed.why)
-        return None, True
+        self._is_got("ledger_unavailable", listed)
+        return listed.value if isinstance(listed, Got) else None
 
     async def _read_marks(self, known: ScopeMemory, reading: Reading) -> Mapping[Symbol, float]:
         """Price what the last trusted reading held and this one does not."""
@@ -228,7 +227,5 @@ class ScopeReader:
         marks = await attempt(
             self._venue.fetch_marks(sorted(gone)), within_s=MARKS_DEADLINE_S, what="marks"
         )
-        if isinstance(marks, Got):
-            return marks.value
-        self._log.warning("marks_unavailable", scope=self._scope, why=marks.why)
-        return {}
+        self._is_got("marks_unavailable", marks)
+        return marks.value if isinstance(marks, Got) else {}

@@ -13,15 +13,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from configuration.config_file import ConfigFile, read_config_file
-from configuration.environment import Environment, read_credentials, read_environment, say_missing
+from configuration.environment import (
+    Environment,
+    note_secrets,
+    read_credentials,
+    read_environment,
+    say_missing,
+)
 from configuration.rules import (
     KNOWN_IDS,
     WATCHED_IDS,
@@ -36,6 +42,7 @@ from configuration.sections import AccountSections, Sections, VenueSections, rea
 from errors import ConfigurationError
 from model import Asset, BookName, ScopeId
 from policy import BookPolicy, Policy, StagePolicy, Threshold
+from redaction import Redactor
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 
@@ -64,8 +71,9 @@ class VenueSettings:
 class Settings:
     """Everything the guard was told. All paths are absolute; `path` is the file itself.
 
-    `unwatched` holds one printable line for each account that has keys and no guard. `base_policy`
-    is completed by `to_policy()`; change `dry_run`, `venues` or `unwatched` with
+    `unwatched` holds one printable line for each account that has keys and no guard;
+    `found_secrets` are all that the environment and `.env` held, used or not. `base_policy` is
+    completed by `to_policy()`; change `dry_run`, `venues` or `unwatched` with
     `dataclasses.replace` and the policy follows.
     """
 
@@ -77,6 +85,7 @@ class Settings:
     venues: tuple[VenueSettings, ...]
     unwatched: tuple[str, ...]
     base_policy: Policy
+    found_secrets: tuple[SecretStr, ...] = ()
 
     @property
     def state_dir(self) -> Path:
@@ -84,12 +93,11 @@ class Settings:
         return self.state_db.parent
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret in clear, longest first, for cutting them out of logs; never print it."""
-        values = {
-            secret.get_secret_value()
-            for venue in self.venues
-            for secret in (venue.api_key, venue.api_secret, venue.password)
-        }
+        """Every secret in clear, longest first, for cutting them out of texts; never print it.
+
+        Found by walking all settings: no `SecretStr` that a later field brings can be forgotten.
+        """
+        values = set(_secrets_in(self))
         return tuple(sorted(values - {""}, key=lambda value: (-len(value), value)))
 
     def to_policy(self) -> Policy:
@@ -111,6 +119,24 @@ class Settings:
         )
 
 
+def _secrets_in(value: object) -> Iterator[str]:
+    """Every secret inside a value: in fields, entries and items, however deep."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _secrets_in(getattr(value, field.name))
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _secrets_in(item)
+    elif isinstance(value, tuple | list | set | frozenset):
+        for item in value:
+            yield from _secrets_in(item)
+
+
 def load_settings(
     path: Path, environ: Mapping[str, str], *, require_venues: bool = True
 ) -> Settings:
@@ -125,6 +151,7 @@ def load_settings(
     sections = read_sections(config)
     own = path.absolute()
     environment = read_environment(config, folder=own.parent, environ=environ)
+    note_secrets(environment, venues=sections.venues, ids=KNOWN_IDS)
     general = sections.general
     state_db = _resolve(config, "state_db", general.state_db, own=own, environment=environment)
     lock_file = _resolve(
@@ -141,7 +168,9 @@ def load_settings(
     if require_venues and not config.problems and not roster.venues:
         raise ConfigurationError((_nothing_to_watch(config, roster),))
     if config.problems:
-        raise ConfigurationError(config.report())
+        # A key that was pasted into the file by mistake often stands in the environment as well.
+        known = Redactor(secret.get_secret_value() for secret in environment.secrets)
+        raise ConfigurationError(tuple(known.text(line) for line in config.report()))
     return Settings(
         path=own,
         dry_run=general.dry_run,
@@ -151,6 +180,7 @@ def load_settings(
         venues=tuple(roster.venues),
         unwatched=tuple(roster.unwatched),
         base_policy=_policy(config, sections),
+        found_secrets=environment.secrets,
     )
 
 

@@ -254,7 +254,9 @@ def _reset(case: Case) -> Transition:
             ended_at=case.now,
             targets=_marked(incident.targets, TargetStatus.MISSED),
         )
-    lifted = [mode for mode in LockMode if mode is not LockMode.BLIND]
+    # A trusted reading lifts the blind lock; of a book without accounts none will ever come.
+    is_watched = bool(case.policy.scopes)
+    lifted = [mode for mode in LockMode if not (is_watched and mode is LockMode.BLIND)]
     fresh = replace(
         book,
         stage=Stage.NORMAL,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,8 +37,9 @@ class StateLock:
     def acquire(state_dir: Path) -> StateLock:
         """Take the directory, creating it if need be, and write our process id into the file.
 
-        Raises StateLockHeld when another process (or another hold in this one) has it, after a
-        tenth of a second, and OSError when the directory cannot be written.
+        On a full disk the file stays empty: the hold is what counts. Raises StateLockHeld when
+        another process (or another hold in this one) has it, after a tenth of a second, and
+        OSError when the directory cannot be written.
         """
         state_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
@@ -45,8 +47,9 @@ class StateLock:
         try:
             if not _take(descriptor):
                 raise StateLockHeld(_pid_in(descriptor))
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             is_held = True
         finally:
             if not is_held:

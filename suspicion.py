@@ -7,7 +7,10 @@ The theory: between the last trusted reading (the reference) and this one, equit
 records and flows explain a part of that. A large rest makes the reading SUSPECT, and a suspicion
 begins. While it lasts the reference stays where it is. It ends when
 - a later reading leaves no large rest, or flows or losses in the ledger account for it;
-- the rest undoes an inferred inflow or an accepted loss: back to what was proven;
+- the rest takes back what nothing explained two minutes ago at most: that answer was wrong and
+  leaves the history;
+- the rest undoes an inferred inflow or an accepted loss, for three readings: back to what was
+  proven;
 - a rise stays the same for three readings: booked as an inferred inflow, never a peak;
 - a fall stays the same for `suspect_grace_s`: accepted as a loss;
 - `suspect_limit_s` have passed: the finite value is trusted whatever it is (a rise as an inflow).
@@ -22,10 +25,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 from explanation import Explanation, explain_by_prices
-from flows import Settled, compute_unexplained, matches, take_effect, undo
-from memory import AuditEntry, Doubt, Flow, Point, Severity, Suspicion
+from flows import Settled, compute_unexplained, is_small, matches, take_effect, undo
+from memory import AuditEntry, Chunk, Doubt, Flow, History, Point, Severity, Suspicion
 from model import LedgerKind, RecordId, Trust
 from verdict import Attempt, Case, Verdict, accept, add_results, audit_of
 
@@ -39,8 +43,11 @@ CONSISTENT_SHARE = 0.01
 CONSISTENT_SPACING_S = 2.0
 """Doubts agree when they are this close in amount; closer in time they are one doubt."""
 
-RISE_READINGS = 3
-"""Agreeing readings after which an unexplained rise is booked as an inflow."""
+AGREEING_READINGS = 3
+"""Agreeing readings after which an unexplained rise is booked as an inflow, or something undone."""
+
+TAKEN_BACK_WITHIN_S = 120.0
+"""How long an answer that was wrong may stand, stale ones above all, and still be taken back."""
 
 LEDGER_LOSS_SHARE = 0.5
 """The share of an unexplained fall that the ledger must show for the rest to be believed."""
@@ -138,13 +145,21 @@ def advance(case: Case, doubt: Doubt | None) -> Suspicion:
     )
 
 
-def find_ending(case: Case, attempt: Attempt, doubt: Doubt) -> Verdict | None:
-    """The verdict with which a suspicion ends, None while it lasts."""
+def find_ending(
+    case: Case, attempt: Attempt, doubt: Doubt, *, undoing: Verdict | None
+) -> Verdict | None:
+    """The verdict with which a suspicion ends, None while it lasts.
+
+    `undoing` is the verdict that waits for as many agreeing readings as an inflow does: what
+    several readings have shown is not undone by a single one, which may be stale.
+    """
     if _is_loss_in_ledger(case, attempt):
         message = "the ledger shows at least half of the fall as losses"
         return accept(case, attempt, audits=(audit_of(case, "suspicion_ended", message),))
     suspicion = advance(case, doubt)
-    if doubt.unexplained > 0 and suspicion.consistent_count >= RISE_READINGS:
+    if undoing is not None and suspicion.consistent_count >= AGREEING_READINGS:
+        return undoing
+    if doubt.unexplained > 0 and suspicion.consistent_count >= AGREEING_READINGS:
         return _as_inflow(case, attempt, _inflow_audit(case, doubt))
     began_at = suspicion.consistent_since
     grace_s = case.policy.suspect_grace_s
@@ -169,7 +184,7 @@ def is_limit_reached(case: Case, suspicion: Suspicion) -> bool:
 def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
     """A step back to what was proven: of an inferred inflow, or of an accepted loss.
 
-    None for any other step. It needs no suspicion: on the higher equity that an inflow left, its
+    None for any other step. It is a doubt by itself: on the higher equity that an inflow left, its
     undoing may be less than what makes a reading SUSPECT.
     """
     rest = attempt.unexplained
@@ -190,6 +205,44 @@ def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
             audits = (audit_of(case, "unexplained_loss_undone", message, Severity.WARNING, rest),)
             return accept(case, replace(attempt, settled=settled), audits=audits)
     return None
+
+
+def take_back(case: Case, attempt: Attempt) -> Verdict | None:
+    """A step back to where the unexplained total stood before a wrong answer, None for others.
+
+    The wrong answer was small enough to be trusted, and leaves the history now. As a fall it would
+    make the way back look like money that came in, as a rise it would be a peak that the account
+    never had, and either way a step that a flow could be mistaken for.
+    """
+    rest = attempt.unexplained
+    if is_small(rest, equity=case.reference.equity):
+        return None
+    oldest = case.reading.asked_at - TAKEN_BACK_WITHIN_S
+    for wrong, before in pairwise(case.memory.history.points_backwards()):
+        is_proven = any(loss.at == wrong.at for loss in case.memory.accepted_losses)
+        if wrong.at < oldest or is_proven:
+            return None
+        if matches(rest, before.unexplained - case.memory.unexplained):
+            message = f"{rest:+.2f} takes back what nothing explained since then"
+            audits = (audit_of(case, "step_taken_back", message, unexplained=rest),)
+            memory = attempt.settled.memory
+            memory = replace(memory, history=_without(memory.history, since=wrong.at))
+            settled = replace(attempt.settled, memory=memory)
+            return accept(case, replace(attempt, settled=settled), audits=audits)
+    return None
+
+
+def _without(history: History, *, since: float) -> History:
+    """The history without the points from a time on, its newest excepted."""
+    newest = history.chunks[-1].points[-1]
+    kept = tuple(
+        chunk
+        if chunk.points[-1].at < since
+        else Chunk.of(tuple(point for point in chunk.points if point.at < since))
+        for chunk in history.chunks
+        if chunk.points[0].at < since
+    )
+    return replace(history, chunks=kept).append(newest)
 
 
 def _is_loss_in_ledger(case: Case, attempt: Attempt) -> bool:

@@ -17,7 +17,9 @@ always allowed; the lock stops what opens.
 
 Rules of writing: a temporary file in the same folder, fsync, rename, fsync of the folder, so that
 a reader sees the old document or the new one and never a part. The content comes from the caller;
-the writer adds the heartbeat. An older document never replaces a newer one.
+the writer adds the heartbeat. An older document never replaces a newer one. When the disk hangs,
+the caller may put a document in place that the disk has not confirmed: bots see it at once, and a
+power cut may leave a file that they cannot read, which means locked.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class LockFile:
         self._host = host
         self._now = now
         self._order = threading.Lock()
-        self._writing = threading.Lock()
+        self._renaming = threading.Lock()
         self._sequence: int | None = None
         self._written = -1
 
@@ -69,11 +71,12 @@ class LockFile:
         """Where the document lies."""
         return self._path
 
-    def replace(self, document: Mapping[str, object]) -> None:
+    def replace(self, document: Mapping[str, object], *, is_confirmed: bool = True) -> None:
         """Put `document` with a fresh heartbeat in place of what bots read now.
 
-        A call that a later call has overtaken (its disk hung meanwhile) writes nothing. Raises
-        LockWriteError when the file cannot be written; the previous document then still stands.
+        A call that a later call has overtaken (its disk hung meanwhile) changes nothing.
+        `is_confirmed=False` does not wait for the disk. Raises LockWriteError when the file cannot
+        be written; the previous document then still stands.
         """
         with self._order:
             if self._sequence is None:
@@ -93,12 +96,9 @@ class LockFile:
             text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise LockWriteError(f"{self._path}: no lock document: {error}") from error
-        with self._writing:
-            if sequence > self._written:
-                self._write(text, sequence)
-                self._written = sequence
+        self._write(text, sequence, is_confirmed=is_confirmed)
 
-    def _write(self, text: str, sequence: int) -> None:
+    def _write(self, text: str, sequence: int, *, is_confirmed: bool) -> None:
         """Write beside the file, then rename over it; leaves no temporary file behind."""
         folder = self._path.parent
         temporary = folder / f"{self._prefix}{self._pid}-{sequence}.tmp"
@@ -109,13 +109,21 @@ class LockFile:
                 os.fchmod(file.fileno(), _FILE_MODE)
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            _sync_folder(folder)
+                if is_confirmed:
+                    os.fsync(file.fileno())
+            # Not around the write: one whose disk hangs must not keep a later one from its place.
+            with self._renaming:
+                if sequence > self._written:
+                    temporary.replace(self._path)
+                    self._written = sequence
+            if is_confirmed:
+                _sync_folder(folder)
         except OSError as error:
+            why = error.strerror or str(error)
+            raise LockWriteError(error.errno, f"{self._path}: {why}") from error
+        finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise LockWriteError(error.errno, f"{self._path}: {error}") from error
 
     @property
     def _prefix(self) -> str:

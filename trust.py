@@ -1,13 +1,12 @@
 """What one attempt to read a scope is worth, and what to do about it at once.
 
 Pure. Owns behaviour.md section 3 from the attempt to the verdict: unavailable readings, what a
-reading is compared with, wants, blindness, the record. How a doubt grows and ends is
-`suspicion.py`. Refuses to know what a breach leads to.
+reading is compared with, wants, the record. How a doubt grows and ends is `suspicion.py`, how long
+a scope may go unseen `sight.py`. Refuses to know what a breach leads to.
 
 Rules:
 - A failed, old or overtaken reading is UNAVAILABLE, never an empty account.
 - Records that came along count all the same.
-- No TRUSTED reading for `blind_alert_s` is alerted once; for `blind_lock_s` the scope is blind.
 - The ledger is wanted while anything large is unexplained, while a suspicion lasts, when a streak
   begins and every `flow_poll_s`, but never twice within a second.
 - A history that lies ahead of the clock means that the clock was set back: it is moved along,
@@ -35,7 +34,16 @@ from memory import (
 )
 from model import Reading, ScopeObservation, Symbol, Trust, Want
 from policy import Policy
-from suspicion import doubts_of, find_ending, find_undoing, is_limit_reached, suspect
+from sight import begin_watch, judge_silence, regain_sight
+from suspicion import (
+    CONSISTENT_SPACING_S,
+    doubts_of,
+    find_ending,
+    find_undoing,
+    is_limit_reached,
+    suspect,
+    take_back,
+)
 from verdict import (
     Attempt,
     Case,
@@ -92,7 +100,7 @@ def observe_scope(
     """
     memory, clock_audits = _moved_with_clock(memory, seen, policy=policy, now=now)
     if not 0 < memory.watch_began_at <= now:
-        memory = replace(memory, watch_began_at=now)
+        memory = begin_watch(memory, now=now)
     settled = learn_ledger(memory, seen.ledger, now=now, min_equity=policy.min_equity)
     last = memory.history.last
     if last is not None:
@@ -177,15 +185,16 @@ def _judge(
             reasons=("equity or a price is not a number",),
         )
     attempt, explanation = best_attempt(case, by_prices)
+    taken_back = take_back(case, attempt)
+    if taken_back is not None:
+        return taken_back
     undoing = find_undoing(case, attempt)
-    if undoing is not None:
-        return undoing
     checks = failed_cross_checks(reading, equity=case.scale)
     reasons = doubts_of(case, attempt.unexplained, checks)
-    if not reasons:
+    if not reasons and undoing is None:
         return _without_doubt(case, attempt, checks)
     doubt = Doubt(at=reading.asked_at, equity=reading.equity, unexplained=attempt.unexplained)
-    ending = find_ending(case, attempt, doubt)
+    ending = find_ending(case, attempt, doubt, undoing=undoing)
     if ending is not None:
         return replace(ending, reasons=reasons)
     return suspect(
@@ -285,28 +294,12 @@ def _record(memory: ScopeMemory, seen: ScopeObservation, verdict: Verdict) -> Re
 def _watched(
     memory: ScopeMemory, verdict: Verdict, *, policy: Policy, now: float
 ) -> tuple[ScopeMemory, tuple[AuditEntry, ...], bool]:
-    """Whether the scope is blind, and the alert when it begins to be and when it sees again."""
-    if verdict.trust is Trust.TRUSTED:
-        if not memory.blind_alerted:
-            return memory, (), False
-        audit = AuditEntry(
-            at=now, scope=memory.scope, event="sight_regained", message="readings are trusted again"
-        )
-        return replace(memory, blind_alerted=False), (audit,), False
-    last = memory.history.last
-    silent_s = now - max(memory.watch_began_at, last.at if last is not None else 0.0)
-    is_blind = silent_s >= policy.blind_lock_s
-    if silent_s < policy.blind_alert_s or memory.blind_alerted:
-        return memory, (), is_blind
-    audit = AuditEntry(
-        at=now,
-        scope=memory.scope,
-        event="blind",
-        message=f"no trusted reading for {silent_s:.0f} s: {'; '.join(verdict.reasons)}",
-        severity=Severity.CRITICAL,
-        details=(("silent_s", round(silent_s, 3)), ("failures", memory.failures)),
-    )
-    return replace(memory, blind_alerted=True), (audit,), is_blind
+    """The memory with why it was not read, what is told of its sight, and whether it is blind."""
+    is_unread = verdict.trust is Trust.UNAVAILABLE
+    memory = replace(memory, trouble="; ".join(verdict.reasons) if is_unread else "")
+    if verdict.trust is not Trust.TRUSTED:
+        return judge_silence(memory, policy=policy, now=now)
+    return *regain_sight(memory, now=now), False
 
 
 def _wanted(
@@ -326,11 +319,14 @@ def _wanted(
 def _moved_with_clock(
     memory: ScopeMemory, seen: ScopeObservation, *, policy: Policy, now: float
 ) -> tuple[ScopeMemory, tuple[AuditEntry, ...]]:
-    """The memory in the time of a clock that was set back beyond the age of a reading."""
-    last = memory.history.last
-    if last is None or last.at <= now + policy.max_reading_age_s:
+    """The memory in the time of a clock that was set back beyond the age of a reading.
+
+    Everything moves together, so that a suspicion keeps its age.
+    """
+    newest = _newest_time(memory)
+    if newest <= now + policy.max_reading_age_s:
         return memory, ()
-    by_s = min(seen.asked_at, now) - REPEAT_LEDGER_S - last.at
+    by_s = min(seen.asked_at, now) - CONSISTENT_SPACING_S - newest
     audit = AuditEntry(
         at=now,
         scope=memory.scope,
@@ -339,6 +335,15 @@ def _moved_with_clock(
         severity=Severity.WARNING,
     )
     return move_times(memory, by_s=by_s), (audit,)
+
+
+def _newest_time(memory: ScopeMemory) -> float:
+    """The latest time of our own clock in what was read of a scope, 0 before the first."""
+    last, suspicion = memory.history.last, memory.suspicion
+    trusted_at = last.at if last is not None else 0.0
+    if suspicion is None:
+        return trusted_at
+    return max(trusted_at, suspicion.since, *(doubt.at for doubt in suspicion.doubts))
 
 
 def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:

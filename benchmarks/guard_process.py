@@ -26,6 +26,7 @@ from decision import Decision
 from guardian import Guardian
 from logger import configure_logging, get_logger
 from model import CloseInstruction, Outcome
+from redaction import Redactor
 from settings import VenueSettings, load_settings
 from venues.binance import BinanceFutures
 
@@ -162,7 +163,8 @@ def say(answer: dict[str, Any]) -> None:
 def main(config: Path, starts_at: float) -> None:
     """Serve with a log as in production, written beside the settings."""
     with (config.parent / "guard.log").open("w", encoding="utf-8") as log:
-        configure_logging(secrets=tuple(KEYS.values()), json_output=True, verbose=False, stream=log)
+        redactor = Redactor(KEYS.values())
+        configure_logging(redactor=redactor, json_output=True, verbose=False, stream=log)
         asyncio.run(serve(config, starts_at))
 
 

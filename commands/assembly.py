@@ -11,7 +11,7 @@ import random
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,15 +24,20 @@ from decision import Decision
 from errors import LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
+from lock_port import LockPort, Replace, showing
 from lock_writer import LockWriter
 from logger import Logger
-from memory import AuditEntry, Memory, Records, Severity
+from masking import MaskedStore, mask_lock
+from memory import Memory, Records, Severity
 from model import IncidentId, ScopeId
 from policy import Policy
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
+from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
-from trading_lock import LockFile, LockWriteError
+from trading_lock import LockFile
+from troubles import Troubles, may_pass
 from venues.protocol import Venue
 
 CLOSE_WITHIN_S = 5.0
@@ -95,23 +100,31 @@ async def assemble(
         open_store=partial(ThreadedStore.open, rng=rng),
     )
     store = recalled.store
+    troubles = Troubles(clock=clock, log=log, dry_run=settings.dry_run)
+    descriptors = DescriptorReserve()
+    lock = LockPort(
+        LockFile(
+            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
+        ),
+        reserves=(descriptors, RoomReserve(settings.trading_lock_file)),
+        troubles=troubles,
+    )
     connections: dict[ScopeId, Venue] = {}
     try:
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
-        lock_file = LockFile(
-            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
-        )
         yield put_together(
             settings.to_policy(),
             recalled,
             venues=connections,
-            replace_lock=_lock_replacer(lock_file),
+            replace_lock=lock.replace,
             clock=clock,
             log=log,
+            redactor=Redactor(settings.secrets()),
             may_act=may_act,
             store_deadline_s=settings.store_deadline_s,
             on_decision=on_decision,
             request_poll_s=request_poll_s,
+            troubles=troubles,
         )
     finally:
         venues = dict.fromkeys(connections.values())
@@ -121,6 +134,8 @@ async def assemble(
         for task in closing:
             abandon(task)
         await store.aclose()
+        lock.close()
+        descriptors.release()
 
 
 def _connect_all(
@@ -139,22 +154,41 @@ def put_together(
     recalled: Recalled,
     *,
     venues: Mapping[ScopeId, Venue],
-    replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
+    replace_lock: Replace,
     clock: Clock,
     log: Logger,
+    redactor: Redactor = NOTHING_HIDDEN,
     may_act: bool = True,
     store_deadline_s: float = 1.0,
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
+    troubles: Troubles | None = None,
 ) -> Assembly:
-    """Make a guard of what is open already. With `may_act=False` nothing is sent."""
+    """Make a guard of what is open already, whose records and lock `redactor` masks.
+
+    With `may_act=False` nothing is sent.
+    """
     policy = replace(policy, instance_tag=recalled.instance_tag)
     store = recalled.store
-    recorder, lock_writer = _writers(
-        store, replace_lock, dry_run=policy.dry_run, clock=clock, log=log
+    troubles = troubles or Troubles(clock=clock, log=log, dry_run=policy.dry_run)
+
+    async def replace_masked(document: Mapping[str, object]) -> None:
+        await replace_lock(mask_lock(document, redactor))
+
+    recorder = Recorder(
+        MaskedStore(store, redactor),
+        on_trouble=partial(troubles.begin, "store"),
+        on_recovery=partial(troubles.end, "store"),
+        on_loss=lambda what: log.critical("record_lost", message=what),
+        probe=lambda why: troubles.tell("record_refused", why, Severity.CRITICAL),
     )
-    if not policy.dry_run:
-        recorder.add(recalled.unwritten)
+    lock_writer = LockWriter(
+        showing(replace_masked, troubles),
+        on_trouble=partial(troubles.begin, "lock"),
+        on_recovery=partial(troubles.end, "lock"),
+    )
+    troubles.record = recorder.add
+    recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
         return await recorder.record(records, deadline_s=deadline_s)
@@ -203,48 +237,6 @@ def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
     return tuple(book.incident.incident_id for book in memory.books if book.incident is not None)
 
 
-def _writers(
-    store: ThreadedStore,
-    replace_lock: Callable[[Mapping[str, object]], Awaitable[None]],
-    *,
-    dry_run: bool,
-    clock: Clock,
-    log: Logger,
-) -> tuple[Recorder, LockWriter]:
-    """Recorder and lock writer, whose troubles are logged and recorded."""
-
-    def tell(event: str, why: str, severity: Severity = Severity.CRITICAL) -> Records:
-        (log.error if severity is Severity.CRITICAL else log.info)(event, why=why)
-        entry = AuditEntry(
-            at=clock.now(),
-            scope="*",
-            event=event,
-            message=why,
-            dry_run=dry_run,
-            severity=severity,
-        )
-        return Records(audits=(entry,))
-
-    recorder = Recorder(
-        store,
-        on_trouble=lambda why: log.error("store_trouble", why=why),
-        on_recovery=lambda: log.info("store_recovered"),
-        on_loss=lambda what: log.critical("record_lost", what=what),
-        probe=lambda why: tell("record_refused", why),
-    )
-
-    def tell_lock_trouble(why: str) -> None:
-        recorder.add(tell("lock_trouble", why))
-
-    def tell_lock_recovery() -> None:
-        recorder.add(tell("lock_recovered", "the lock file is written again", Severity.INFO))
-
-    lock_writer = LockWriter(
-        replace_lock, on_trouble=tell_lock_trouble, on_recovery=tell_lock_recovery
-    )
-    return recorder, lock_writer
-
-
 def check_lock_file(path: Path) -> None:
     """Make sure that the lock can be written; raises LockError naming the fault and the remedy."""
     remedy = "change its owner or trading_lock_file"
@@ -253,18 +245,10 @@ def check_lock_file(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise LockError(
-            f"the lock folder {path.parent} is not writable ({error.strerror}) -> {remedy}"
-        ) from error
+        # A full disk must not keep the guard from guarding; the first write tells of it.
+        if not may_pass(error.errno):
+            raise LockError(
+                f"the lock folder {path.parent} is not writable ({error.strerror}) -> {remedy}"
+            ) from error
     if path.is_dir():
         raise LockError(f"the lock file {path} is a folder -> {remedy}")
-
-
-def _lock_replacer(lock_file: LockFile) -> Callable[[Mapping[str, object]], Awaitable[None]]:
-    async def replace_lock(document: Mapping[str, object]) -> None:
-        try:
-            await asyncio.to_thread(lock_file.replace, document)
-        except LockWriteError as error:
-            raise LockError(str(error)) from error
-
-    return replace_lock

@@ -16,11 +16,14 @@ from pathlib import Path
 from errors import StoreError, StoreUnreadable
 from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
-from policy import Policy
+from model import BookName
+from policy import BookPolicy, Policy, unconfigured
 from stage_recovery import adopt_locks, recover_book
 from store.access import ThreadedStore
-from store.schema import move_aside
-from store.views import read_status
+from store.files import move_aside
+
+KEEP_WITHIN_S = 2.0
+"""A start waits so long for what it adopted to be written, then it guards."""
 
 OUTLASTING = (LockMode.STAGE, LockMode.KILL, LockMode.HALT)
 """What a live guard's lock stands for when a dry run works in its place; who is blind changes."""
@@ -31,7 +34,7 @@ class Recalled:
     """An open store, what it remembers, and what a person should know about it.
 
     `standing` are the locks of a live guard that a dry run must leave in force. `unwritten` is what
-    was adopted and could not be written: it must be before anything else is.
+    was adopted for this kind of run and could not be written: it must be before anything else is.
     """
 
     store: ThreadedStore
@@ -54,23 +57,19 @@ async def recall(
 
     Raises StoreError when not even a new one can be made.
     """
-    notices: tuple[str, ...] = ()
     try:
         store = await open_store(state_db)
-        return await _recall(store, state_db, lock_path=lock_path, policy=policy, now=now)
+        return await _recall(store, lock_path=lock_path, policy=policy, now=now)
     except StoreUnreadable as error:
         aside = await asyncio.to_thread(move_aside, state_db, now)
-        notices = (f"the database could not be read ({error}); it was moved to {aside.name}",)
+        notice = f"the database could not be read ({error}); it was moved to {aside.name}"
     store = await open_store(state_db)
-    recalled = await _recall(
-        store, state_db, lock_path=lock_path, policy=policy, now=now, was_moved=True
-    )
-    return replace(recalled, notices=(*notices, *recalled.notices))
+    recalled = await _recall(store, lock_path=lock_path, policy=policy, now=now, was_moved=True)
+    return replace(recalled, notices=(notice, *recalled.notices))
 
 
 async def _recall(
     store: ThreadedStore,
-    state_db: Path,
     *,
     lock_path: Path,
     policy: Policy,
@@ -79,21 +78,16 @@ async def _recall(
 ) -> Recalled:
     is_ready = False
     try:
-        notices: tuple[str, ...] = ()
-        unwritten = Records()
         if store.is_new or was_moved:
-            notices = await _adopt(
+            adopted = await _adopt(
                 store, lock_path=lock_path, policy=policy, now=now, is_lost=was_moved
             )
         else:
-            notices, unwritten = await _adopt_unrecorded(
-                store, state_db=state_db, lock_path=lock_path, policy=policy, now=now
-            )
+            adopted = await _adopt_unrecorded(store, lock_path=lock_path, policy=policy, now=now)
         memory = await store.load_memory(dry_run=policy.dry_run, now=now)
-        if not policy.dry_run:
-            memory = _with_books(memory, unwritten.books)
-        memory = _fit(memory, now=now)
-        standing = await _standing(state_db, now=now) if policy.dry_run else ()
+        unwritten = adopted.unwritten(dry_run=policy.dry_run)
+        memory = _fit(_with_books(memory, unwritten.books), now=now)
+        standing = await _standing(store, adopted, now=now) if policy.dry_run else ()
         tag = await store.instance_tag()
         is_ready = True
     finally:
@@ -102,7 +96,7 @@ async def _recall(
     return Recalled(
         store=store,
         memory=memory,
-        notices=notices,
+        notices=adopted.notices,
         standing=standing,
         instance_tag=tag,
         unwritten=unwritten,
@@ -125,17 +119,51 @@ def _fit(memory: Memory, *, now: float) -> Memory:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Adopted:
+    """What was taken over from the lock file: what to tell, and the books by kind of run.
+
+    Of the books only those that could not be written: the others are in the database.
+    """
+
+    notices: tuple[str, ...] = ()
+    kept_back: tuple[tuple[bool, Records], ...] = ()
+
+    def unwritten(self, *, dry_run: bool) -> Records:
+        """What of one kind of run must be written before anything else."""
+        return next((records for kind, records in self.kept_back if kind is dry_run), Records())
+
+
+async def _keep(
+    store: ThreadedStore, books: tuple[BookMemory, ...], *, dry_run: bool
+) -> tuple[tuple[bool, Records], ...]:
+    """Write adopted books; gives back what could not be. Raises StoreUnreadable.
+
+    What kept the stage from being written may last: the guard must run all the same.
+    """
+    records = Records(books=books)
+    try:
+        async with asyncio.timeout(KEEP_WITHIN_S):
+            await store.commit(records)
+    except StoreUnreadable:
+        raise
+    except (StoreError, TimeoutError):
+        return ((dry_run, records),)
+    return ()
+
+
 async def _adopt(
     store: ThreadedStore, *, lock_path: Path, policy: Policy, now: float, is_lost: bool
-) -> tuple[str, ...]:
-    """Take over what the lock file says; returns what to tell, nothing on a first start ever."""
+) -> _Adopted:
+    """Take over what the lock file says; there is nothing to tell of a first start ever."""
     entries, told = await asyncio.to_thread(_entries_of, lock_path)
     if entries is None and not is_lost:
-        return ()
+        return _Adopted()
     kinds = [policy.dry_run]
     if policy.dry_run and any(_is_live(entry) for entry in entries or ()):
         # The live guard's state is as lost as ours; its stages must outlive this rehearsal.
         kinds.insert(0, False)
+    kept_back: tuple[tuple[bool, Records], ...] = ()
     for dry_run in kinds:
         memory = await store.load_memory(dry_run=dry_run, now=now)
         adopted: tuple[BookMemory, ...] = tuple(
@@ -146,32 +174,29 @@ async def _adopt(
                 now=now,
                 dry_run=dry_run,
             )
-            for book in policy.books
+            for book in _books_of(policy, entries or (), dry_run=dry_run)
         )
-        await store.commit(Records(books=adopted))
-    return (f"{told}; bots stay locked until every book is reset",)
+        kept_back += await _keep(store, adopted, dry_run=dry_run)
+    return _Adopted((f"{told}; bots stay locked until every book is reset",), kept_back)
 
 
 async def _adopt_unrecorded(
-    store: ThreadedStore, *, state_db: Path, lock_path: Path, policy: Policy, now: float
-) -> tuple[tuple[str, ...], Records]:
+    store: ThreadedStore, *, lock_path: Path, policy: Policy, now: float
+) -> _Adopted:
     """Take over a live stage of the lock file that the database never learnt of.
 
     The database could not be written when the stage acted, and the guard died before it could.
     Without this the lock would be lifted, and the stage would close the same share once more.
     A lock that was lifted has its record: it is older than the newest one.
-
-    Returns what to tell, and what could not be written.
     """
     entries, _ = await asyncio.to_thread(_entries_of, lock_path)
     live = tuple(entry for entry in entries or () if _is_live(entry) and entry.expires_ts > now)
     if not live:
-        return (), Records()
-    known = await asyncio.to_thread(read_status, state_db, dry_run=False, action_limit=1)
-    recorded_at = max((action.at for action in known.actions), default=0.0)
+        return _Adopted()
+    recorded_at = await store.latest_action_at(dry_run=False)
     memory = await store.load_memory(dry_run=False, now=now)
     adopted: list[BookMemory] = []
-    for policy_of_book in policy.books:
+    for policy_of_book in _books_of(policy, live, dry_run=False):
         book = memory.book(policy_of_book.name)
         new = tuple(
             entry
@@ -185,18 +210,19 @@ async def _adopt_unrecorded(
                 adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
             )
     if not adopted:
-        return (), Records()
-    records = Records(books=tuple(adopted))
+        return _Adopted()
     names = ", ".join(book.name for book in adopted)
     notice = f"the lock file is newer than the database: {names} stays locked until its reset"
-    try:
-        await store.commit(records)
-    except StoreUnreadable:
-        raise
-    except StoreError:
-        # What kept the stage from being written may last: the guard must run all the same.
-        return (notice,), records
-    return (notice,), Records()
+    return _Adopted((notice,), await _keep(store, tuple(adopted), dry_run=False))
+
+
+def _books_of(
+    policy: Policy, entries: tuple[LockEntry, ...], *, dry_run: bool
+) -> tuple[BookPolicy, ...]:
+    """The books of the settings, and those that only a lock of this kind of run still knows of."""
+    named = dict.fromkeys(entry.scope for entry in entries if entry.dry_run == dry_run)
+    known = {EVERY_BOOK, *(book.name for book in policy.books)}
+    return (*policy.books, *(unconfigured(BookName(name)) for name in named if name not in known))
 
 
 def _is_live(entry: LockEntry) -> bool:
@@ -216,15 +242,12 @@ def _entries_of(lock_path: Path) -> tuple[tuple[LockEntry, ...] | None, str]:
         return (), f"the lock file cannot be read ({error})"
 
 
-async def _standing(state_db: Path, *, now: float) -> tuple[LockEntry, ...]:
+async def _standing(
+    store: ThreadedStore, adopted: _Adopted, *, now: float
+) -> tuple[LockEntry, ...]:
     """The locks that a live guard left in force."""
-    try:
-        live = await asyncio.to_thread(read_status, state_db, dry_run=False)
-    except StoreUnreadable:
-        raise
-    except StoreError:
-        # Right after the database was made there is nothing that could stand.
-        return ()
+    stored = await store.load_books(dry_run=False)
+    live = _with_books(Memory(books=stored), adopted.unwritten(dry_run=False).books)
     return tuple(
         entry
         for book in live.books

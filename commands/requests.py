@@ -15,9 +15,10 @@ import sys
 
 from clock import SystemClock
 from commands.assembly import assemble
+from commands.run import begin_log
 from errors import KillSwitchError, StateLockHeld
-from logger import configure_logging, get_logger
 from memory import RequestAnswer
+from redaction import Redactor
 from settings import Settings
 from state_lock import StateLock
 from store.access import ThreadedStore
@@ -30,6 +31,12 @@ def ask(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str = ""
 ) -> int:
     """Put the request, wait for its answer and print it; returns the exit code."""
+    # What a person types or pastes is kept for ever: no key by mistake.
+    mask = Redactor(settings.secrets()).text
+    arguments = {
+        name: mask(value) if name == "reason" else value for name, value in arguments.items()
+    }
+    confirmation = mask(confirmation)
     try:
         answer = _ask(settings, command=command, arguments=arguments, confirmation=confirmation)
     except (KillSwitchError, OSError) as error:
@@ -102,11 +109,9 @@ async def _answer_here(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str
 ) -> RequestAnswer | None:
     """Read the accounts once where keys are there, then decide on what waits."""
-    configure_logging(
-        secrets=settings.secrets(), json_output=False, verbose=False, stream=sys.stderr
-    )
-    log = get_logger("killswitch")
-    async with assemble(settings, clock=SystemClock(), log=log, may_act=False) as guard:
+    async with assemble(
+        settings, clock=SystemClock(), log=begin_log(settings), may_act=False
+    ) as guard:
         for notice in guard.notices:
             print(notice, file=sys.stderr)
         request_id = await _add(

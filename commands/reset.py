@@ -22,17 +22,18 @@ def reset_book(
     if settings is None:
         return EXIT_CONFIGURATION
     policy = settings.to_policy()
-    if policy.book(BookName(book)) is None:
-        names = ", ".join(known.name for known in policy.books)
-        print(f"reset: there is no book {book!r} -> write one of: {names}", file=sys.stderr)
-        return EXIT_CONFIGURATION
+    is_configured = policy.book(BookName(book)) is not None
     try:
         state = _state_of(settings, BookName(book), dry_run=policy.dry_run)
         live = _state_of(settings, BookName(book), dry_run=False)
     except StoreError as error:
         print(f"reset: {error}", file=sys.stderr)
         return EXIT_FAILED
-    print(_explain(state), file=sys.stderr)
+    if not is_configured and not state.holds_back:
+        names = ", ".join(known.name for known in policy.books)
+        print(f"reset: there is no book {book!r} -> write one of: {names}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    print(_explain(state, is_configured=is_configured), file=sys.stderr)
     if policy.dry_run and live.stage is not Stage.NORMAL:
         print(
             f"The live guard left {book} in {live.stage.name}. This reset is of the dry run alone; "
@@ -72,9 +73,14 @@ def _typed(question: str) -> str:
         return ""
 
 
-def _explain(state: BookMemory) -> str:
+def _explain(state: BookMemory, *, is_configured: bool) -> str:
     """What the book's state is, and what a reset changes and leaves."""
     lines = [f"{state.name} is in {state.stage.name}."]
+    if not is_configured:
+        lines.append(
+            "It is no longer configured: nobody reads or closes there, so that only --force can "
+            "reset it. Put the account back to have an open incident carried on."
+        )
     if state.incident is not None:
         open_targets = len(state.incident.targets)
         lines.append(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from clock import SystemClock
+from commands.service import Service
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from redaction import Redactor
+from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
-from state_lock import StateLock
+from uncaught import learn_secrets
 
 if TYPE_CHECKING:
     from commands.assembly import Assembly
@@ -29,38 +33,64 @@ EXIT_FINE = 0
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_HELD = 3
+LEAVE_WITHIN_S = 15.0
+"""Longer than SQLite waits for a foreign lock and a connection may take to close, together."""
 
 
 def read_settings(path: Path, *, require_venues: bool = True) -> Settings | None:
     """Load the settings, or print what is wrong with them to stderr and return None."""
     try:
-        return load_settings(path, os.environ, require_venues=require_venues)
+        settings = load_settings(path, os.environ, require_venues=require_venues)
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return None
+    learn_secrets(Redactor(settings.secrets()))
+    return settings
+
+
+def begin_log(settings: Settings, *, verbose: bool = False, log_json: bool = False) -> Logger:
+    """Send the log to stderr: for people on a terminal, as JSON elsewhere or when asked to."""
+    redactor = Redactor(settings.secrets())
+    configure_logging(
+        redactor=redactor,
+        json_output=log_json or not sys.stderr.isatty(),
+        verbose=verbose,
+        stream=sys.stderr,
+    )
+    log = get_logger("killswitch")
+    learn_secrets(redactor, log)
+    return log
 
 
 def run_guard(
     config: Path, *, once: bool, force_dry_run: bool, verbose: bool, log_json: bool
 ) -> int:
     """Run the guard; returns the exit code."""
-    settings = read_settings(config)
-    if settings is None:
-        return EXIT_CONFIGURATION
-    if force_dry_run:
-        settings = replace(settings, dry_run=True)
-    configure_logging(
-        secrets=settings.secrets(),
-        json_output=log_json or not sys.stderr.isatty(),
-        verbose=verbose,
-        stream=sys.stderr,
-    )
-    log = get_logger("killswitch")
+    # First of all: a stop that is asked for while the settings are read is a stop in order, too.
+    with nullcontext(Service()) if once else Service.begin(os.environ) as service:
+        settings = read_settings(config)
+        if settings is None:
+            return EXIT_CONFIGURATION
+        if force_dry_run:
+            settings = replace(settings, dry_run=True)
+        log = begin_log(settings, verbose=verbose, log_json=log_json)
+        return _run_settled(settings, once=once, service=service, log=log)
+
+
+def _run_settled(settings: Settings, *, once: bool, service: Service, log: Logger) -> int:
+    """Run with settings that are in order; whatever prevents it becomes a line and an exit code."""
+    raise_descriptor_limit()
     try:
-        with StateLock.acquire(settings.state_dir):
-            return asyncio.run(_run(settings, once=once, log=log))
+        with (
+            service.take(settings.state_dir),
+            bounded_end(within_s=LEAVE_WITHIN_S, log=log) as end_with,
+        ):
+            guard = _run(settings, once=once, log=log, service=service, end_with=end_with)
+            return asyncio.run(guard)
     except StateLockHeld as held:
+        if service.is_stopping:
+            return EXIT_FINE
         holder = "another process" if held.pid is None else f"process {held.pid}"
         print(f"{holder} holds {settings.state_dir}: one guard at a time", file=sys.stderr)
         return EXIT_HELD
@@ -75,20 +105,29 @@ def run_guard(
         )
         return EXIT_CONFIGURATION
     except InvariantViolation as violation:
-        log.critical("invariant_violated", why=str(violation))
-        print(f"stopped by a fault of the guard itself: {violation}", file=sys.stderr)
+        message = f"stopped by a fault of the guard itself: {violation}"
+        log.critical("invariant_violated", message=message, exc_info=violation)
         return EXIT_FAILED
     except (StoreError, LockError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
-async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
+async def _run(
+    settings: Settings,
+    *,
+    once: bool,
+    log: Logger,
+    service: Service,
+    end_with: Callable[[int], None],
+) -> int:
     # Here and not above: the other commands read their settings through this file and must not
     # wait for everything a running guard needs.
     from commands.assembly import assemble
+    from supervision import stray_fault_handler
 
     clock = SystemClock()
+    asyncio.get_running_loop().set_exception_handler(stray_fault_handler(log))
     async with assemble(settings, clock=clock, log=log) as guard:
         if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
             print(
@@ -98,31 +137,66 @@ async def _run(settings: Settings, *, once: bool, log: Logger) -> int:
             )
             return EXIT_FAILED
         _announce(settings, guard, log)
-        if once:
-            doubts = await guard.guardian.run_once()
-            show_accounts(guard.guardian.memory, settings, doubts=doubts)
-            return EXIT_FAILED if any(doubts.values()) else EXIT_FINE
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, guard.guardian.stop)
-        await guard.guardian.run()
-        log.info("stopped")
-    return EXIT_FINE
+        code = EXIT_FAILED
+        try:
+            if once:
+                mask = Redactor(settings.secrets()).text
+                looks = await guard.guardian.run_once()
+                doubts = {scope: mask(why) for scope, why in looks.items()}
+                show_accounts(guard.guardian.memory, settings, doubts=doubts)
+                code = EXIT_FAILED if any(doubts.values()) else EXIT_FINE
+            else:
+                await service.watch(guard.guardian, policy=guard.policy, clock=clock)
+                log.info("stopped", message="as asked; positions and locks stay as they are")
+                code = EXIT_FINE
+        finally:
+            end_with(code)
+    return code
+
+
+@contextmanager
+def bounded_end(*, within_s: float, log: Logger) -> Iterator[Callable[[int], None]]:
+    """Give a way to say "from here on only files and connections are closed": it may take so long.
+
+    Then the process ends with the code that was told, whatever still hangs. The event loop waits
+    for its threads for ever, and one that asks a name server which does not answer would keep the
+    state directory from the guard that is to be started next.
+    """
+    watchdogs: list[threading.Timer] = []
+
+    def leave(code: int) -> None:
+        log.error("left_by_force", message=f"something still hung after {within_s:g} s")
+        os._exit(code)
+
+    def end_with(code: int) -> None:
+        watchdogs.append(threading.Timer(within_s, leave, (code,)))
+        watchdogs[-1].daemon = True
+        watchdogs[-1].start()
+
+    try:
+        yield end_with
+    finally:
+        for watchdog in watchdogs:
+            watchdog.cancel()
 
 
 def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
+    mode = "DRY RUN: nothing is sent" if settings.dry_run else "LIVE"
+    books, simulated = [book.name for book in guard.policy.books], guard.policy.simulated_scopes
+    on = f" on the SIMULATOR ({', '.join(simulated)})" if simulated else ""
     log.info(
         "started",
-        mode="DRY RUN: nothing is sent" if settings.dry_run else "LIVE",
-        books=[book.name for book in guard.policy.books],
-        simulated=list(guard.policy.simulated_scopes),
+        message=f"{mode}, watching {', '.join(books)}{on}",
+        mode=mode,
+        books=books,
+        simulated=list(simulated),
         state_db=str(settings.state_db),
         lock=str(settings.trading_lock_file),
     )
     for line in settings.unwatched:
-        log.warning("not_watched", what=line)
+        log.warning("not_watched", message=line)
     for notice in guard.notices:
-        log.warning("recovered", what=notice)
+        log.warning("recovered", message=notice)
 
 
 def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId, str]) -> None:

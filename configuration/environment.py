@@ -5,12 +5,14 @@ is passed in; nothing is ever exported to other programs. Rules:
 - The real environment wins over `.env`. A variable that is empty is the same as none.
 - Nothing is expanded: a secret may hold `$` and `{`.
 - No text made here contains a value of a variable.
+- What is asked for as a secret is remembered as one, whether it is used or not: what lies in this
+  process's memory can end up in a text.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import SecretStr
 
-from configuration.config_file import ConfigFile, Problem
+from configuration.config_file import ConfigFile, Problem, holds_secret
 from configuration.sections import VenueSections
 
 
@@ -42,14 +44,28 @@ class Credentials:
 
 
 class Environment:
-    """Variables by name; deliberately without a `repr` of its content."""
+    """Variables by name; deliberately without a `repr` of its content.
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    `stored` names the variables that stand in `.env`: the file is there for secrets.
+    """
+
+    def __init__(self, values: Mapping[str, str], *, stored: Collection[str] = ()) -> None:
         self._values = values
+        self._secret_names = {name for name in stored if holds_secret((name,))}
 
     def get(self, name: str) -> str:
         """The value without surrounding blanks, empty when there is none."""
         return self._values.get(name, "").strip()
+
+    def secret(self, name: str) -> SecretStr:
+        """The value as a secret, empty when there is none."""
+        self._secret_names.add(name)
+        return SecretStr(self.get(name))
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """Every secret that was asked for, and what `.env` holds under a name that says so."""
+        return tuple(SecretStr(self.get(name)) for name in sorted(self._secret_names))
 
 
 def read_environment(
@@ -75,7 +91,7 @@ def read_environment(
     stored = {} if broken else dotenv_values(stream=io.StringIO(text), interpolate=False)
     values = {name: value for name, value in stored.items() if value}
     values.update({name: value for name, value in environ.items() if value.strip()})
-    return Environment(values)
+    return Environment(values, stored=stored)
 
 
 def _add(config: ConfigFile, *, path: Path, line: int | None, wrong: str, remedy: str) -> None:
@@ -87,11 +103,21 @@ def _add(config: ConfigFile, *, path: Path, line: int | None, wrong: str, remedy
 
 def variable_names(venue: VenueSections) -> dict[str, str]:
     """The names of the variables by the key that sets them."""
-    prefix = venue.name.upper()
+    written = {
+        "api_key_env": venue.venue.api_key_env,
+        "api_secret_env": venue.venue.api_secret_env,
+        "password_env": venue.venue.password_env,
+    }
+    return {key: written[key] or name for key, name in default_names(venue.name).items()}
+
+
+def default_names(venue: str) -> dict[str, str]:
+    """The names of a venue's variables where the file names no others, by the key that would."""
+    prefix = venue.upper()
     return {
-        "api_key_env": venue.venue.api_key_env or f"{prefix}_API_KEY",
-        "api_secret_env": venue.venue.api_secret_env or f"{prefix}_API_SECRET",
-        "password_env": venue.venue.password_env or f"{prefix}_PASSWORD",
+        "api_key_env": f"{prefix}_API_KEY",
+        "api_secret_env": f"{prefix}_API_SECRET",
+        "password_env": f"{prefix}_PASSWORD",
     }
 
 
@@ -99,10 +125,20 @@ def read_credentials(venue: VenueSections, environment: Environment) -> Credenti
     """Look up what the venue logs in with."""
     names = variable_names(venue)
     return Credentials(
-        api_key=SecretStr(environment.get(names["api_key_env"])),
-        api_secret=SecretStr(environment.get(names["api_secret_env"])),
-        password=SecretStr(environment.get(names["password_env"])),
+        api_key=environment.secret(names["api_key_env"]),
+        api_secret=environment.secret(names["api_secret_env"]),
+        password=environment.secret(names["password_env"]),
     )
+
+
+def note_secrets(
+    environment: Environment, *, venues: Iterable[VenueSections], ids: Iterable[str]
+) -> None:
+    """Know as secrets what every venue would log in with: switched off, not watched or unnamed."""
+    names = [variable_names(venue) for venue in venues] + [default_names(name) for name in ids]
+    for variables in names:
+        for variable in variables.values():
+            environment.secret(variable)
 
 
 def say_missing(config: ConfigFile, venue: VenueSections, environment: Environment) -> str:

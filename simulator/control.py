@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,6 +19,7 @@ START_S = 20.0
 STOP_S = 5.0
 REQUEST_S = 10.0
 ROOT = Path(__file__).resolve().parent.parent
+NEEDED_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
 class ControlError(Exception):
@@ -164,6 +166,7 @@ async def start_simulator(
             "--exit-with-parent",
             *options,
             cwd=ROOT,
+            env=_harmless_environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -173,6 +176,15 @@ async def start_simulator(
                 yield client, f"http://127.0.0.1:{ready['port']}"
         finally:
             await _end(process)
+
+
+def _harmless_environment() -> dict[str, str]:
+    """What a Python process needs to start, and none of the keys that a shell may have exported."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in NEEDED_VARIABLES or name.startswith(("PYTHON", "LC_", "COV_"))
+    }
 
 
 async def _ready(process: asyncio.subprocess.Process) -> dict[str, Any]:

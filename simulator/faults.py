@@ -1,11 +1,11 @@
 """Faults as a plan: which request meets which fault, decided without any transport.
 
 A fault matches requests by method and a pattern searched in the path, and applies to the n-th
-match, to the first `times` matches, to every match, or to each with a probability drawn from its
-own seed. Several faults may meet one request; they apply together (a delay and then a reset).
-The carrier (the HTTP server, or an in-memory venue) asks `take` once per request and does what the
-answer says. `before` a fault means before the request takes effect, `after` means its effect is
-real and only the answer suffers.
+match, to the first `times` matches, to all after the first `skip`, to every match, or to each with
+a probability drawn from its own seed. Several faults may meet one request; they apply together (a
+delay and then a reset). The carrier (the HTTP server, or an in-memory venue) asks `take` once per
+request and does what the answer says. `before` a fault means before the request takes effect,
+`after` means its effect is real and only the answer suffers.
 """
 
 from __future__ import annotations
@@ -53,12 +53,16 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One planned fault. `nth` counts matches from 1 and applies once; `times` bounds the rest."""
+    """One planned fault. `nth` counts matches from 1 and applies once; `times` bounds the rest.
+
+    The first `skip` matches are left alone. `method` may name several, as in `POST|DELETE`.
+    """
 
     kind: FaultKind
     path: str = ""
     method: str = ""
     nth: int | None = None
+    skip: int = 0
     times: int | None = None
     probability: float = 1.0
     seed: int = 0
@@ -125,12 +129,12 @@ class FaultPlan:
 
 def _meets(planned: _Planned, method: str, path: str) -> bool:
     fault = planned.fault
-    if fault.method and fault.method.upper() != method.upper():
+    if fault.method and method.upper() not in fault.method.upper().split("|"):
         return False
     if not re.search(fault.path, path):
         return False
     planned.seen += 1
-    if fault.nth is not None and planned.seen != fault.nth:
+    if planned.seen <= fault.skip or fault.nth not in (None, planned.seen):
         return False
     if fault.times is not None and planned.applied >= fault.times:
         return False

@@ -3,8 +3,10 @@
 Owns no data. SQLite may wait for a disk or a foreign lock; on its own thread that delays nobody.
 A loop in virtual time does the same work inline, so that a seed decides everything.
 
-Rule: a write that its caller has stopped waiting for still happens, in its order. A caller gives
-up at its deadline because closing must start; the record follows.
+Rules
+- A write that its caller has stopped waiting for still happens, in its order. A caller gives up at
+  its deadline because closing must start; the record follows.
+- An end of the process waits only so long for a disk that hangs.
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
+from attempts import attempt
 from errors import StoreError
-from memory import Memory, OrderRecord, Records, RequestAnswer
+from memory import BookMemory, Memory, OrderRecord, Records, RequestAnswer
 from model import IncidentId, OperatorRequest
+from own_thread import OwnThread
 from position_store import PositionStore
+
+CLOSE_WITHIN_S = 2.0
+"""A file that does not close in time is left to the end of the process; SQLite survives that."""
 
 Value = TypeVar("Value")
 
@@ -34,25 +40,25 @@ class ThreadedStore:
     that stopped waiting learns there how its commit ended.
     """
 
-    def __init__(self, store: PositionStore, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, store: PositionStore, thread: OwnThread) -> None:
         self._store = store
-        self._executor = executor
+        self._thread = thread
         self.failure: StoreError | None = None
 
     @classmethod
     async def open(cls, path: Path, *, rng: random.Random) -> Self:
         """Open the database on its thread; raises as `PositionStore.open`."""
-        executor = ThreadPoolExecutor(1, thread_name_prefix="store")
+        thread = OwnThread("store")
         loop = asyncio.get_running_loop()
         is_ready = False
         try:
             opening = partial(PositionStore.open, path, rng=rng)
-            store = await loop.run_in_executor(executor, opening)
+            store = await loop.run_in_executor(thread, opening)
             is_ready = True
         finally:
             if not is_ready:
-                executor.shutdown(wait=False)
-        return cls(store, executor)
+                thread.close()
+        return cls(store, thread)
 
     @property
     def is_new(self) -> bool:
@@ -62,7 +68,7 @@ class ThreadedStore:
     async def _run(self, work: Callable[[], Value]) -> Value:
         """Do `work` on the thread; a cancelled caller leaves it in the queue."""
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+            future = asyncio.get_running_loop().run_in_executor(self._thread, work)
         except RuntimeError as error:
             raise StoreError("the store is closed") from error
         return await asyncio.shield(future)
@@ -86,6 +92,14 @@ class ThreadedStore:
     async def load_memory(self, *, dry_run: bool, now: float) -> Memory:
         """Rebuild what was remembered."""
         return await self._run(partial(self._store.load_memory, dry_run=dry_run, now=now))
+
+    async def load_books(self, *, dry_run: bool) -> tuple[BookMemory, ...]:
+        """The books of one kind of run."""
+        return await self._run(partial(self._store.load_books, dry_run=dry_run))
+
+    async def latest_action_at(self, *, dry_run: bool) -> float:
+        """When the newest audit entry of a kind of run was made."""
+        return await self._run(partial(self._store.latest_action_at, dry_run=dry_run))
 
     async def pending_requests(self) -> tuple[OperatorRequest, ...]:
         """Requests without an answer."""
@@ -128,10 +142,6 @@ class ThreadedStore:
         return await self._run(partial(self._store.has_open_incident, dry_run))
 
     async def aclose(self) -> None:
-        """Finish the queue, close the file and end the thread."""
-        try:
-            await self._run(self._store.close)
-        except StoreError:
-            return
-        finally:
-            self._executor.shutdown(wait=False)
+        """Finish the queue, close the file and end the thread, each as far as the disk allows."""
+        await attempt(self._run(self._store.close), within_s=CLOSE_WITHIN_S, what="closing")
+        self._thread.close()

@@ -220,6 +220,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_VERSION,)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 PRIMARY_CODE = 0xFF
 """The low byte of an extended result code is the code itself."""
 
@@ -282,7 +283,7 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, bool]:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
-            is_new = _migrate(connection, path)
+            is_new = migrate(connection, path)
             is_ready = True
         finally:
             if not is_ready:
@@ -299,31 +300,48 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise StoreMissing(f"no database at {path}: the guard has not run with this configuration")
     with translated(f"reading {path}"):
-        options = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
-        is_ready = False
+        if _is_at_rest(path) and not os.access(path.parent, os.W_OK):
+            return _open_reader(path, options="mode=ro&immutable=1")
         try:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            version = _version(connection)
-            if version == 0:
-                raise StoreMissing(f"{path} holds nothing yet: the guard has not finished a start")
-            if version != SCHEMA_VERSION:
-                raise StoreError(_other_version(path, version))
-            is_ready = True
-        finally:
-            if not is_ready:
-                connection.close()
+            return _open_reader(path, options="mode=ro")
+        except sqlite3.OperationalError as error:
+            if not (takes_nothing(error) and _is_at_rest(path)):
+                raise
+        return _open_reader(path, options="mode=ro&immutable=1")
+
+
+def _open_reader(path: Path, *, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
+    is_ready = False
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        version = _version(connection)
+        if version == 0:
+            raise StoreMissing(f"{path} holds nothing yet: the guard has not finished a start")
+        if version != SCHEMA_VERSION:
+            raise StoreError(_other_version(path, version))
+        is_ready = True
+    finally:
+        if not is_ready:
+            connection.close()
     return connection
 
 
 def _is_at_rest(path: Path) -> bool:
-    """True when nobody has the file open and this user may not add the files that WAL needs.
+    """True when the file holds everything, because there is no log beside it.
 
-    A clean end removes the write-ahead log. SQLite would refuse such a reader, although there is
+    A clean end removes the write-ahead log. Where a reader may or can not add the files that WAL
+    needs (a folder of somebody else's, a full disk), SQLite would refuse it, although there is
     nothing it could miss: a guard that starts meanwhile writes to a new log first.
     """
-    has_log = path.with_name(f"{path.name}-wal").exists()
-    return not has_log and not os.access(path.parent, os.W_OK)
+    log = path.with_name(f"{path.name}-wal")
+    return not log.exists() or log.stat().st_size == 0
+
+
+def takes_nothing(error: sqlite3.Error) -> bool:
+    """True for what a disk without room, or without a file to spare, answers."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & PRIMARY_CODE in _NO_ROOM
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -357,7 +375,7 @@ def table_names() -> frozenset[str]:
     return frozenset(word[2] for word in words if word[:2] == ["CREATE", "TABLE"])
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> bool:
+def migrate(connection: sqlite3.Connection, path: Path) -> bool:
     """Lift the file to this version; True when it held nothing before."""
     version = _version(connection)
     if version == SCHEMA_VERSION:
@@ -377,29 +395,3 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> bool:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     return version == 0
-
-
-def move_aside(path: Path, now: float) -> Path:
-    """Rename an unreadable database with its companions; gives the new name of the database.
-
-    The write-ahead log goes first: left behind, it would be replayed into the next database of
-    this name. Raises StoreError when the folder cannot be changed.
-    """
-    target = path.with_name(f"{path.name}.unreadable-{int(now)}")
-    number = 0
-    while target.exists():
-        number += 1
-        target = path.with_name(f"{path.name}.unreadable-{int(now)}-{number}")
-    try:
-        for suffix in ("-wal", "-shm", ""):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                source.rename(target.with_name(target.name + suffix))
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StoreError(f"moving {path} aside: {error}") from error
-    return target

@@ -16,6 +16,7 @@ from memory import AuditEntry, BookMemory, History, Point, RequestAnswer, ScopeM
 from model import IncidentId, OperatorRequest, Reading, ScopeId, Trust
 from position_store import LOAD_FLOW, LOAD_OPEN_INCIDENTS, PENDING_REQUESTS, load_books
 from store.codec import Columns, flow_from, flow_ids_from, scope_from
+from store.files import written_at
 from store.history import LOAD_POINTS
 from store.journal import answer_from, audit_from, request_from
 from store.schema import open_for_reading, strictly
@@ -72,7 +73,8 @@ class StoreStatus:
 
     `actions` are the latest audit entries, newest first; `requests` those nobody has answered.
     `other_open_incidents` names the books with an open incident of the other kind of run, which
-    this kind neither shows nor works on. `tallies` are about the incidents of `books`.
+    this kind neither shows nor works on. `tallies` are about the incidents of `books`. `written_at`
+    is when the files were last written, None where nobody can tell.
     """
 
     books: tuple[BookMemory, ...]
@@ -81,6 +83,7 @@ class StoreStatus:
     requests: tuple[OperatorRequest, ...]
     other_open_incidents: tuple[str, ...] = ()
     tallies: tuple[OrderTally, ...] = ()
+    written_at: float | None = None
 
 
 def read_status(
@@ -113,6 +116,7 @@ def read_status(
                 for book in books
                 if book.incident is not None
             ),
+            written_at=written_at(path),
         )
 
 

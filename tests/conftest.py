@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+
+@pytest.fixture
+def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours of heartbeats need no disk that is safe from power cuts; the files are real."""
+    monkeypatch.setattr("trading_lock.os.fsync", lambda _descriptor: None)

@@ -181,7 +181,6 @@ def seen(
     equity: float | None = None,
     coins: tuple[Coin, ...] = (),
     ledger: Iterable[LedgerEntry] | None = None,
-    ledger_failed: bool = False,
     marks: dict[Symbol, float] | None = None,
     is_second: bool = False,
 ) -> ScopeObservation:
@@ -203,7 +202,6 @@ def seen(
         ledger=None
         if ledger is None
         else Ledger(scope=SCOPE, since=NOON - HOUR, asked_at=NOON + at, entries=tuple(ledger)),
-        ledger_failed=ledger_failed,
         limits=LIMITS,
         is_second_reading=is_second,
     )

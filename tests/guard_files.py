@@ -287,7 +287,8 @@ def busy(folder: Path) -> Settings:
         store.add_request(
             at=NOW - 12, actor="ann@host", command="flow", arguments=(("amount", "100.0"),)
         )
-    write_lock(settings, content=LockContent(locks=(LOCK,)), at=NOW - 2)
+    unread = (("unread_binance_futures", "HTTP 503: busy"),)
+    write_lock(settings, content=LockContent(locks=(LOCK,), details=unread), at=NOW - 2)
     return settings
 
 

@@ -200,7 +200,7 @@ class MemoryVenue:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """The account's records."""
         asked_at = self.clock.now()
-        await self._read("fetch_ledger")
+        view = await self._read("fetch_ledger")
         return Ledger(
             scope=scope,
             since=since,
@@ -216,7 +216,7 @@ class MemoryVenue:
                     symbol=Symbol(income.symbol) if income.symbol else None,
                 )
                 for income in self.exchange.account(KEY).income
-                if income.at >= since
+                if since <= income.at <= view.at
             ),
         )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ccxt.async_support as ccxt
+from aiohttp.typedefs import Middleware
 
 from clock import SystemClock
 from simulator.control import ControlClient
@@ -60,14 +61,18 @@ class Simulated:
 
 
 @asynccontextmanager
-async def simulated(*seeds: Mapping[str, Any]) -> AsyncIterator[Simulated]:
-    """Serve the seeds on loopback for as long as the block lasts."""
+async def simulated(
+    *seeds: Mapping[str, Any], middlewares: Sequence[Middleware] = ()
+) -> AsyncIterator[Simulated]:
+    """Serve the seeds on loopback for the length of the block; middlewares see requests first."""
     clock = SystemClock()
     exchange = Exchange(now=clock.now())
     service = Service(exchange, BinanceDialect(exchange), clock)
     for content in seeds:
         seed_service(service, content)
-    api, port = await listen(build_api(service), host="127.0.0.1", port=0)
+    app = build_api(service)
+    app.middlewares.extend(middlewares)
+    api, port = await listen(app, host="127.0.0.1", port=0)
     control, control_port = await listen(build_control(service), host="127.0.0.1", port=0)
     try:
         async with ControlClient(control_port) as client:

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from decision import Decision, Observation, ScopeVerdict, decide
+from decision import Decision, Observation, decide
+from draft import ScopeVerdict
 from drawdown import WindowDrawdown
 from errors import InvariantViolation
 from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
@@ -208,12 +209,14 @@ def test_an_attempt_without_a_reading_changes_no_book() -> None:
     before = guard.book
     decision = guard.look(dark(10))
     scope = decision.memory.scope(SCOPE)
-    assert scope.failures == 1
+    assert (scope.failures, scope.trouble) == (1, "timeout")
     assert decision == Decision(
         memory=Memory(scopes=(scope,), books=(before,)),
-        lock=LockContent(dry_run=False),
+        lock=LockContent(dry_run=False, details=(("unread_binance_futures", "timeout"),)),
         records=Records(scopes=(scope,)),
-        verdicts=(ScopeVerdict(scope=SCOPE, trust=Trust.UNAVAILABLE, equity=None),),
+        verdicts=(
+            ScopeVerdict(scope=SCOPE, trust=Trust.UNAVAILABLE, equity=None, reasons=("timeout",)),
+        ),
     )
 
 

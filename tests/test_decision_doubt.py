@@ -17,6 +17,7 @@ from tests.decision_values import (
     LIVE,
     NOON,
     ONE,
+    ONLY_ONE,
     ONLY_THREE,
     SCOPE,
     THREE,
@@ -200,7 +201,7 @@ def test_an_unexplained_drawdown_waits_for_the_records_at_most_three_seconds() -
     assert waiting.opened == ()
     assert waiting.wants_of(SCOPE) == (Want.LEDGER,)
     assert guard.book.streak(THREE).count == 2
-    decision = guard.look(seen(20, *losing(0.0), wallet=8_900.0, ledger_failed=True))
+    decision = guard.look(seen(20, *losing(0.0), wallet=8_900.0))
     assert [one.incident.stage for one in decision.opened] == [THREE]
 
 
@@ -223,6 +224,36 @@ def test_records_that_explain_nothing_end_the_wait() -> None:
         guard.look(seen(at, *losing(0.0), wallet=wallet))
     look = seen(17, *losing(0.0), wallet=8_900.0, ledger=(), is_second=True)
     assert [one.incident.stage for one in guard.look(look).opened] == [THREE]
+
+
+def test_a_streak_that_nothing_explains_asks_again_when_the_records_failed() -> None:
+    """4.7 % were withdrawn, too little for a doubt, and the first answer is lost.
+
+    Stage 1 would be complete at 16 s; the second answer ends its streak.
+    """
+    guard = calm(ONLY_ONE)
+    first = guard.look(seen(10, *losing(0.0), wallet=9_530.0))
+    second = guard.look(seen(13, *losing(0.0), wallet=9_530.0))
+    assert first.wants_of(SCOPE) == second.wants_of(SCOPE) == (Want.LEDGER,)
+    taken = (transfer(9, -470.0),)
+    third = guard.look(seen(16, *losing(0.0), wallet=9_530.0, ledger=taken))
+    assert (third.opened, guard.book.streaks) == ((), ())
+
+
+def test_a_streak_that_was_answered_asks_no_more() -> None:
+    """It acted: to ask at every reading for as long as the breach lasts would explain nothing."""
+    guard = calm(ONLY_ONE)
+    for at in (10, 13, 16):
+        decision = guard.look(seen(at, *losing(0.0), wallet=9_530.0))
+    assert [one.incident.stage for one in decision.opened] == [ONE]
+    assert decision.wants_of(SCOPE) == ()
+
+
+def test_a_streak_that_prices_explain_asks_nobody() -> None:
+    """The records have nothing to say about it. At 10 s they are asked because a streak begins."""
+    guard = calm(ONLY_ONE)
+    guard.lose(10, 0.045)
+    assert guard.lose(13, 0.045).wants_of(SCOPE) == ()
 
 
 def test_a_quarter_unexplained_does_not_wait() -> None:

@@ -155,7 +155,7 @@ def observations(draw: st.DrawFn) -> tuple[float, ScopeObservation]:
         st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0, 130.0, 700.0, 90_000.0, -5.0, -7_200.0])
     )
     if draw(st.booleans()) and draw(st.booleans()):
-        return passed, replace(dark(0), ledger_failed=draw(st.booleans()))
+        return passed, dark(0)
     positions: tuple[Position, ...] = ()
     if draw(st.booleans()):
         positions += (sol(draw(marks)),)
@@ -194,7 +194,6 @@ def observations(draw: st.DrawFn) -> tuple[float, ScopeObservation]:
         ),
         marks={Symbol("SOLUSDT"): draw(wild)} if draw(st.booleans()) else {},
         ledger=ledger,
-        ledger_failed=ledger is None and draw(st.booleans()),
         limits=LIMITS if draw(st.booleans()) else {},
         is_second_reading=draw(st.booleans()),
     )

@@ -147,6 +147,25 @@ def test_best_of_several_steps_is_taken() -> None:
     assert flow_of(watch, "d").effective_at == NOON + 30
 
 
+def test_step_of_the_past_that_shows_a_part_waits_for_a_better_one() -> None:
+    """+370 stood there already when 630 came: it would be booked twice, once as an inflow."""
+    watch = watching((0, 10_000), (10, 10_370), (20, 10_370))
+    step = watch.see(30, 11_000, ledger=[record("d", TRANSFER, 25, 630)])
+    assert flow_of(watch, "d").effective_at == NOON + 30
+    assert (step.trust, step.unexplained) == (Trust.TRUSTED, 0.0)
+    assert watch.adjusted == [10_607.52, 11_000.0, 11_000.0, 11_000.0]
+
+
+def test_step_of_the_past_that_shows_a_part_is_taken_when_the_search_is_over() -> None:
+    """+370 is all that was ever seen of 630: at its step after a minute, not at its record."""
+    watch = watching((0, 10_000), (10, 10_370))
+    told = [record("d", TRANSFER, 15, 630)]
+    assert watch.see(75, 10_370, ledger=told).pending_flow == 0.0
+    assert flow_of(watch, "d").effective_at is None
+    watch.see(76, 10_370)
+    assert flow_of(watch, "d").effective_at == NOON + 10
+
+
 def test_step_with_less_than_half_of_the_flow_is_not_its_step() -> None:
     """+190 for a record of 400 is more likely the market."""
     watch = watching((0, 10_000))
@@ -248,6 +267,19 @@ def test_flows_of_opposite_sign_in_one_step_are_both_found() -> None:
     watch.see(10, 10_600, ledger=[record("a", TRANSFER, 5, 1_000), record("b", TRANSFER, 6, -400)])
     assert watch.adjusted == [10_600, 10_600]
     assert watch.steps[-1].pending_flow == 0.0
+
+
+@pytest.mark.parametrize("amounts", [(713, -1_400), (-1_400, 713), (900, -200, -1_400)])
+def test_flows_of_opposite_sign_whose_step_shows_less_than_half_are_found(
+    amounts: tuple[float, ...],
+) -> None:
+    """+713 and -1,400: the step shows -687, under half of 1,400, and is all of both."""
+    watch = watching((0, 10_000))
+    left = 10_000 + sum(amounts)
+    told = [record(str(n), TRANSFER, 5 + n, amount) for n, amount in enumerate(amounts)]
+    step = watch.see(10, left, ledger=told)
+    assert (step.trust, step.unexplained) == (Trust.TRUSTED, 0.0)
+    assert watch.adjusted == [left, left]
 
 
 def test_unseen_flows_that_cancel_each_other_leave_the_drawdown() -> None:

@@ -19,7 +19,9 @@ from memory import (
     Incident,
     IncidentReport,
     IncidentStatus,
+    Memory,
     Point,
+    ScopeMemory,
     Severity,
     Streak,
     TargetStatus,
@@ -162,15 +164,29 @@ def test_a_dry_run_trigger_ends_in_the_same_step() -> None:
 
 
 def test_a_report_carries_progress_and_nothing_else() -> None:
-    """Rounds, hold, progress, alerts and targets; what the incident is stays what it was."""
+    """Rounds, hold, progress and targets; what the incident is stays what it was."""
     running = incident()
-    told = replace(
-        held(running), rounds=3, held_at=NOON + 25, last_progress_at=NOON + 20, alerts_sent=1
+    told = replace(held(running), rounds=3, held_at=NOON + 25, last_progress_at=NOON + 20)
+    odd = replace(
+        told, stage=THREE, mode="x", status=IncidentStatus.DONE, dry_run=True, alerts_sent=7
     )
-    odd = replace(told, stage=THREE, mode="x", status=IncidentStatus.DONE, dry_run=True)
     for report in (told, odd):
         step = carry_on(book(ONE, running), IncidentReport(incident=report))
         assert step == BookStep(book=book(ONE, told))
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "after"), [(0, 20, 20), (20, 0, 20), (0, 7_200, 30), (-7_200, -7_000, -7_000)]
+)
+def test_progress_told_by_a_clock_that_was_set_since_moves_no_deadline(
+    known: float, told: float, after: float
+) -> None:
+    """Told at 30 s: what is known stays known, and no progress lies in the future."""
+    running = replace(incident(), last_progress_at=NOON + known)
+    report = IncidentReport(incident=replace(running, last_progress_at=NOON + told))
+    step = carry_on(book(ONE, running), report)
+    assert step.book.incident is not None
+    assert step.book.incident.last_progress_at == NOON + after
 
 
 def test_a_report_takes_no_target_away() -> None:
@@ -236,18 +252,59 @@ def test_an_incident_ends_with_every_target_dealt_with(status: TargetStatus) -> 
     assert step.book.cooldowns[0] == NOON + 30 + 1_800
 
 
-# --- expiry and locks ---------------------------------------------------------------------------
+# --- alerts, expiry and locks -------------------------------------------------------------------
 
 
-def keep_up(state: BookMemory, at: float) -> BookStep:
+def keep_up(state: BookMemory, at: float, *, may_expire: bool = True) -> BookStep:
     """Keep up with the live default policy."""
-    return incidents.keep_up(state, policy=BOOK_POLICY, now=NOON + at, dry_run=False)
+    return incidents.keep_up(
+        state, policy=BOOK_POLICY, now=NOON + at, dry_run=False, may_expire=may_expire
+    )
 
 
 def test_keeping_up_a_quiet_book_does_nothing() -> None:
     """NORMAL, no lock, no incident."""
     state = book(NORMAL)
     assert keep_up(state, 10_000) == BookStep(book=state)
+
+
+def test_an_incident_that_stays_open_is_alerted_on_time() -> None:
+    """At 30 s, 2 min and every 10 min from there; the next time is known after each."""
+    state = replace(book(THREE), incident=replace(incident(THREE), opened_at=NOON))
+    times: list[float] = []
+    at = incidents.next_alert_at(state)
+    while at is not None and at <= NOON + 1_920:
+        assert keep_up(state, at - NOON - 0.1).audits == ()
+        step = keep_up(state, at - NOON)
+        assert [one.event for one in step.audits] == ["incident_stuck"]
+        times.append(at - NOON)
+        state = step.book
+        at = incidents.next_alert_at(state)
+    assert times == [30, 120, 720, 1_320, 1_920]
+    assert incidents.next_alert_at(book(NORMAL)) is None
+
+
+def test_of_alerts_that_were_missed_the_latest_is_sent_once() -> None:
+    """A guard that was down for two hours: one alert, and the next when it is due."""
+    state = replace(book(THREE), incident=replace(incident(THREE), opened_at=NOON))
+    step = keep_up(state, 7_200)
+    assert [one.message for one in step.audits] == ["open for 7200 s, not at target: SOLUSDT SHORT"]
+    assert keep_up(step.book, 7_319).audits == ()
+    assert incidents.next_alert_at(step.book) == NOON + 7_320
+
+
+def test_targets_that_hold_and_are_not_confirmed_are_alerted_too() -> None:
+    """Nobody can read the account any more: bots are out, and somebody must know why."""
+    running = replace(held(incident(THREE)), opened_at=NOON)
+    step = keep_up(book(THREE, running), 30)
+    assert step.audits[0].message == "open for 30 s, its targets are not confirmed yet"
+
+
+def test_an_incident_that_nobody_has_worked_on_yet_does_not_expire() -> None:
+    """The guard was down for its cooldown: it is tried first."""
+    state = book(ONE, incident())
+    assert keep_up(state, 10_000, may_expire=False).ended == ()
+    assert keep_up(state, 10_000).ended != ()
 
 
 def test_an_expired_incident_is_always_warned_of() -> None:
@@ -402,16 +459,18 @@ def test_the_lock_names_what_is_simulated_and_what_is_not_watched() -> None:
         BookMemory(name=BookName("b"), locks=(pause,)),
         BookMemory(name=BookName("a"), locks=(kill,)),
     )
-    assert incidents.compose(books, policy=policy) == LockContent(
+    scopes = (ScopeMemory(scope=SCOPE), ScopeMemory(scope=ScopeId("x"), trouble="down " * 100))
+    assert incidents.compose(Memory(scopes=scopes, books=books), policy=policy) == LockContent(
         locks=(kill, pause),
         dry_run=False,
         details=(
             ("SIMULATOR", "binance_futures, x"),
             ("not_watched_1", "bybit: keys found"),
             ("not_watched_2", "bitget: keys found"),
+            ("unread_x", "down " * 60),
         ),
     )
-    assert incidents.compose((), policy=LIVE) == LockContent(dry_run=False)
+    assert incidents.compose(Memory(), policy=LIVE) == LockContent(dry_run=False)
 
 
 @pytest.mark.parametrize("is_enforced", [False, True])
@@ -421,7 +480,7 @@ def test_a_dry_run_only_would_lock_unless_it_is_enforced(is_enforced: bool) -> N
     kill = kill_lock(BOOK, now=NOON, dry_run=True)
     books = (BookMemory(name=BOOK, locks=(stage, BLIND, kill)),)
     policy = replace(DRY, enforce_lock_in_dry_run=is_enforced)
-    content = incidents.compose(books, policy=policy)
+    content = incidents.compose(Memory(books=books), policy=policy)
     assert content.locks == ((kill, stage, BLIND) if is_enforced else (kill,))
     assert content.would_lock == (() if is_enforced else (stage, BLIND))
     assert LockMode.KILL in {one.mode for one in content.locks}

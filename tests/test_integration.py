@@ -64,6 +64,7 @@ class Place:
 
     folder: Path
     keys: dict[str, str]
+    program: Path = ROOT / "killswitch.py"
 
     @property
     def lock_path(self) -> Path:
@@ -79,7 +80,7 @@ class Place:
         """Start a command."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            str(ROOT / "killswitch.py"),
+            str(self.program),
             *arguments,
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.keys},
@@ -408,6 +409,38 @@ async def test_a_venue_that_is_down_at_the_start_is_waited_for(tmp_path: Path) -
         process.send_signal(signal.SIGTERM)
         await process.communicate()
         assert process.returncode == 0
+
+
+async def test_a_refused_key_and_a_wrong_clock_at_the_start_are_waited_for(tmp_path: Path) -> None:
+    """Refused: it is blind, says why in status, and goes on. Two hours off: it is guarded."""
+
+    async def refused(folder: Path) -> None:
+        async with simulated(SEED) as venue:
+            here = place(folder, venue.url, secret="wrong-secret")
+            async with here.daemon() as process:
+                await here.beat(2)
+                told = await here.run("status", "--json")
+                (scope,) = json.loads(told.out)["books"][0]["scopes"]
+                assert scope["trust"] == "UNAVAILABLE"
+                assert "-1022" in scope["unread"], told.out
+                assert process.returncode is None
+                process.send_signal(signal.SIGTERM)
+                _, err = await process.communicate()
+            assert process.returncode == 0
+            assert "wrong-secret" not in told.out + err.decode() + here.lock_path.read_text()
+            assert [r.method for r in venue.service.log if r.method != "GET"] == []
+
+    async def off(folder: Path) -> None:
+        async with simulated({**SEED, "at": time.time() - 7200}) as venue:
+            here = place(folder, venue.url)
+            async with here.daemon() as process:
+                await here.read()
+                assert here.bot_may_trade()
+                process.send_signal(signal.SIGTERM)
+                await process.communicate()
+            assert process.returncode == 0
+
+    await asyncio.gather(refused(tmp_path / "refused"), off(tmp_path / "off"))
 
 
 async def test_an_unreadable_database_is_moved_aside_and_bots_wait_for_a_reset(

@@ -39,11 +39,14 @@ class File:
         self.documents: list[Mapping[str, object]] = []
         self.fails = False
         self.delay_s = 0.0
+        self.stray: Exception | None = None
 
     async def replace(self, document: Mapping[str, object]) -> None:
         """Put a document in place."""
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if self.stray is not None:
+            raise self.stray
         if self.fails:
             raise LockError("Read-only file system")
         self.documents.append(document)
@@ -105,6 +108,26 @@ def test_a_slow_file_ends_with_the_newest_content() -> None:
     play(story)
 
 
+def test_a_fault_that_nobody_expected_is_no_written_lock() -> None:
+    """It is told like any other, and the next document is tried."""
+
+    async def story() -> None:
+        file = File()
+        writer, told = file_writer(file)
+        file.stray = ValueError("an odd document")
+        assert not await writer.write({"n": 1}, deadline_s=0.3)
+        assert writer.fault == "lock file: ValueError: an odd document"
+        file.stray = None
+        assert await writer.write({"n": 2}, deadline_s=0.3)
+        assert [document["n"] for document in file.documents] == [2]
+        assert told == [
+            "the lock file cannot be written: lock file: ValueError: an odd document",
+            "recovered",
+        ]
+
+    play(story)
+
+
 def test_a_file_that_fails_is_told_once_and_tried_with_every_decision() -> None:
     """`fault` says why, until a write works."""
 
@@ -119,7 +142,7 @@ def test_a_file_that_fails_is_told_once_and_tried_with_every_decision() -> None:
         assert await writer.write({"n": 3}, deadline_s=0.3)
         assert writer.fault == ""
         assert told == [
-            "the lock file cannot be written: Read-only file system",
+            "writing the lock file: Read-only file system",
             "recovered",
         ]
 

@@ -77,7 +77,7 @@ def test_every_request_of_a_tick_gets_its_own_answer() -> None:
 
 
 def test_a_refused_request_changes_nothing_but_its_answer() -> None:
-    """The whole decision."""
+    """The whole decision: nothing but the answer, and who asked is on record."""
     guard = at_stage_3()
     before = guard.memory
     assert guard.ask(12, asked("reset", confirmation="stage 3")) == Decision(
@@ -91,7 +91,17 @@ def test_a_refused_request_changes_nothing_but_its_answer() -> None:
                     accepted=False,
                     message="the book's name must be typed as confirmation",
                 ),
-            )
+            ),
+            audits=(
+                AuditEntry(
+                    at=NOON + 12,
+                    scope=BOOK,
+                    event="request_refused",
+                    message="reset by ann@desk: the book's name must be typed as confirmation",
+                    severity=Severity.WARNING,
+                    details=(("request_id", 1), ("command", "reset"), ("actor", "ann@desk")),
+                ),
+            ),
         ),
     )
 
@@ -235,11 +245,11 @@ def test_a_forced_reset_names_what_it_abandons() -> None:
         running, targets=(replace(running.targets[0], status=TargetStatus.HELD), running.targets[1])
     )
     guard.report(15, partly)
-    decision = guard.ask(200, asked("reset", confirmation=BOOK, force="true"))
+    decision = guard.ask(40, asked("reset", confirmation=BOOK, force="true"))
     ended = replace(
         partly,
         status=IncidentStatus.ABANDONED,
-        ended_at=NOON + 200,
+        ended_at=NOON + 40,
         targets=(partly.targets[0], replace(partly.targets[1], status=TargetStatus.MISSED)),
     )
     assert decision.records.incidents == (ended,)

@@ -325,6 +325,27 @@ def test_the_incident_that_takes_over_inherits_what_is_under_way() -> None:
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("answered_ago_s", "waits_s"), [(0.0, 5.0), (3.0, 2.0), (5.0, 0.0), (-60.0, 5.0)]
+)
+def test_what_an_earlier_run_executed_just_now_need_not_show_yet(
+    answered_ago_s: float, waits_s: float
+) -> None:
+    """Nobody knows what it was sent from, so 5 s must pass; a clock set back waits no longer."""
+
+    async def story() -> None:
+        case = Case()
+        order = replace(close(outcome=done()), answered_at=EPOCH - answered_ago_s)
+        case.fates.recall((order,))
+        assert not case.fates.is_waiting
+        for after_s, in_flight in ((waits_s - 0.1, {ROW: 5}), (0.2, {})):
+            if after_s > 0:
+                await case.clock.sleep(after_s)
+                assert case.in_flight("10") == in_flight
+
+    play(story)
+
+
 def test_what_an_earlier_run_left_unanswered_is_taken_up() -> None:
     """Not what was answered, and only until it can no longer land."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -69,7 +71,8 @@ from model import (
 from position_store import PositionStore
 from store import history as store_history
 from store import views as store_views
-from store.schema import SCHEMA_VERSION, move_aside, open_for_reading
+from store.files import move_aside
+from store.schema import SCHEMA_VERSION, open_for_reading
 from store.views import read_answer, read_status
 
 NOW = 1_800_000_000.0
@@ -360,6 +363,22 @@ def test_a_flow_is_kept_once_by_the_id_of_its_venue(store: PositionStore, path: 
         (-2000.0, 0.8, NOW + 1.0)
     ]
     assert remembered(restarted(path)).flows == settled.flows
+
+
+def test_flows_that_are_written_already_cost_no_later_commit(
+    store: PositionStore, path: Path
+) -> None:
+    """Each reading brings the flows of two days in a new tuple; only what changed is written."""
+    flows = tuple(flow(name, at=NOW) for name in "abc")
+    store.commit(Records(scopes=(ScopeMemory(scope=SCOPE, flows=flows),)))
+    written: list[str] = []
+    store._connection.set_trace_callback(written.append)
+    store.commit(Records(scopes=(ScopeMemory(scope=SCOPE, flows=(*flows[:1], *flows[1:])),)))
+    assert [text for text in written if "INTO flows" in text] == []
+    settled = (*flows[:2], flow("c", at=NOW, effective_at=NOW + 1.0))
+    store.commit(Records(scopes=(ScopeMemory(scope=SCOPE, flows=settled),)))
+    assert len([text for text in written if "INTO flows" in text]) == 1
+    assert remembered(restarted(path)).flows == settled
 
 
 # --- history ----------------------------------------------------------------------------------
@@ -676,6 +695,12 @@ def test_a_request_waits_until_it_is_answered_once(store: PositionStore, path: P
     assert store.pending_requests() == ()
     assert asking.answer(number) == answer
     assert read_answer(path, number) == answer
+    with closing(sqlite3.connect(path)) as connection:
+        questions = connection.execute(
+            "SELECT ts, actor, command, arguments, confirmation FROM operator_requests"
+        ).fetchall()
+    asked = json.dumps(dict(arguments), separators=(",", ":"))
+    assert questions == [(NOW, "ann", "reset", asked, BOOK)]
     asking.close()
 
 

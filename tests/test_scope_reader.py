@@ -63,7 +63,7 @@ def test_a_late_ledger_comes_with_a_later_reading() -> None:
         began = desk.clock.monotonic()
         seen = await desk.reader.observe(NOTHING)
         assert desk.clock.monotonic() - began < 0.6
-        assert (seen.ledger, seen.ledger_failed) == (None, False)
+        assert seen.ledger is None
         desk.reader.wants = (Want.LEDGER,)
         await desk.clock.sleep(3)
         assert (await desk.reader.observe(NOTHING)).ledger is None
@@ -88,17 +88,18 @@ def test_records_count_although_their_reading_failed() -> None:
 
 
 @pytest.mark.parametrize("trouble", [Trouble.UNAVAILABLE, Trouble.BUG, Trouble.HANG])
-def test_a_ledger_that_fails_is_said_to_have_failed(trouble: Trouble) -> None:
-    """Whoever waits for it must know; it was asked for 20 s at most."""
+def test_a_ledger_that_fails_may_be_asked_for_again(trouble: Trouble) -> None:
+    """It is given up after 20 s at most, and is no ledger that shows nothing."""
 
     async def story() -> None:
         desk = Desk()
         desk.venue.plan("fetch_ledger", trouble)
-        failed = []
-        for _ in range(4):
-            failed.append((await desk.reader.observe(NOTHING)).ledger_failed)
+        for _ in range(3):
+            assert (await desk.reader.observe(NOTHING)).ledger is None
             await desk.clock.sleep(10)
-        assert failed.count(True) == 1
+        desk.venue.calm()
+        desk.reader.wants = (Want.LEDGER,)
+        assert (await desk.reader.observe(NOTHING)).ledger is not None
 
     play(story)
 
@@ -170,6 +171,7 @@ def test_a_pause_that_was_asked_for_is_kept_without_asking() -> None:
         seen = await desk.reader.observe(NOTHING)
         assert "asked for a pause" in seen.failure
         assert len(desk.venue.called("fetch_reading")) == 1
+        assert desk.reader.failures == 1  # keeping a pause is no failure, and lengthens no other
         await desk.clock.sleep(25)
         assert (await desk.reader.observe(NOTHING)).reading is not None
 
@@ -177,14 +179,25 @@ def test_a_pause_that_was_asked_for_is_kept_without_asking() -> None:
 
 
 def test_of_failures_in_a_row_few_are_logged() -> None:
-    """The first and every twentieth."""
+    """The first and every twentieth, of the reading and of everything beside it."""
 
     async def story() -> None:
         desk = Desk()
-        desk.venue.plan("fetch_reading", Trouble.UNAVAILABLE)
+        desk.venue.plan("fetch|^start$", Trouble.UNAVAILABLE)
         for _ in range(45):
+            desk.reader.wants = (Want.LEDGER,)
             await desk.reader.observe(NOTHING)
-        lines = desk.log.of("scope_unavailable")
-        assert [line["failures"] for line in lines] == [1, 20, 40]
+            await desk.reader.prepare()
+            await desk.clock.sleep(LIMITS_MIN_PAUSE_S)
+        events = ["scope_unavailable", "limits_unavailable", "ledger_unavailable"]
+        for event in (*events, "position_mode_unread"):
+            assert [line["failures"] for line in desk.log.of(event)] == [1, 20, 40], event
+        greetings = [line["failures"] for line in desk.log.of("connection_unready")]
+        assert greetings == [1, 20, 40, 60, 80]  # each attempt greets, prepare does as well
+        desk.venue.calm()
+        await desk.reader.observe(NOTHING)
+        desk.venue.plan("fetch_reading", Trouble.UNAVAILABLE)
+        await desk.reader.observe(NOTHING)
+        assert desk.log.of("scope_unavailable")[-1]["failures"] == 1
 
     play(story)

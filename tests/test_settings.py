@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
 from model import SourceMode, Stage, StageMode
 from policy import Threshold
-from settings import load_settings
+from settings import VenueSettings, load_settings
 from tests.configurations import KEYS, SUB_KEYS, Load, futures, loader, only_book, problems
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -240,6 +242,66 @@ def test_no_secret_is_shown_anywhere(load: Load) -> None:
     for secret in ("test-key", "test-secret", "test-password"):
         assert secret not in shown
     assert loaded.secrets() == ("test-password", "test-secret", "test-key")
+
+
+def test_every_secret_of_the_environment_is_known_used_or_not(load: Load, tmp_path: Path) -> None:
+    """Not watched, switched off, not in the file, named otherwise, or for a later version."""
+    text = """
+        exchanges:
+          binance: {api_key_env: MY_KEY}
+          bybit: {enabled: auto}
+          binance_sub1: {id: binance, enabled: false}
+        """
+    environ = {
+        "MY_KEY": "used-key",
+        "BINANCE_API_SECRET": "used-secret",
+        "BINANCE_API_KEY": "default-key",
+        "BYBIT_API_KEY": "not-watched",
+        "BINANCE_SUB1_API_SECRET": "switched-off",
+        "BITGET_PASSWORD": "not-in-the-file",
+        "HOME": "/no-secret",
+        "SSH_AUTH_SOCK": "/no-secret-either",
+    }
+    (tmp_path / ".env").write_text("REDIS_PASSWORD=of-later\nLOG_LEVEL=no-secret\n")
+    assert set(load(text, environ).secrets()) == {
+        "used-key",
+        "used-secret",
+        "default-key",
+        "not-watched",
+        "switched-off",
+        "not-in-the-file",
+        "of-later",
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later(VenueSettings):
+    """Settings of a later version, with secrets in new places."""
+
+    token: SecretStr
+    channels: Mapping[str, tuple[SecretStr, ...]]
+    section: BaseModel
+
+
+class LaterSection(BaseModel):
+    """A section as pydantic reads it."""
+
+    webhook: SecretStr
+    retries: int
+
+
+def test_a_secret_in_a_new_field_cannot_be_forgotten(load: Load) -> None:
+    """`secrets()` walks what is there; nobody has to add a field to a list."""
+    loaded = load("dry_run: true\n", KEYS)
+    (venue,) = loaded.venues
+    later = Later(
+        **{field.name: getattr(venue, field.name) for field in fields(venue)},
+        token=SecretStr("new-token"),
+        channels={"a": (SecretStr("in-a-mapping"),)},
+        section=LaterSection(webhook=SecretStr("in-a-section"), retries=3),
+    )
+    new = {"new-token", "in-a-mapping", "in-a-section"}
+    assert set(replace(loaded, venues=(later,)).secrets()) == set(loaded.secrets()) | new
 
 
 # Which venues are watched.

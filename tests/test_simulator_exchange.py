@@ -695,6 +695,8 @@ def test_faults_meet_the_requests_they_name() -> None:
     assert plan.take("GET", "/fapi/v1/order") == ()
     assert [len(plan.take("GET", "/account")) for _ in range(2)] == [1, 0]
     assert [entry["applied"] for entry in plan.describe()] == [1, 1]
+    late = FaultPlan([Fault(kind=FaultKind.DROP_BEFORE, method="post|DELETE", skip=1)])
+    assert [len(late.take(sent, "/")) for sent in ("POST", "GET", "DELETE", "POST")] == [0, 0, 1, 1]
     dice = Fault(kind=FaultKind.DROP_AFTER, probability=0.5, seed=7)
     runs = [[len(FaultPlan([dice]).take("GET", "/")) for _ in range(5)] for _ in range(2)]
     assert runs[0] == runs[1]

@@ -458,6 +458,21 @@ async def test_a_held_order_has_its_effect_before_or_after_the_release() -> None
             assert amount(venue) == Decimal(final)
 
 
+async def test_a_held_order_of_a_client_that_is_gone_is_carried_out_on_release() -> None:
+    """A venue that has the request works on it, whether or not anybody waits for the answer."""
+    async with simulated(seed()) as venue, binance(venue.url) as client:
+        await client.load_markets()
+        await venue.control.add_fault("hold_before", method="POST", path="/order$", nth=1)
+        waiting = asyncio.create_task(market_close(client))
+        (held,) = await venue.control.wait_until_held()
+        await client.close()
+        with pytest.raises(ccxt.NetworkError):
+            await waiting
+        assert amount(venue) == Decimal("0.5")
+        await venue.control.release([held["n"]])
+        assert amount(venue) == 0
+
+
 async def test_stale_reads_answer_as_of_an_earlier_request() -> None:
     """After a close, a stale position read still shows the position."""
     async with simulated(seed()) as venue, binance(venue.url) as client:

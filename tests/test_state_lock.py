@@ -12,6 +12,7 @@ import pytest
 
 from errors import StateLockHeld
 from state_lock import LOCK_NAME, Holder, StateLock, find_holder
+from tests.test_stopgap import no_room
 
 _HOLD = """
 import sys
@@ -54,6 +55,16 @@ def test_closing_lets_the_next_one_in(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).write_text("1234567890123\n")
     with StateLock.acquire(tmp_path):
         assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+
+
+def test_a_full_disk_does_not_keep_the_directory_from_being_held(tmp_path: Path) -> None:
+    """Without room for its process id the holder is unknown, and it holds all the same."""
+    (tmp_path / LOCK_NAME).write_text("77\n")
+    with no_room():
+        held = StateLock.acquire(tmp_path)
+    with held, pytest.raises(StateLockHeld, match="another process") as refusal:
+        StateLock.acquire(tmp_path)
+    assert refusal.value.pid is None
 
 
 def test_the_kernel_releases_the_lock_of_a_killed_process(tmp_path: Path) -> None:

@@ -184,6 +184,7 @@ Killswitch   LIVE   SIMULATOR  running, pid 7                       15:06:40 UTC
  ! nobody has answered: flow, asked 12 s ago
 ╭─ binance_futures  stage 1 REDUCED_TOP_RISK for 50 s  SIMULATOR ──────────────╮
 │ equity     9,400.00  1 min 10 s ago  UNAVAILABLE  2 failed in a row          │
+│ not read   HTTP 503: busy                                                    │
 │ doubt      for 1 min: reads 5,000.00; -4400 unexplained; believed in 1 min   │
 │            if it stays                                                       │
 │ positions  1 long 6,000.00   1 short 5,500.00                                │

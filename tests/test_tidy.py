@@ -116,6 +116,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.adapters_do_not_meet, "position_store.py", "import trading_lock"),
     (tidy.adapters_do_not_meet, "store/schema.py", "import trading_lock"),
     (tidy.adapters_do_not_meet, "notifier.py", "from store.codec import compact"),
+    (tidy.adapters_do_not_meet, "service_manager.py", "import state_lock"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues.binance import x"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues import binance_errors"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from .binance import x"),
@@ -143,7 +144,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.errors_are_caught_by_name, "a.py", "with contextlib.suppress(Exception):\n    x"),
     (
         tidy.errors_are_caught_by_name,
-        "guardian.py",
+        "supervision.py",
         "def tick():\n    try:\n        x\n    except Exception:\n        y",
     ),
     (
@@ -187,10 +188,11 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (tidy.errors_are_caught_by_name, "a.py", "try:\n    x\nexcept OSError:\n    y"),
     (
         tidy.errors_are_caught_by_name,
-        "guardian.py",
+        "supervision.py",
         "async def supervise():\n    try:\n        x\n    except Exception:\n        y",
     ),
     (tidy.no_test_is_skipped, "tests/test_x.py", "import pytest\nx = pytest.mark.parametrize"),
+    (tidy.no_test_is_skipped, "tests/test_service_unit.py", "import pytest\npytest.mark.skipif"),
     (tidy.closes_are_made_by_order_safety, "order_safety.py", "x = CloseInstruction(scope=1)"),
     (tidy.closes_are_made_by_order_safety, "venues/x.py", "from model import CloseInstruction"),
     (tidy.names_do_not_hide_the_standard_library, "operator_switch.py", ""),

@@ -30,6 +30,7 @@ KEYS = {"BINANCE_API_KEY": "test-key", "BINANCE_API_SECRET": "test-secret"}
 PROGRAMS = (
     ("tools/e2e_demo_runner.py",),
     ("tools/dryrun_smoke.py",),
+    ("tools/kill_test.py",),
     ("-m", "benchmarks.tick"),
 )
 
@@ -56,7 +57,7 @@ def test_help_teaches(program: tuple[str, ...]) -> None:
     assert "--json" in done.stdout
 
 
-@pytest.mark.parametrize("program", PROGRAMS[:2], ids=lambda program: program[-1])
+@pytest.mark.parametrize("program", PROGRAMS[:3], ids=lambda program: program[-1])
 def test_help_loads_nothing_heavy(program: tuple[str, ...]) -> None:
     """Neither the exchange library nor the settings are imported to print a page."""
     listed = run("-X", "importtime", *program, "--help").stderr
@@ -65,7 +66,7 @@ def test_help_loads_nothing_heavy(program: tuple[str, ...]) -> None:
     assert imported.isdisjoint({"ccxt", "aiohttp", "pydantic", "rich", "settings", "simulator"})
 
 
-@pytest.mark.parametrize("program", PROGRAMS[:2], ids=lambda program: program[-1])
+@pytest.mark.parametrize("program", PROGRAMS[:3], ids=lambda program: program[-1])
 def test_wrong_usage_exits_2(program: tuple[str, ...]) -> None:
     """An unknown option is told, not ignored."""
     assert run(*program, "--unknown").returncode == 2

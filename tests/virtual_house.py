@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from typing import Any, TypeVar, cast
 from commands.assembly import put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision
 from errors import LockError, StoreError
 from guardian import Guardian
 from lock_document import LockEntry
@@ -29,6 +31,7 @@ from model import BookName, IncidentId, OperatorRequest, ScopeId
 from policy import BookPolicy, Policy
 from position_store import PositionStore
 from recorder import Recorder
+from redaction import NOTHING_HIDDEN, Redactor
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
@@ -38,6 +41,7 @@ from store.access import ThreadedStore
 from store.views import StoreStatus, read_status
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
+from venues.protocol import Venue
 
 EPOCH = 1_700_000_000.0
 BOOK = BookName(SCOPE)
@@ -79,12 +83,45 @@ class Logbook:
         return [details for name, details in self.lines if name == event]
 
 
+@dataclass(slots=True)
+class Power:
+    """The power of one run of the guard; without it nothing of that run goes on."""
+
+    is_off: bool = False
+
+    async def needed(self) -> None:
+        """Return at once, or never."""
+        if self.is_off:
+            await asyncio.get_running_loop().create_future()
+
+
+class Line:
+    """A venue as one run of the guard reaches it; what was under way when it died arrives."""
+
+    def __init__(self, venue: MemoryVenue, power: Power) -> None:
+        self._venue = venue
+        self._power = power
+
+    def __getattr__(self, name: str) -> Any:
+        """A call of the venue, or a fact about it."""
+        value = getattr(self._venue, name)
+        if not callable(value):
+            return value
+
+        async def call(*arguments: Any) -> Any:
+            await self._power.needed()
+            return await value(*arguments)
+
+        return call
+
+
 class TroubledStore(ThreadedStore):
     """The real store, with a disk that may be slow, full or dead."""
 
     clock: LoopClock
     is_down = False
     is_dead = False
+    is_hanging = False
     delay_s = 0.0
     commits = 0
     steps = 0
@@ -99,12 +136,15 @@ class TroubledStore(ThreadedStore):
         """What happens in a step."""
 
     async def _disk(self) -> None:
-        if self.is_dead:
-            await asyncio.get_running_loop().create_future()
+        while self.is_hanging:
+            await self.clock.sleep(0.5)
         if self.delay_s:
             await self.clock.sleep(self.delay_s)
+        if self.is_dead:
+            await asyncio.get_running_loop().create_future()
         if self.is_down:
-            raise StoreError("database or disk is full")
+            full = "database or disk is full"
+            raise StoreError(full) from sqlite3.OperationalError(full)
 
     async def commit(self, records: Records) -> None:
         """Write one decision."""
@@ -116,7 +156,7 @@ class TroubledStore(ThreadedStore):
 
     async def pending_requests(self) -> tuple[OperatorRequest, ...]:
         """Requests without an answer; a full disk can still be read."""
-        if self.is_dead or self.delay_s:
+        if self.is_dead or self.is_hanging or self.delay_s:
             await self._disk()
         return await super().pending_requests()
 
@@ -140,6 +180,7 @@ class Guard:
     guardian: Guardian
     store: TroubledStore
     recorder: Recorder
+    power: Power
     notices: tuple[str, ...] = ()
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
@@ -154,10 +195,14 @@ class Guard:
         self.guardian.stop()
         await self.running
 
-    async def crash(self) -> None:
+    def die(self) -> None:
         """Cut the power: from here on nothing of this run has any effect."""
-        self.is_crashed = self.store.is_dead = True
+        self.is_crashed = self.store.is_dead = self.power.is_off = True
         self.running.cancel()
+
+    async def crash(self) -> None:
+        """Cut the power, and wait until nothing of this run is left."""
+        self.die()
         await asyncio.gather(self.running, return_exceptions=True)
 
 
@@ -174,8 +219,12 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
+    lock_errno: int | None = None
     lock_delay_s: float = 0.0
+    request_poll_s: float = 1.0
+    redactor: Redactor = NOTHING_HIDDEN
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -290,7 +339,13 @@ class House:
 
     async def assemble(self) -> Guard:
         """Put a guard together on the files of this house, as a start of the process does."""
+        every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
+        power = Power()
+
+        async def replace_lock(document: Mapping[str, object]) -> None:
+            await power.needed()
+            await self._replace_lock(document)
 
         async def open_store(path: Path) -> ThreadedStore:
             store = await TroubledStore.open(path, rng=random.Random(1))
@@ -308,14 +363,22 @@ class House:
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
-            venues={SCOPE: self.venue, **self.others},
-            replace_lock=self._replace_lock,
+            venues={
+                scope: cast("Venue", Line(venue, power))
+                for scope, venue in every.items()
+                if self.policy.book_of(scope)
+            },
+            replace_lock=replace_lock,
             clock=self.clock,
             log=cast("Logger", self.log),
+            redactor=self.redactor,
+            on_decision=self.on_decision,
+            request_poll_s=self.request_poll_s,
         )
         return Guard(
             store=opened[-1],
             recorder=assembly.recorder,
+            power=power,
             guardian=assembly.guardian,
             notices=assembly.notices,
         )
@@ -324,14 +387,17 @@ class House:
         if self.lock_delay_s:
             await self.clock.sleep(self.lock_delay_s)
         if self.lock_fails:
-            raise LockError("Read-only file system")
+            raise LockError("Read-only file system", number=self.lock_errno)
         LockFile(self.lock_path, pid=1, host="test", now=self.clock.now).replace(document)
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[Guard]:
-        """A running guard; stopped at the end of the block unless it crashed."""
+    async def guard(self, **told: Callable[..., None]) -> AsyncIterator[Guard]:
+        """A running guard; stopped at the end of the block unless it crashed.
+
+        `told` are hooks of `Guardian.run`.
+        """
         guard = await self.assemble()
-        guard.running = asyncio.create_task(guard.guardian.run())
+        guard.running = asyncio.create_task(guard.guardian.run(**told))
         try:
             yield guard
             if not guard.is_crashed:

@@ -43,7 +43,7 @@ START_S = 30.0
 """Longest wait for the first reading, the time before it is not judged."""
 STOP_S = 15.0
 LOOK_EVERY_S = 0.5
-FATAL_EVENTS = ("task_failed", "invariant_violated")
+FATAL_EVENTS = ("task_failed", "thread_failed", "invariant_violated", "crashed")
 LAST_LINES = 10
 
 

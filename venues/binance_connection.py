@@ -10,7 +10,6 @@ answer of the venue contradicts them.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ccxt.async_support import binanceusdm
 
 from clock import Clock
 from errors import ConfigurationError, ObservationError, Unavailable
+from logger import get_logger
 from model import RefusalReason, Refused, Unknown
 from venues.binance_account import AccountMode, parse_account_mode
 from venues.binance_errors import code_of, is_error_body, judge, retry_after_s
@@ -27,7 +27,7 @@ from venues.parsing import as_fields, required_integer
 
 Params = Mapping[str, str | int]
 
-_logger = logging.getLogger(__name__)
+_log = get_logger("venues.binance")
 
 REFRESH_S = 600.0
 """Age at which the clock offset and the account mode are read again."""
@@ -112,7 +112,7 @@ class BinanceConnection:
                 await self.settle_clock()
         except (ObservationError, TimeoutError):
             # The order may still get through, and is refused without harm if it does not.
-            _logger.warning("%s is sent with a doubtful clock", endpoint)
+            _log.warning("clock_doubtful", why=f"{endpoint} is sent with a doubtful clock")
         return await self._send_once(
             self._trader, endpoint, params, deadline_s=self._order_timeout_s
         )

@@ -27,6 +27,7 @@ from ccxt.base.errors import (
 )
 
 from errors import ConfigurationError
+from redaction import Redactor
 from venues.failure import Failure, RequestFailed, scrub
 
 IsErrorBody = Callable[[object], bool]
@@ -45,6 +46,9 @@ _FAULTS = (
 )
 """What a request may raise inside ccxt and aiohttp, odd answers that trip them up included."""
 
+_CREDENTIALS = ("apiKey", "secret", "password", "uid", "privateKey", "token")
+"""The settings of a ccxt client that a venue may send back in the text of an error."""
+
 _quiet = logging.getLogger("killswitch.ccxt")
 _quiet.setLevel(logging.WARNING)
 """ccxt logs headers with the key and signed URLs at DEBUG, whatever the root logger allows."""
@@ -54,6 +58,7 @@ def make_client(
     exchange_class: Any, settings: Mapping[str, object], *, is_error_body: IsErrorBody
 ) -> Any:
     """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables."""
+    redactor = Redactor(str(settings[name]) for name in _CREDENTIALS if name in settings)
 
     class ObservedClient(exchange_class):  # type: ignore[misc]
         """The exchange's client; an answer that is no JSON result raises `RequestFailed`."""
@@ -65,7 +70,7 @@ def make_client(
                 return
             raise RequestFailed(
                 Failure(
-                    cause=_describe_answer(status, body, decoded, (self.apiKey, self.secret)),
+                    cause=_describe_answer(status, body, decoded, redactor),
                     status=status,
                     body=decoded,
                     retry_after_s=_retry_after_s(headers),
@@ -137,7 +142,7 @@ def checked_simulator_url(simulator_url: str) -> str:
     return simulator_url.rstrip("/")
 
 
-def _describe_answer(status: int, body: object, decoded: object, secrets: tuple[str, ...]) -> str:
+def _describe_answer(status: int, body: object, decoded: object, redactor: Redactor) -> str:
     """Say in short what an unusable answer was, with the venue's own code and message."""
     if not isinstance(decoded, dict | list):
         return f"HTTP {status}, " + ("an empty body" if not body else "not a JSON result")
@@ -145,7 +150,7 @@ def _describe_answer(status: int, body: object, decoded: object, secrets: tuple[
         code = next((decoded[name] for name in ("code", "retCode") if name in decoded), None)
         text = next((decoded[name] for name in ("msg", "retMsg") if name in decoded), None)
         if code is not None or text is not None:
-            return f"HTTP {status}, " + scrub(f"code {code}: {text or 'no message'}", secrets)
+            return f"HTTP {status}, " + scrub(f"code {code}: {text or 'no message'}", redactor)
     return f"HTTP {status}, without a code"
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from errors import Unavailable
+from redaction import NOTHING_HIDDEN, Redactor
 
 _URL = re.compile(r"https?://\S+")
 _LONG_TOKEN = re.compile(r"[A-Za-z0-9+/=_-]{28,}")
@@ -44,12 +45,12 @@ class RequestFailed(Exception):
         self.failure = failure
 
 
-def scrub(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Make a venue's text showable: no URL, key, signature or control character, and short."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    text = _LONG_TOKEN.sub("***", _URL.sub("<url>", text))
+def scrub(text: str, redactor: Redactor = NOTHING_HIDDEN) -> str:
+    """Make a venue's text showable: no URL, key, signature or control character, and short.
+
+    Masked before it is cut: a part of a secret that the cut leaves would not be recognised.
+    """
+    text = _LONG_TOKEN.sub("***", _URL.sub("<url>", redactor.text(text)))
     text = _CONTROL.sub(" ", text).strip()
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."
 

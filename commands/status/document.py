@@ -84,6 +84,7 @@ def _scope(scope: ScopeView, *, now: float) -> dict[str, object]:
         "is_simulated": scope.is_simulated,
         "trust": scope.trust.value,
         "reasons": scope.reasons,
+        "unread": scope.unread,
         "equity": _finite(scope.equity),
         "equity_ts": scope.equity_at,
         "equity_age_s": None if scope.equity_at is None else now - scope.equity_at,

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lock_document import LockEntry, parse_lock_entries, parse_lock_entry
+from lock_document import TROUBLE, LockEntry, parse_lock_entries, parse_lock_entry
 from trading_lock import HEARTBEAT_MAX_AGE_S, LockState, read_lock
 
 STALE = "lock_stale"
 MISSING = "lock_missing"
 _NOT_WATCHED = "not_watched_"
+_UNREAD = "unread_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,24 @@ class LockFileView:
     def not_watched(self) -> tuple[str, ...]:
         """The accounts that the guard which wrote this found keys for and does not watch."""
         return tuple(line for name, line in self.details if name.startswith(_NOT_WATCHED))
+
+    @property
+    def troubles(self) -> tuple[tuple[str, str], ...]:
+        """What failed on the guard's machine when this was written: name, since when and why."""
+        return tuple(
+            (name.removeprefix(TROUBLE), why)
+            for name, why in self.details
+            if name.startswith(TROUBLE)
+        )
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Why each account that the guard could not read last was not read."""
+        return {
+            name.removeprefix(_UNREAD): why
+            for name, why in self.details
+            if name.startswith(_UNREAD)
+        }
 
 
 def look_at_lock(path: Path, *, now: float) -> LockFileView:

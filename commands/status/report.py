@@ -8,9 +8,11 @@ the time of the last trusted reading: they are what the guard judged, not an est
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from commands.status.lock import LockFileView
+from commands.status.machine import LATE_WRITE_S, warn_of_machine
 from commands.status.wording import say_span
 from drawdown import CARRY_S, STREAK_LIFE_S, WindowDrawdown, compute_drawdowns
 from exposure import compute_exposure
@@ -69,14 +71,16 @@ class ScopeView:
     `equity` is the last trusted value and `equity_at` its time, None before the first one.
     `reported_equity` is what a doubted reading claims and `unexplained` its unexplained part;
     `suspected_since` is None while there is no doubt, and `believed_at` the latest moment at which
-    it ends if the next readings say the same. `silent_s` is the time without a trusted
-    reading in this run, None while nobody watches.
+    it ends if the next readings say the same. `unread` is why the latest attempt brought no
+    reading, in the venue's own words. `silent_s` is the time without a trusted reading in this run,
+    None while nobody watches.
     """
 
     scope: ScopeId
     is_simulated: bool
     trust: Trust
     reasons: str = ""
+    unread: str = ""
     equity: float | None = None
     equity_at: float | None = None
     reported_equity: float | None = None
@@ -181,6 +185,7 @@ def build_report(
             policy=policy,
             book=book,
             scopes=scopes,
+            unread=lock.unread,
             is_watched=holder is not None,
             now=now,
         )
@@ -189,7 +194,7 @@ def build_report(
     left = tuple(
         BookView(state=state, policy=None, scopes=(), streaks=())
         for name, state in states.items()
-        if policy.book(name) is None and _matters(state)
+        if policy.book(name) is None and state.holds_back
     )
     tallies = {tally.incident_id: tally for tally in stored.tallies}
     books = tuple(
@@ -213,6 +218,7 @@ def build_report(
         actions=stored.actions,
         warnings=(
             *_warn_of_guard(lock, holder, now=now),
+            *warn_of_machine(lock, stored, holder, policy=policy, now=now),
             *_warn_of_mode(dry_run, configured=policy.dry_run),
             *_warn_of_other_kind(stored, dry_run=dry_run),
             *(line for book in books for line in _warn_of_book(book, now=now)),
@@ -221,17 +227,13 @@ def build_report(
     )
 
 
-def _matters(state: BookMemory) -> bool:
-    """Whether a book that is no longer configured still holds bots or positions back."""
-    return bool(state.locks) or state.stage is not Stage.NORMAL or state.incident is not None
-
-
 def _book(
     state: BookMemory,
     *,
     policy: Policy,
     book: BookPolicy,
     scopes: dict[ScopeId, ScopeStatus],
+    unread: Mapping[str, str],
     is_watched: bool,
     now: float,
 ) -> BookView:
@@ -246,6 +248,7 @@ def _book(
                 policy=policy,
                 book=book,
                 state=state,
+                unread=unread.get(scope, ""),
                 is_watched=is_watched,
                 now=now,
             )
@@ -262,12 +265,15 @@ def _scope(
     policy: Policy,
     book: BookPolicy,
     state: BookMemory,
+    unread: str,
     is_watched: bool,
     now: float,
 ) -> ScopeView:
     is_simulated = scope in policy.simulated_scopes
     if known is None:
-        return ScopeView(scope=scope, is_simulated=is_simulated, trust=Trust.UNAVAILABLE)
+        return ScopeView(
+            scope=scope, is_simulated=is_simulated, trust=Trust.UNAVAILABLE, unread=unread
+        )
     memory = known.memory
     last = memory.history.last
     trusted_at = known.trusted_at
@@ -278,6 +284,7 @@ def _scope(
         is_simulated=is_simulated,
         trust=_trust_now(known, policy=policy, now=now),
         reasons=known.reasons,
+        unread=unread,
         equity=None if last is None else last.equity,
         equity_at=trusted_at,
         reported_equity=known.equity if known.trust is Trust.SUSPECT else None,
@@ -346,9 +353,10 @@ def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> 
             else f", last sign {say_span(now - lock.heartbeat_ts)} ago"
         )
         return [f"no guard is running{sign}: nothing is watched, nothing will be closed"]
-    if lock.is_stale and lock.heartbeat_age_s is not None and lock.pid == holder.pid:
+    age_s = lock.heartbeat_age_s
+    if age_s is not None and (lock.is_stale or age_s > LATE_WRITE_S) and lock.pid == holder.pid:
         return [
-            f"the guard has not written its lock for {say_span(lock.heartbeat_age_s)}: it hangs, "
+            f"the guard has not written its lock for {say_span(age_s)}: it hangs, "
             "or cannot write there"
         ]
     if lock.is_stale or not lock.is_readable:
@@ -382,7 +390,11 @@ def _warn_of_book(book: BookView, *, now: float) -> list[str]:
         stuck = say_span(now - incident.last_progress_at)
         warnings.append(f"{name}: closing has made no progress for {stuck}")
     if book.policy is None:
-        warnings.append(f"{name}: still {book.state.stage.name}, but no longer configured")
+        closing = "" if incident is None else ", and nobody works on its open incident"
+        warnings.append(
+            f"{name}: still {book.state.stage.name}, but no longer configured{closing} -> "
+            f"put the account back, or: python3 killswitch.py reset {name} --force"
+        )
     for scope in book.scopes:
         if scope.is_blind and scope.silent_s is not None:
             warnings.append(
@@ -390,7 +402,7 @@ def _warn_of_book(book: BookView, *, now: float) -> list[str]:
             )
         elif scope.suspected_since is not None:
             warnings.append(f"{scope.scope}: the latest readings are doubted")
-    if book.state.manual_reset_required:
+    if book.state.manual_reset_required and book.policy is not None:
         warnings.append(f"{name}: waits for you: python3 killswitch.py reset {name}")
     return warnings
 

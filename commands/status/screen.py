@@ -123,6 +123,8 @@ def _facts(scope: ScopeView, book: BookView, *, now: float) -> Table:
     if len(book.scopes) > 1:
         grid.add_row("account", scope.scope)
     grid.add_row("equity", _equity(scope, now=now))
+    if scope.unread:
+        grid.add_row("not read", Text(scope.unread, style="red"))
     if scope.suspected_since is not None:
         grid.add_row("doubt", Text(_say_doubt(scope, now=now), style="yellow"))
     elif scope.reasons:

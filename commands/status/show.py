@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -21,9 +21,16 @@ from clock import Clock, SystemClock
 from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_FINE, read_settings
 from commands.status.document import to_document
 from commands.status.lock import look_at_lock
-from commands.status.report import StatusReport, build_report, is_dry_run, needed_history_s
+from commands.status.machine import say_troubles
+from commands.status.report import (
+    StatusReport,
+    build_report,
+    is_dry_run,
+    needed_history_s,
+)
 from commands.status.screen import render
-from errors import StoreError
+from commands.status.wording import say_span
+from errors import StoreError, StoreMissing
 from settings import Settings
 from state_lock import find_holder
 from store.views import read_status
@@ -100,8 +107,19 @@ def _read(settings: Settings, clock: Clock) -> StatusReport | str:
     """The report of this moment, or in one line why there is none."""
     try:
         return read_report(settings, now=clock.now())
-    except (StoreError, OSError) as error:
+    except StoreMissing as error:
         return f"status: {error}"
+    except (StoreError, OSError) as error:
+        return "\n".join((f"status: {error}", *_say_lock(settings, now=clock.now())))
+
+
+def _say_lock(settings: Settings, *, now: float) -> Iterator[str]:
+    """What is known of guard and bots without the database."""
+    lock = look_at_lock(settings.trading_lock_file, now=now)
+    if lock.heartbeat_ts is not None:
+        yield f"the guard wrote its lock {say_span(now - lock.heartbeat_ts)} ago"
+    yield f"bots must not open: {lock.strict.reason}" if lock.strict.locked else "bots may trade"
+    yield from say_troubles(lock)
 
 
 def _screen(report: StatusReport | str) -> RenderableType:

@@ -31,6 +31,7 @@ from commands.test_mock.watched_run import SABOTAGES, Plan, Watched, watch
 from errors import KillSwitchError
 from logger import configure_logging
 from model import PositionMode
+from redaction import NOTHING_HIDDEN
 from simulator.book_file import BookFile, BookFileError, default_book, demo_book, load_book
 from simulator.candles import load_tape
 from simulator.scenarios import DEMO_WAYPOINTS, demo_squeeze
@@ -109,7 +110,7 @@ def _in_folder(run: Callable[[Path], Coroutine[Any, Any, int]]) -> int:
     """Run with a new folder and the guard's log in it."""
     folder = Path(tempfile.mkdtemp(prefix="killswitch-demo-"))
     with (folder / "guard.log").open("w", encoding="utf-8") as log:
-        configure_logging(secrets=(), json_output=False, verbose=False, stream=log)
+        configure_logging(redactor=NOTHING_HIDDEN, json_output=False, verbose=False, stream=log)
         return asyncio.run(run(folder))
 
 

@@ -1,0 +1,65 @@
+"""What the loop keeps of one scope: who reads it, who closes on it, and how soon it is due again.
+
+Owns the pace of reading and the rules that an executor gets from the settings of the book. It is
+lost on restart, by design: what must outlive the process stands in the memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from decision import Decision
+from executor import DriveRules, Executor
+from memory import Incident
+from model import PositionMode, ScopeId
+from plans import untouchable_symbols
+from policy import Policy
+from scope_reader import ScopeReader
+from supervision import MAX_PAUSE_S
+
+GROWTH = 1.5
+"""By how much each failure in a row, from the second one on, makes the pause longer."""
+
+MAX_PAUSE_IN_DANGER_S = 6.0
+"""A line that loses one answer in five loses five in a row now and then: in the middle of a fall
+that must not cost half a minute more than the answers themselves."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ScopeWatch:
+    """One scope while it is watched. Without an `executor` nothing is ever sent.
+
+    `looks` counts the readings that came to a decision; `rests_until` is when the next one begins,
+    on the monotonic clock, and never while one is under way.
+    """
+
+    scope: ScopeId
+    reader: ScopeReader
+    executor: Executor | None
+    is_alert: bool = False
+    looks: int = 0
+    rests_until: float = float("-inf")
+
+    def take_note(self, decision: Decision) -> None:
+        """Remember what a decision asks for next."""
+        wants = (*self.reader.wants, *decision.wants_of(self.scope))
+        self.reader.wants = tuple(dict.fromkeys(wants))
+        self.is_alert = decision.is_alert(self.scope)
+
+    def pace(self, policy: Policy, *, is_closing: bool) -> float:
+        """Seconds from one reading to the next; after failures they grow up to 30 s, in danger 6."""
+        is_danger = self.is_alert or is_closing
+        pace = policy.alert_poll_s if is_danger else policy.poll_s
+        most_s = MAX_PAUSE_IN_DANGER_S if is_danger else MAX_PAUSE_S
+        return max(pace, min(most_s, pace * GROWTH ** min(max(self.reader.failures - 1, 0), 10)))
+
+    def drive_rules(self, incident: Incident, policy: Policy) -> DriveRules:
+        """What the executor has to respect: the venue's rules, and those of the incident's book."""
+        book = policy.book(incident.book)
+        stage = None if book is None else book.stage(incident.stage)
+        return DriveRules(
+            limits=self.reader.limits,
+            position_mode=self.reader.position_mode or PositionMode.ONE_WAY,
+            cancel_entry_orders=stage is None or stage.cancel_entry_orders,
+            untouchable=() if book is None else untouchable_symbols(book, incident.stage),
+        )

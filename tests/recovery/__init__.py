@@ -1,0 +1,1 @@
+"""The matrix of docs/recovery.md: every fault in every phase."""
