@@ -144,6 +144,12 @@ CELLS = (
         rearms_within_s=3.5,
         told=("task_failed", "rearmed"),
     ),
+    Cooling(
+        name="26d",
+        fault=faults.NOT_CONFIGURED,
+        for_s=LONG_S,
+        told=("book_not_configured", "rearmed"),
+    ),
 )
 
 
