@@ -62,7 +62,7 @@ EARLY_CHECKPOINT_PAGES = CHECKPOINT_PAGES // 5
 PLACE = "kept/"
 CLOCK = "kept/clock"
 LOAD_PLACES = "SELECT name, value FROM store_facts WHERE name GLOB 'kept/*'"
-_KEEP_PLACE = "INSERT OR REPLACE INTO store_facts VALUES (?, ?)"
+KEEP_PLACE = "INSERT OR REPLACE INTO store_facts VALUES (?, ?)"
 
 OLDEST_READING = "SELECT ts FROM snapshots WHERE scope = ? ORDER BY ts LIMIT 1"
 
@@ -280,7 +280,7 @@ class Retention:
             with transaction(self._connection, full_sync=False):
                 yield
                 places = [(name, repr(at)) for name, at in self._places.items()]
-                self._cursor.executemany(_KEEP_PLACE, places)
+                self._cursor.executemany(KEEP_PLACE, places)
             self._written = dict(self._places)
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-import math
-import random
 from pathlib import Path
 
-import pytest
-
 from benchmarks import soak
-from benchmarks.bad_day import CRASH_SHARE, FailingVenue, Truth, furnish
-from benchmarks.hourly import Aside, Hour, Meter
-from benchmarks.soak import Plan, Report, resource_claims
-from errors import Malformed, Unavailable
-from tests.memory_venue import SCOPE
+from benchmarks.bad_day import CRASH_SHARE
+from benchmarks.hourly import Hour
+from benchmarks.soak import Plan, Report
 from tests.virtual_house import play
 
 FAILED_AT_LEAST = 5
