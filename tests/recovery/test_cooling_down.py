@@ -219,7 +219,7 @@ def test_bots_are_freed_after_the_rearming_is_on_record(tmp_path: Path, cell: st
         began, left_s = scene.time, scene.rest_left_s()
         await scene.house.wait(left_s - 20)
         await UNRECORDED[cell].strike(scene)
-        await scene.house.wait(60)
+        await scene.house.wait(200)
         assert scene.stage is Stage.NORMAL
         assert not scene.simple.was_ever(False, since=began)
         await UNRECORDED[cell].heal(scene)
