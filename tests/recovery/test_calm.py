@@ -134,6 +134,7 @@ CELLS = (
         strict=Stop(0, 10.5, 1),
         told=("task_failed",),
     ),
+    Calm(name="26a", fault=faults.NOT_CONFIGURED),
 )
 
 

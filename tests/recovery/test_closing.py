@@ -94,6 +94,13 @@ CELLS = (
         told=("task_failed",),
         stuck_if=(Trouble.LATE, Trouble.LOST_BEFORE),
     ),
+    Closing(
+        name="26c",
+        fault=faults.NOT_CONFIGURED,
+        for_s=200,
+        done_within_s=215,
+        told=("book_not_configured", "incident_stuck", "incident_stuck"),
+    ),
 )
 
 

@@ -106,6 +106,7 @@ CELLS = (
     Confirming(name="24b-long", fault=faults.ADAPTER_TRIPS, for_s=90, readings=3, acts_within_s=37),
     Confirming(name="24b-deciding", fault=faults.DECIDING_TRIPS, readings=1, acts_within_s=31),
     Confirming(name="25b", fault=faults.INVARIANT_BROKEN, readings=1),
+    Confirming(name="26b", fault=faults.NOT_CONFIGURED, readings=1),
 )
 
 

@@ -144,6 +144,12 @@ CELLS = (
         rearms_within_s=3.5,
         told=("task_failed", "rearmed"),
     ),
+    Cooling(
+        name="26d",
+        fault=faults.NOT_CONFIGURED,
+        for_s=LONG_S,
+        told=("book_not_configured", "rearmed"),
+    ),
 )
 
 
@@ -213,7 +219,7 @@ def test_bots_are_freed_after_the_rearming_is_on_record(tmp_path: Path, cell: st
         began, left_s = scene.time, scene.rest_left_s()
         await scene.house.wait(left_s - 20)
         await UNRECORDED[cell].strike(scene)
-        await scene.house.wait(60)
+        await scene.house.wait(200)
         assert scene.stage is Stage.NORMAL
         assert not scene.simple.was_ever(False, since=began)
         await UNRECORDED[cell].heal(scene)
