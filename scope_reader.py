@@ -97,8 +97,9 @@ class ScopeReader:
         asked_at = self._clock.now()
         pause_s = self.quiet_until - self._clock.monotonic()
         if pause_s > 0:
+            # Nothing is asked, so nothing fails: the pause itself must not lengthen what follows.
             why = f"the venue asked for a pause, {pause_s:.0f} s of it are left"
-            return self._dark(why, asked_at=asked_at)
+            return self._without_reading(why, asked_at=asked_at)
         await self._get_ready()
         asked_at = self._clock.now()
         self._begin_ledger(known)
@@ -108,7 +109,9 @@ class ScopeReader:
         ledger = await self._ledger(grace_s=LEDGER_GRACE_S if isinstance(got, Got) else 0.0)
         if isinstance(got, Missed):
             self.quiet_until = self._clock.monotonic() + got.retry_after_s
-            return self._dark(got.why, asked_at=asked_at, ledger=ledger)
+            self.failures += 1
+            self._tell("scope_unavailable", why=got.why, failures=self.failures)
+            return self._without_reading(got.why, asked_at=asked_at, ledger=ledger)
         reading = got.value
         if self.failures and not known.blind_alerted:
             # Once it was blind the audit tells that it sees again.
@@ -128,10 +131,10 @@ class ScopeReader:
             is_second_reading=is_second_reading,
         )
 
-    def _dark(self, why: str, *, asked_at: float, ledger: Ledger | None = None) -> ScopeObservation:
-        """An observation without a reading, and why there is none."""
-        self.failures += 1
-        self._tell("scope_unavailable", why=why, failures=self.failures)
+    def _without_reading(
+        self, why: str, *, asked_at: float, ledger: Ledger | None = None
+    ) -> ScopeObservation:
+        """An observation of nothing, and why."""
         return ScopeObservation(
             scope=self._scope,
             asked_at=asked_at,

@@ -18,7 +18,11 @@ from scope_reader import ScopeReader
 from supervision import MAX_PAUSE_S
 
 GROWTH = 1.5
-"""By how much each failure in a row makes the pause longer."""
+"""By how much each failure in a row, from the second one on, makes the pause longer."""
+
+MAX_PAUSE_IN_DANGER_S = 6.0
+"""A line that loses one answer in five loses five in a row now and then: in the middle of a fall
+that must not cost half a minute more than the answers themselves."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,11 +47,11 @@ class ScopeWatch:
         self.is_alert = decision.is_alert(self.scope)
 
     def pace(self, policy: Policy, *, is_closing: bool) -> float:
-        """Seconds from one reading to the next; after failures they grow up to 30 s."""
-        pace = policy.alert_poll_s if self.is_alert or is_closing else policy.poll_s
-        if not self.reader.failures:
-            return pace
-        return max(pace, min(MAX_PAUSE_S, pace * GROWTH ** min(self.reader.failures, 10)))
+        """Seconds from one reading to the next; failures make it up to 30 s, in danger 6."""
+        is_danger = self.is_alert or is_closing
+        pace = policy.alert_poll_s if is_danger else policy.poll_s
+        most_s = MAX_PAUSE_IN_DANGER_S if is_danger else MAX_PAUSE_S
+        return max(pace, min(most_s, pace * GROWTH ** min(max(self.reader.failures - 1, 0), 10)))
 
     def drive_rules(self, incident: Incident, policy: Policy) -> DriveRules:
         """What the executor has to respect: the venue's rules, and those of the incident's book."""

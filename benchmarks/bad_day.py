@@ -97,6 +97,15 @@ class FailingVenue(MemoryVenue):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueFlow:
+    """Money that really came or went."""
+
+    record_id: str
+    at: float
+    amount: float
+
+
 class Truth:
     """What the account was worth per unit, and how far that fell: what no reading can get wrong."""
 
@@ -150,7 +159,7 @@ class BadDay:
     ) -> None:
         self.house = house
         self.truth = Truth()
-        self.flows: list[tuple[str, float, float]] = []
+        self.flows: list[TrueFlow] = []
         self.worst = 0.0
         self.breached_at: float | None = None
         self._rng = random.Random(f"world {seed}")
@@ -174,11 +183,37 @@ class BadDay:
         return float(account.wallet["USDT"]) + open_profit
 
     @property
+    def worth(self) -> float:
+        """What it is worth per unit, so that no flow changes it."""
+        return self.equity / self.truth.units
+
+    @property
+    def lasted_s(self) -> float:
+        """How long the day has lasted."""
+        return self.house.clock.now() - EPOCH
+
+    @property
     def held(self) -> dict[str, float]:
         """The signed notional of every position."""
         marks = self.house.exchange.marks
         legs = self.house.exchange.account(KEY).legs.values()
         return {leg.symbol: float(leg.amount * marks[leg.symbol]) for leg in legs}
+
+    @property
+    def line(self) -> FailingVenue:
+        """The connection that the guard has."""
+        assert isinstance(self.house.venue, FailingVenue)
+        return self.house.venue
+
+    @property
+    def sent(self) -> int:
+        """How many orders and cancels the guard has sent."""
+        return sum(n for name, n in self.line.asked.items() if name.startswith("submit"))
+
+    def calm_down(self) -> None:
+        """From here on every request is answered, nobody trades and no money moves."""
+        self.line.share = 0.0
+        self._next = dict.fromkeys(self._next, math.inf)
 
     async def live(self) -> None:
         """Go on for ever."""
@@ -265,7 +300,7 @@ class BadDay:
         except Rejected:
             return
         record = self.house.exchange.account(KEY).income[-1]
-        self.flows.append((str(record.record_id), now, float(amount)))
+        self.flows.append(TrueFlow(record_id=str(record.record_id), at=now, amount=float(amount)))
         self.truth.flow(equity, float(amount))
 
     def _trade(self) -> None:

@@ -122,6 +122,7 @@ def test_every_reading_is_a_tick_with_its_figures(tmp_path: Path) -> None:
             breach = await look(15)
             house.venue.plan("fetch_reading", Trouble.UNAVAILABLE)
             dark = await look(15)
+            again = await look(15)
             assert len(house.log.of("tick")) == len(house.venue.called("fetch_reading"))
         assert (calm["trust"], calm["equity"], calm["next_poll_s"]) == ("TRUSTED", 10_000.0, 10)
         assert (calm["drawdown"], calm["streaks"], calm["reasons"]) == (0.0, {}, [])
@@ -131,7 +132,7 @@ def test_every_reading_is_a_tick_with_its_figures(tmp_path: Path) -> None:
         assert breach["streaks"] == {"REDUCED_TOP_RISK": 1}
         assert breach["drawdowns"] == {"15m": 0.06, "1h": 0.06, "1d": 0.06}
         assert (dark["trust"], dark["equity"], dark["drawdowns"]) == ("UNAVAILABLE", None, {})
-        assert dark["next_poll_s"] == pytest.approx(3 * 1.5)
+        assert (dark["next_poll_s"], again["next_poll_s"]) == (3, pytest.approx(3 * 1.5))
         assert len(dark["reasons"]) == 1
 
     play(story)

@@ -171,6 +171,7 @@ def test_a_pause_that_was_asked_for_is_kept_without_asking() -> None:
         seen = await desk.reader.observe(NOTHING)
         assert "asked for a pause" in seen.failure
         assert len(desk.venue.called("fetch_reading")) == 1
+        assert desk.reader.failures == 1  # keeping a pause is no failure, and lengthens no other
         await desk.clock.sleep(25)
         assert (await desk.reader.observe(NOTHING)).reading is not None
 
