@@ -107,7 +107,7 @@ CELLS = (
         simple=Stop(0, 1, 1),
         strict=Stop(0, 1, 1),
     ),
-    Calm(name="17a", fault=faults.CLOCK_FORWARD, strict=Stop(0, 1, 10), told=("clock_moved",)),
+    Calm(name="17a", fault=faults.CLOCK_FORWARD, strict=Stop(0, 1, 2), told=("clock_moved",)),
     Calm(name="18a", fault=faults.CLOCK_BACK, strict=Stop(0, 1, 10), told=("clock_moved",)),
     Calm(name="19a", fault=faults.STARTED_LATER, strict=Stop(0, 1, 1), drawdown=FROM_LAST),
     Calm(name="20a", fault=faults.STARTED_EARLIER, strict=Stop(0, 1, 1), told=("clock_set_back",)),

@@ -79,8 +79,8 @@ CELLS = (
     Closing(name="15c", fault=faults.LOCK_UNWRITABLE, for_s=60, told=("lock_trouble",)),
     Closing(name="16c-lost", fault=faults.LOCK_LOST),
     Closing(name="16c-unreadable", fault=faults.LOCK_UNREADABLE),
-    # The end of the lock in the file is reached by the clock before the next tick moves it.
-    Closing(name="17c", fault=faults.CLOCK_FORWARD, weak_s=10.5),
+    # The clock passes the end that the file names before the guard notices and moves it.
+    Closing(name="17c", fault=faults.CLOCK_FORWARD, weak_s=2.0),
     Closing(name="18c", fault=faults.CLOCK_BACK),
     Closing(name="20c", fault=faults.STARTED_EARLIER, done_within_s=50),
     Closing(

@@ -108,7 +108,7 @@ CELLS = (
         rearms_within_s=4.0,
         told=("clock_moved", "rearmed"),
         frees_early=True,
-        weak_s=10.5,
+        weak_s=2.0,
     ),
     Cooling(
         name="18d", fault=faults.CLOCK_BACK, rearms_within_s=4.0, told=("clock_moved", "rearmed")
