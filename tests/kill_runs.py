@@ -140,8 +140,11 @@ async def prepare(scene: Scene, folder: Path) -> None:
     """Let a guard read the account once before the fall: the peak from which it is measured."""
     async with simulated(scene.seed) as venue:
         guard = _Guard(folder, url=venue.url)
-        await guard.start("--once")
-        assert await guard.wait() == 0, guard.log_path.read_text(encoding="utf-8")
+        try:
+            await guard.start("--once")
+            assert await guard.wait() == 0, guard.log_path.read_text(encoding="utf-8")
+        finally:
+            await guard.kill()
 
 
 async def carry_out(

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -384,6 +388,36 @@ def test_a_whole_run_with_too_few_kills_fails(
         monkeypatch.setattr(kill_test, "LEAST_KILLS", least)
         assert kill_test.main([]) == code
         assert (f"fewer than {least} kills" in capsys.readouterr().out) == bool(code)
+
+
+def test_a_program_that_is_told_to_end_leaves_no_guard_behind(tmp_path: Path) -> None:
+    """An abandoned guard would go on for ever, and so would its folder."""
+    with subprocess.Popen(
+        [
+            sys.executable,
+            str(kill_runs.ROOT / "tools" / "kill_test.py"),
+            *("--scene", "hedge-2", "--kills", "1"),
+        ],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None and not any(tmp_path.glob("*/hedge-2/undisturbed/guard.log")):
+            time.sleep(0.05)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (1, "stopped")
+    assert list(tmp_path.iterdir()) == []
+    homes = [home for home in map(home_of, Path("/proc").glob("[0-9]*")) if str(tmp_path) in home]
+    assert homes == []
+
+
+def home_of(process: Path) -> str:
+    """The working folder of a process, empty for one that has just ended."""
+    try:
+        return str((process / "cwd").readlink())
+    except OSError:
+        return ""
 
 
 def test_the_program_names_every_scene() -> None:

@@ -19,6 +19,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -92,6 +93,10 @@ async def play(
     from tests import kill_scenes
     from tests.kill_runs import Kill, carry_out, prepare
 
+    playing = asyncio.current_task()
+    assert playing is not None
+    # The guards would outlive a program that ends without ado.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     gate = asyncio.Semaphore(options.jobs)
     scenes = {scene.name: scene for scene in kill_scenes.SCENES}
 
@@ -272,6 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     progress.console.print(f"FAILED  {replay(scene, run.kill)}", markup=False)
 
             stories = asyncio.run(play(options, folder, tell=tell))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("stopped", file=sys.stderr)
+        return 1
     finally:
         if options.keep:
             print(f"kept: {folder}", file=sys.stderr)
