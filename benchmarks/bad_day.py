@@ -210,6 +210,11 @@ class BadDay:
         """How many orders and cancels the guard has sent."""
         return sum(n for name, n in self.line.asked.items() if name.startswith("submit"))
 
+    def calm_down(self) -> None:
+        """From here on every request is answered, nobody trades and no money moves."""
+        self.line.share = 0.0
+        self._next = dict.fromkeys(self._next, math.inf)
+
     async def live(self) -> None:
         """Go on for ever."""
         while True:

@@ -58,6 +58,7 @@ PLACE_EVERY_S = 3_600.0
 """A place is written down with what was deleted before it, or when it has moved this far."""
 
 EARLY_CHECKPOINT_PAGES = CHECKPOINT_PAGES // 5
+"""Emptying the log waits for the disk: better here than in the decision that would find it full."""
 
 PLACE = "kept/"
 CLOCK = "kept/clock"
@@ -156,7 +157,8 @@ class Retention:
         except sqlite3.Error as error:
             # What was rolled back is still to be done.
             self._written = None
-            if error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            if code & PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 return False
             raise
         return is_busy

@@ -913,9 +913,7 @@ def test_a_read_that_lags_after_a_restart_closes_nothing_twice(is_answered: bool
 
 
 @pytest.mark.parametrize(("opened_ago_s", "first"), [(0.0, 9), (10.0, 49), (-60.0, 9)])
-def test_rounds_go_on_above_all_that_an_earlier_run_can_have_begun(
-    opened_ago_s: float, first: int
-) -> None:
+def test_rounds_go_on_above_those_of_an_earlier_run(opened_ago_s: float, first: int) -> None:
     """7 were recorded; a run that waited for no write may have begun 1 + 4 a second beside them.
 
     An order sent under the id of another would be looked up as the other.

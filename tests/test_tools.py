@@ -32,6 +32,7 @@ PROGRAMS = (
     ("tools/dryrun_smoke.py",),
     ("tools/kill_test.py",),
     ("-m", "benchmarks.tick"),
+    ("-m", "benchmarks.soak"),
 )
 
 

@@ -837,8 +837,11 @@ def test_step_that_undoes_an_inferred_inflow_cancels_it() -> None:
     assert watch.memory.units == pytest.approx(1.0)
 
 
-def test_undoing_of_five_percent_is_doubted_though_it_is_less_than_a_doubt_needs() -> None:
-    """5.2 % up, and down again: 520 is 4.9 % of 10,520, but a false drawdown all the same."""
+def test_undoing_of_five_percent_needs_no_suspicion() -> None:
+    """5.2 % up, and down again: 520 is 4.9 % of 10,520, too little to be doubted for its size.
+
+    It is doubted for what it undoes, until three readings agree, and then no drawdown.
+    """
     watch = watching((0, 10_000))
     for at in (10, 13, 16):
         watch.see(at, 10_520)
