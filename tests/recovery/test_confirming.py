@@ -38,7 +38,7 @@ class Confirming:
 
 
 CELLS = (
-    Confirming(name="1b-soon", fault=faults.KILLED, readings=1),
+    Confirming(name="1b-soon", fault=faults.KILLED, for_s=50, readings=1),
     Confirming(name="1b-late", fault=faults.KILLED, for_s=70, readings=3, acts_within_s=7),
     Confirming(name="2b-soon", fault=faults.STOPPED, readings=1),
     Confirming(name="2b-late", fault=faults.STOPPED, for_s=70, readings=3, acts_within_s=7),
