@@ -40,8 +40,8 @@ HELP_DEADLINE_S = 20.0
 LEDGER_GRACE_S = 0.3
 """A ledger that arrives this soon after its reading is judged together with it."""
 LEDGER_TRIES_S = (2.0, 2.0, HELP_DEADLINE_S)
-"""One lost answer must not let a withdrawal pass for a loss: a ledger that fails or is late is asked
-for again at once, the last time with patience."""
+"""One lost answer must not let a withdrawal pass for a loss: a ledger that fails or is late is
+asked for again at once, the last time with patience."""
 LEDGER_TRY_AGAIN_S = 1.0
 MARKS_DEADLINE_S = 2.0
 LIMITS_MAX_AGE_S = 6 * 3600.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from benchmarks.hourly import Aside, Hour, Meter
 from benchmarks.soak import Claim, Plan, Report, resource_claims
 from errors import Malformed, Unavailable
 from tests.memory_venue import SCOPE
-from tests.virtual_house import House, play
+from tests.virtual_house import play
 
 FAILED_AT_LEAST = 5
 """Of each kind of trouble with reading in forty minutes."""
@@ -109,7 +108,7 @@ def test_the_truth_is_measured_per_unit() -> None:
 
 
 def test_the_truth_forgets_a_peak_with_its_window() -> None:
-    """After 15 minutes 5 % are measured against the 7 % of 1 h, after 1 h against the 15 % of 1d."""
+    """After 15 minutes 5 % are measured against the 7 % of 1h, after an hour the 15 % of 1d."""
     truth = Truth()
     truth.see(0.0, 10_000.0)
     for at, threshold in ((899.0, 0.045), (900.0, 0.07), (3600.0, 0.15)):
