@@ -48,7 +48,7 @@ def standing_for(points: Sequence[Point]) -> Point:
     return best_of(tuple(points)) or points[-1]
 
 
-def by_minute(points: Sequence[Point]) -> Iterator[tuple[float, tuple[Point, ...]]]:
+def _by_minute(points: Sequence[Point]) -> Iterator[tuple[float, tuple[Point, ...]]]:
     """Group points by the start of their minute."""
     for minute, group in groupby(points, key=lambda point: start_of(point.at, MINUTE_S)):
         yield minute, tuple(group)
@@ -61,7 +61,7 @@ def grow_old(history: History) -> History:
         return history
     exact_from = start_of(last.at - EXACT_S, MINUTE_S)
     if history.shared_until < exact_from:
-        chunks, reached = _work(history, since=history.shared_until, until=exact_from, by=shared)
+        chunks, reached = _work(history, since=history.shared_until, until=exact_from, by=_shared)
         history = replace(history, chunks=chunks, shared_until=reached)
     raw_from = start_of(last.at - RAW_S, MINUTE_S)
     if history.thinned_until < raw_from:
@@ -70,7 +70,7 @@ def grow_old(history: History) -> History:
     return history
 
 
-def shared(points: tuple[Point, ...]) -> tuple[Point, ...]:
+def _shared(points: tuple[Point, ...]) -> tuple[Point, ...]:
     """The points of one minute with the results of the one that stands for it."""
     results = standing_for(points).results
     return tuple(
@@ -107,7 +107,7 @@ def _work(
         taken.extend(chunks[end].points)
         end += 1
     worked: list[Point] = []
-    for minute, points in by_minute(taken):
+    for minute, points in _by_minute(taken):
         worked.extend(by(points) if since <= minute < until else points)
     if len(worked) == len(taken) and all(map(_is, worked, taken)):
         return chunks, reached

@@ -66,8 +66,6 @@ MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
 LOG_EVERY = 20
 """Of failed reads in a row, the first and every so many are logged."""
-UNREAD_ROUNDS = 1000
-"""Rounds left out when nobody can tell how many an earlier run used: no id is used twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +244,12 @@ class Executor:
         return work
 
     async def _recall(self, incident: Incident, work: _Work) -> None:
-        """Learn what an earlier run sent, waiting no longer than for a write."""
+        """Learn what an earlier run sent, waiting no longer than for a write.
+
+        Not all of it need be on disk: a run that waited for no write may have died before it. Two
+        rounds are never closer than a pause, so as many are left out as there can have been, and
+        no id is used twice.
+        """
 
         async def load() -> Sequence[OrderRecord]:
             return await self._load_orders(incident)
@@ -257,7 +260,8 @@ class Executor:
             work.rounds = max(work.rounds, *(order.round_number for order in sent.value), 0)
         else:
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
-            work.rounds += UNREAD_ROUNDS
+        age_s = max(0.0, self._clock.now() - incident.opened_at)
+        work.rounds += 1 + int(age_s / FIRST_PAUSE_S)
 
     # --- one round ----------------------------------------------------------------------------
 

@@ -387,7 +387,6 @@ class Guardian:
         soon = self._clock.monotonic() + TIDY_NEEDS_S
         return (
             not self._recorder.is_behind
-            and not self._recorder.is_in_trouble
             and all(watch.rests_until >= soon for watch in self._watches.values())
             and all(self._open_incident(scope) is None for scope in self._watches)
         )

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from attempts import Missed, outcome_of
+from book_locks import HELD_AHEAD_S
 from clock import Clock
 from decision import Decision
 from errors import LockError
@@ -149,9 +150,13 @@ class DecisionWriter:
         await self._lock.write(content.to_document(self._clock.now()), deadline_s=deadline_s)
 
     def _lifted_by(self, content: LockContent) -> tuple[LockEntry, ...]:
-        """The locks bots obey now and would no longer, or not as long, with `content`."""
+        """The locks bots obey now and would no longer, or not as long, with `content`.
+
+        They are kept ahead of the clock: none runs out while its record is waited for.
+        """
+        kept_until = self._clock.now() + HELD_AHEAD_S
         return tuple(
-            entry
+            replace(entry, expires_ts=max(entry.expires_ts, kept_until))
             for entry in self._unexpired(self._shown.locks)
             if not any(_covers(other, entry) for other in content.locks)
         )

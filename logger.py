@@ -39,8 +39,8 @@ REPEAT_S = 300.0
 """So long the same trouble with the same cause is counted: it is looked for every few seconds."""
 _MOST_CAUSES = 256
 
-_PIECE = 1_000
-"""Characters, at most 4,000 bytes: what a pipe with any room at all takes without waiting."""
+_PIECE = 4_000
+"""Bytes that a pipe with any room at all takes without waiting."""
 
 _FIRST_FIELDS = ("timestamp", "level", "event")
 
@@ -53,6 +53,8 @@ class _Output:
 
     A pipe or terminal that nobody reads would hold the writer up for ever, closes included. What
     it does not take at once is lost, and how much was lost is told when it takes lines again.
+    Nothing is left in the stream's own buffer, where it would fail once more when the process
+    ends, and turn its exit code into 120.
     """
 
     def __init__(self, stream: TextIO, say_lost: Callable[[int], str]) -> None:
@@ -61,33 +63,36 @@ class _Output:
         self._lost = 0
 
     def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            if self._lost and _takes_more(self._stream):
-                self._stream.write(f"\n{self._say_lost(self._lost)}\n")
-                self._lost = 0
-            for start in range(0, len(text), _PIECE):
-                if not _takes_more(self._stream):
-                    self._lost += 1
-                    return start
-                self._stream.write(text[start : start + _PIECE])
-                self._stream.flush()
-            return len(text)
-        return 0
+        if self._lost and self._put(f"\n{self._say_lost(self._lost)}\n"):
+            self._lost = 0
+        if self._lost or not self._put(text):
+            self._lost += 1
+        return len(text)
 
     def flush(self) -> None:
+        """Nothing waits."""
+
+    def _put(self, text: str) -> bool:
+        """Write the text, or as much of it as is taken at once; whether that was all."""
         with suppress(OSError, ValueError):
-            self._stream.flush()
+            try:
+                descriptor = self._stream.fileno()
+            except UnsupportedOperation:
+                self._stream.write(text)
+                self._stream.flush()
+                return True
+            left = text.encode(self._stream.encoding or "utf-8", "backslashreplace")
+            while left and _takes_more(descriptor):
+                left = left[os.write(descriptor, left[:_PIECE]) :]
+            return not left
+        return False
 
 
-def _takes_more(stream: TextIO) -> bool:
-    """Whether a piece can be written without waiting; files and streams in memory always take it.
+def _takes_more(descriptor: int) -> bool:
+    """Whether a piece can be written without waiting; a file always takes it.
 
-    Raises OSError or ValueError for a stream that is closed.
+    Raises OSError for a descriptor that is closed.
     """
-    try:
-        descriptor = stream.fileno()
-    except UnsupportedOperation:
-        return True
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return True
     poller = select.poll()

@@ -2,7 +2,8 @@
 
 Owns the connection that writes. Refuses to decide anything and to know a clock. `store.schema`
 has the tables, `store.codec` and `store.journal` the columns, `store.history` the readings,
-`store.views` what other processes may read; only this family imports sqlite3.
+`store.retention` what becomes of old ones, `store.views` what other processes may read; only this
+family imports sqlite3.
 
 Rules
 - `commit` writes all of a decision or nothing. Decisions wait for the disk (synchronous FULL),

@@ -47,7 +47,7 @@ class ScopeWatch:
         self.is_alert = decision.is_alert(self.scope)
 
     def pace(self, policy: Policy, *, is_closing: bool) -> float:
-        """Seconds from one reading to the next; failures make it up to 30 s, in danger up to 6."""
+        """Seconds from one reading to the next; failures make it up to 30 s, in danger 6."""
         is_danger = self.is_alert or is_closing
         pace = policy.alert_poll_s if is_danger else policy.poll_s
         most_s = MAX_PAUSE_IN_DANGER_S if is_danger else MAX_PAUSE_S

@@ -1,8 +1,8 @@
 """One worker per state directory: the daemon, or one command that acts in its place.
 
-Owns `daemon.lock` in the state directory. The kernel holds the lock (flock) and drops it when the
-process dies, however it dies, so there is no stale lock to clean up. The file itself stays: to
-remove it would let two processes hold locks on two files of the same name.
+The kernel holds the lock (flock) and drops it when the process dies, however it dies, so there is
+no stale lock to clean up. It lies on the directory itself: whoever clears the directory under a
+running guard does not let a second one in. The file `daemon.lock` only tells who holds it.
 
 A worker holds the lock exclusively. Who only looks (`find_holder`) shares it for a moment, so a
 worker that finds it taken waits that moment out before it believes that another one is there.
@@ -21,6 +21,8 @@ from types import TracebackType
 from errors import StateLockHeld
 
 LOCK_NAME = "daemon.lock"
+MOST_DIGITS = 20
+"""No process id is longer; what else lies there names nobody."""
 
 LOOK_S = 0.1
 """A look lasts microseconds; this also covers one put aside by a busy machine."""
@@ -42,14 +44,12 @@ class StateLock:
         OSError when the directory cannot be written.
         """
         state_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
         is_held = False
         try:
             if not _take(descriptor):
-                raise StateLockHeld(_pid_in(descriptor))
-            with suppress(OSError):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                raise StateLockHeld(_pid_in(state_dir))
+            _tell_pid(state_dir)
             is_held = True
         finally:
             if not is_held:
@@ -85,16 +85,16 @@ def find_holder(state_dir: Path) -> Holder | None:
     """Tell who works on the directory, None when nobody does; changes nothing and waits for nobody.
 
     A command that acts in the daemon's place holds it like the daemon. Raises OSError when the
-    file is there and cannot be opened.
+    directory is there and cannot be opened.
     """
     try:
-        descriptor = os.open(state_dir / LOCK_NAME, os.O_RDONLY)
+        descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Holder(_pid_in(descriptor))
+        return Holder(_pid_in(state_dir))
     finally:
         os.close(descriptor)
     return None
@@ -114,7 +114,21 @@ def _take(descriptor: int) -> bool:
             return True
 
 
-def _pid_in(descriptor: int) -> int | None:
+def _tell_pid(state_dir: Path) -> None:
+    """Write our process id; raises OSError when the directory cannot be written."""
+    descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    finally:
+        os.close(descriptor)
+
+
+def _pid_in(state_dir: Path) -> int | None:
     """The process id in the file, None while its owner has not written it."""
-    text = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
-    return int(text) if text.isdecimal() else None
+    try:
+        text = (state_dir / LOCK_NAME).read_text("ascii", errors="replace").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() and len(text) < MOST_DIGITS else None

@@ -39,7 +39,7 @@ def stray_fault_handler(
     """What the event loop is to call for a fault that nobody waited for: our log, masked."""
 
     def tell(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        log.error("stray_fault", what=context["message"], exc_info=context.get("exception"))
+        log.error("stray_fault", message=context["message"], exc_info=context.get("exception"))
 
     return tell
 

@@ -38,10 +38,15 @@ def may_pass(number: int | None) -> bool:
     return number in _PASSING
 
 
+TELL_AGAIN_S = 300.0
+"""A disk that is slow at every second write is told as often as this, not every ten seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Trouble:
     since: float
     why: str
+    is_told: bool
 
 
 class Troubles:
@@ -54,20 +59,25 @@ class Troubles:
         self._log = log
         self._dry_run = dry_run
         self._standing: dict[str, _Trouble] = {}
+        self._told_at: dict[tuple[str, str], float] = {}
 
     def begin(self, name: str, why: str) -> None:
-        """Tell of a trouble, or of a new reason for one that stands; once for each."""
-        known = self._standing.get(name)
+        """Tell of a trouble, or of a new reason for one that stands; of each once in a while."""
+        known, now = self._standing.get(name), self._clock.now()
         if known is not None and known.why == why:
             return
-        since = self._clock.now() if known is None else known.since
-        self._standing[name] = _Trouble(since, why)
-        self.record(self.tell(f"{name}_trouble", why, Severity.CRITICAL))
+        is_new = abs(now - self._told_at.get((name, why), float("-inf"))) >= TELL_AGAIN_S
+        since = now if known is None else known.since
+        was_told = known is not None and known.is_told
+        self._standing[name] = _Trouble(since, why, is_told=is_new or was_told)
+        if is_new:
+            self._told_at[name, why] = now
+            self.record(self.tell(f"{name}_trouble", why, Severity.CRITICAL))
 
     def end(self, name: str) -> None:
-        """Tell that something works again."""
+        """Tell that something works again, if it was told that it did not."""
         known = self._standing.pop(name, None)
-        if known is not None:
+        if known is not None and known.is_told:
             what = f"in order again; it was not since {_say(known.since)}: {known.why}"
             self.record(self.tell(f"{name}_recovered", what, Severity.INFO))
 

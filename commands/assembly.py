@@ -245,11 +245,10 @@ def check_lock_file(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        if may_pass(error.errno):
-            # A full disk must not keep the guard from guarding; its troubles are told later.
-            return
-        raise LockError(
-            f"the lock folder {path.parent} is not writable ({error.strerror}) -> {remedy}"
-        ) from error
+        # A full disk must not keep the guard from guarding; the first write tells of it.
+        if not may_pass(error.errno):
+            raise LockError(
+                f"the lock folder {path.parent} is not writable ({error.strerror}) -> {remedy}"
+            ) from error
     if path.is_dir():
         raise LockError(f"the lock file {path} is a folder -> {remedy}")

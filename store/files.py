@@ -31,12 +31,15 @@ def identify(path: Path) -> FileId | None:
 
 
 def written_at(path: Path) -> float | None:
-    """When a database was last written, by the machine's clock; None where nobody can tell."""
-    times = []
+    """When a database was last written, by the machine's clock; None where nobody can tell.
+
+    An empty log does not count: readers make one.
+    """
+    found = []
     for ending in (LOG, ""):
         with suppress(OSError):
-            times.append(path.with_name(path.name + ending).stat().st_mtime)
-    return max(times, default=None)
+            found.append(path.with_name(path.name + ending).stat())
+    return max((file.st_mtime for file in found if file.st_size), default=None)
 
 
 def holds_nothing(path: Path) -> bool:

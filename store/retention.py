@@ -58,11 +58,12 @@ PLACE_EVERY_S = 3_600.0
 """A place is written down with what was deleted before it, or when it has moved this far."""
 
 EARLY_CHECKPOINT_PAGES = CHECKPOINT_PAGES // 5
+"""Emptying the log waits for the disk: better here than in the decision that would find it full."""
 
 PLACE = "kept/"
 CLOCK = "kept/clock"
 LOAD_PLACES = "SELECT name, value FROM store_facts WHERE name GLOB 'kept/*'"
-_KEEP_PLACE = "INSERT OR REPLACE INTO store_facts VALUES (?, ?)"
+KEEP_PLACE = "INSERT OR REPLACE INTO store_facts VALUES (?, ?)"
 
 OLDEST_READING = "SELECT ts FROM snapshots WHERE scope = ? ORDER BY ts LIMIT 1"
 
@@ -156,7 +157,8 @@ class Retention:
         except sqlite3.Error as error:
             # What was rolled back is still to be done.
             self._written = None
-            if error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            if code & PRIMARY_CODE == sqlite3.SQLITE_BUSY:
                 return False
             raise
         return is_busy
@@ -280,7 +282,7 @@ class Retention:
             with transaction(self._connection, full_sync=False):
                 yield
                 places = [(name, repr(at)) for name, at in self._places.items()]
-                self._cursor.executemany(_KEEP_PLACE, places)
+                self._cursor.executemany(KEEP_PLACE, places)
             self._written = dict(self._places)
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -428,6 +428,60 @@ def test_inferred_flow_whose_point_is_forgotten_is_replaced_without_effect() -> 
     assert [flow.is_cancelled for flow in learnt.memory.flows] == [True, False]
 
 
+def test_inferred_flow_whose_point_was_thinned_out_is_replaced_at_the_next() -> None:
+    """A day later only the best of its minute is there; the record counts once all the same.
+
+    500 were inferred, the record says 510: units 10,600 / (10,600 - 510) = 1.05055, not 1.05 more.
+    """
+    inferred = Flow(
+        record_id=RecordId("inferred:1"),
+        scope=SCOPE,
+        at=NOON + 20,
+        amount=500.0,
+        kind=LedgerKind.OTHER,
+        effective_at=NOON + 20,
+        factor=1.05,
+        is_inferred=True,
+    )
+    points = (
+        Point(at=NOON, equity=10_000, nav=10_000),
+        Point(at=NOON + 60, equity=10_600, nav=10_600 / 1.05),
+    )
+    memory = ScopeMemory(scope=SCOPE, history=History.of(points), units=1.05, flows=(inferred,))
+    answer = Ledger(
+        scope=SCOPE,
+        since=NOON,
+        asked_at=NOON + 90,
+        entries=(record("d", TRANSFER, 18, 510),),
+    )
+    learnt = learn_ledger(memory, answer, now=NOON + 90, min_equity=100.0).memory
+    settled = settle(learnt, equity=10_600, min_equity=100.0).memory
+    assert settled.units == pytest.approx(10_600 / 10_090)
+    assert [point.nav for point in settled.history.points()] == pytest.approx([10_000, 10_090])
+    assert [flow.effective_at for flow in settled.flows] == [None, NOON + 60]
+
+
+def test_a_step_whose_point_was_thinned_out_is_explained_by_its_flow_once() -> None:
+    """10,000, a withdrawal of 2,000, 8,000: booked again by hand it finds no step to explain."""
+    points = (
+        Point(at=NOON, equity=10_000, nav=10_000),
+        Point(at=NOON + 60, equity=8_000, nav=10_000),
+    )
+    known = Flow(
+        record_id=RecordId("w"),
+        scope=SCOPE,
+        at=NOON + 20,
+        amount=-2_000.0,
+        kind=TRANSFER,
+        effective_at=NOON + 20,
+        factor=0.8,
+    )
+    memory = ScopeMemory(scope=SCOPE, history=History.of(points), units=0.8, flows=(known,))
+    booked = book_flow(memory, -2_000.0, NOON + 90, RecordId("hand"), min_equity=100.0)
+    assert booked.memory.units == 0.8
+    assert [flow.effective_at for flow in booked.memory.flows] == [NOON + 20, None]
+
+
 # --- properties -------------------------------------------------------------------------------
 
 

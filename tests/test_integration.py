@@ -65,6 +65,7 @@ class Place:
     folder: Path
     keys: dict[str, str]
     program: Path = ROOT / "killswitch.py"
+    stderr: int = asyncio.subprocess.PIPE
 
     @property
     def lock_path(self) -> Path:
@@ -86,7 +87,7 @@ class Place:
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.keys},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=self.stderr,
         )
 
     async def run(self, *arguments: str) -> Ended:

@@ -26,6 +26,17 @@ from trading_lock import LockFile
 from troubles import Troubles
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """How long a write is waited for: on a busy machine an ordinary one takes its time."""
+
+    def wait_for(seconds: float) -> None:
+        monkeypatch.setattr("lock_port.CONFIRM_WITHIN_S", seconds)
+
+    wait_for(10.0)
+    return wait_for
+
+
 def document(reason: str) -> dict[str, object]:
     """A document that can be told from others."""
     return {"reason": reason, "details": {}}
@@ -111,33 +122,37 @@ class HangingDisk:
 
 
 async def test_bots_see_a_lock_that_the_disk_does_not_confirm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: Callable[[float], None]
 ) -> None:
     """Every new document stands at once, one write hangs and no more, and each call says so."""
     async with desk(tmp_path) as at:
         await at.write("free")
         disk = HangingDisk(monkeypatch)
+        patience(0.05)
         for reason in ("first", "second", "third"):
             with pytest.raises(LockError, match="does not confirm") as unconfirmed:
                 await at.write(reason)
             assert unconfirmed.value.number == errno.ETIMEDOUT
             assert at.read()["reason"] == reason
-            assert disk.waiting == 1
+            await until(lambda: disk.waiting == 1)
+        assert disk.synced == 0
         disk.let_go()
         await until(lambda: disk.waiting == 0)
 
 
 async def test_a_write_that_hung_does_not_bring_its_old_document_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: Callable[[float], None]
 ) -> None:
     """It ends after later ones: those stand, and nothing is left beside them."""
     async with desk(tmp_path) as at:
         disk = HangingDisk(monkeypatch)
+        patience(0.05)
         for reason in ("old", "new"):
             with pytest.raises(LockError):
                 await at.write(reason)
         disk.let_go()
         await until(lambda: disk.synced == 2)
+        patience(10.0)
         await at.write("newest")
         assert at.read()["reason"] == "newest"
         assert at.read()["sequence"] == 4

@@ -200,6 +200,28 @@ def test_a_lock_is_lifted_or_shortened_only_with_its_record_on_disk(
     play(story)
 
 
+def test_a_lock_that_was_lifted_does_not_run_out_before_its_record() -> None:
+    """Lifted with 10 s left while the database fails: bots obey it 90 s later, until it is told."""
+
+    async def story() -> None:
+        desk = Desk()
+        await desk.writer.write(decision(STAGE_1))
+        await asyncio.sleep(590)
+        desk.disk.fault = full_disk
+        for _ in range(10):
+            await desk.writer.write(decision())
+            await asyncio.sleep(10)
+            assert desk.file.reasons == ["stage_1"]
+            until = desk.file.documents[-1]["expires_ts"]
+            assert isinstance(until, float)
+            assert until > desk.clock.now()
+        desk.disk.fault = None
+        await desk.writer.write(decision())
+        assert desk.file.reasons == []
+
+    play(story)
+
+
 def test_a_lock_is_lifted_at_once_when_its_record_is_written_at_once() -> None:
     """In the ordinary case nobody waits for another tick."""
 

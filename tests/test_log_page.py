@@ -32,6 +32,8 @@ FORWARDERS = {
 """Files that hand on a name which is written elsewhere."""
 TROUBLE = re.compile(r"""troubles\.(begin|end)(?:, |\()["'](\w+)["']""")
 """A trouble begins and ends as two events, whose names `troubles.py` makes of its own."""
+RESERVE = re.compile(r"""^class \w+Reserve:\n(?:.*\n)*?    name = ["'](\w+)["']$""", re.MULTILINE)
+"""So does the use of a reserve, by the reserve's name."""
 OF_THE_LOG_ITSELF = {"library", "log_lines_lost"}
 """Made by the log's own processors, not by a call."""
 _LEVEL = f"(?:{'|'.join(sorted(LEVELS))})"
@@ -63,11 +65,18 @@ def events_in(text: str) -> Iterator[Found]:
         place = {"audit_of": 1, "tell": 0, "_tell": 0, "_is_got": 0}.get(name)
         if isinstance(called, ast.Attribute) and name in LEVELS:
             yield from ((event, name) for event in _names(node.args[0]))
-        elif place is not None and len(node.args) > place + 1:
+        elif place is not None and len(node.args) > place and not _is_handed_on(node.args[place]):
             yield from ((event, None) for event in _names(node.args[place]))
 
     for verb, trouble in TROUBLE.findall(text):
         yield f"{trouble}_{'trouble' if verb == 'begin' else 'recovered'}", None
+    for reserve in RESERVE.findall(text):
+        yield from ((f"{reserve}_{event}", None) for event in ("trouble", "recovered"))
+
+
+def _is_handed_on(expression: ast.expr) -> bool:
+    """True for a variable: whoever filled it wrote the name."""
+    return not isinstance(expression, ast.Constant | ast.IfExp | ast.JoinedStr)
 
 
 def _names(expression: ast.expr) -> set[str]:
@@ -125,7 +134,13 @@ def test_names_are_written_where_they_are_logged() -> None:
         ("tell('a', why)", {("a", None)}),
         ("partial(troubles.begin, 'a')", {("a_trouble", None)}),
         ("troubles.end('a')", {("a_recovered", None)}),
+        (
+            "class ThisReserve:\n    'Doc.'\n\n    name = 'a'\n",
+            {("a_trouble", None), ("a_recovered", None)},
+        ),
         ("self._is_got('a', outcome)", {("a", None)}),
+        ("self._tell('a')", {("a", None)}),
+        ("self._tell(decision)", set()),
         ("log.info(name)", {("?", "info")}),
         ("AuditEntry(event=f'{x}_done')", {("?", None)}),
         ("print('a')", set()),

@@ -299,6 +299,17 @@ def test_a_log_that_cannot_be_written_stops_nothing(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_log_whose_reader_has_gone_leaves_nothing_for_the_end() -> None:
+    """What a buffer keeps is written when the process ends, fails again, and makes it exit 120."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        configure_logging(redactor=NOTHING_HIDDEN, json_output=True, verbose=False, stream=stream)
+        get_logger("guardian").error("trigger")
+        logging.getLogger("some.library").error("trigger")
+        stream.flush()
+
+
 @settings(max_examples=100)
 @given(
     secret=st.text(min_size=16, max_size=40),

@@ -241,7 +241,7 @@ async def test_closing_goes_on_the_operator_is_told_and_records_follow(
             await at.fall()
             await until(lambda: at.held == -50)
             if fault.stops_bots:
-                assert not at.here.bot_may_trade(), name
+                await until(lambda: not at.here.bot_may_trade())
             if fault.says:
                 status = await at.here.run("status")
                 assert fault.says in status.out, (name, status.out)
@@ -282,7 +282,7 @@ async def test_a_guard_without_descriptors_is_blind_and_not_flat(tmp_path: Path)
         assert "trigger" not in at.events()
         limit_descriptors(at, None)
         await until(lambda: at.held == -50)
-        assert not at.here.bot_may_trade()
+        await until(lambda: not at.here.bot_may_trade())
         await until(lambda: "lock_recovered" in at.events())
         assert "records_unwritten" not in await at.stop()
 
@@ -338,7 +338,7 @@ async def test_a_guard_that_starts_beside_a_foreign_hold_guards(tmp_path: Path) 
             await first.here.beat(3)
             await at.fall()
             await until(lambda: at.held == -50)
-            assert not at.here.bot_may_trade()
+            await until(lambda: not at.here.bot_may_trade())
             assert "trigger" not in at.events()
             hold.end(at)
             await until(lambda: "incident_done" in at.events())
@@ -355,6 +355,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_end(tmp_path: Path, what: 
         (tmp_path / what).touch()
         await at.fall()
         await until(lambda: at.held == -50)
+        await until(lambda: not at.here.bot_may_trade())
         log = await at.stop()
         lines = [json.loads(line) for line in log.splitlines()]
         unwritten = {line["event"] for line in lines if line["event"].startswith("unwritten_")}

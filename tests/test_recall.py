@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import random
 import sqlite3
 from contextlib import closing
@@ -13,7 +16,7 @@ import pytest
 
 from commands.assembly import check_lock_file
 from commands.recall import Recalled, recall
-from errors import LockError
+from errors import LockError, StoreError
 from lock_document import LockContent, LockMode
 from memory import BookMemory, Records
 from model import Stage
@@ -21,6 +24,38 @@ from store.access import ThreadedStore
 from tests.guard_files import BOOK, LOCK, NOW, settings_in, write, write_lock
 
 STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
+
+
+class BadDisk(ThreadedStore):
+    """A database that can be read and takes no commit."""
+
+    async def commit(self, records: Records) -> None:
+        """Fail."""
+        raise StoreError("database or disk is full")
+
+
+class HangingDisk(ThreadedStore):
+    """One whose commits do not end."""
+
+    async def commit(self, records: Records) -> None:
+        """Hang."""
+        await asyncio.get_running_loop().create_future()
+
+
+async def start_badly(
+    folder: Path, store: type[ThreadedStore], *, dry_run: bool = False
+) -> Recalled:
+    """What a guard remembers that starts on a bad disk."""
+    settings = settings_in(folder, dry_run=dry_run)
+    found = await recall(
+        settings.state_db,
+        lock_path=settings.trading_lock_file,
+        policy=settings.to_policy(),
+        now=NOW,
+        open_store=partial(store.open, rng=random.Random(1)),
+    )
+    await found.store.aclose()
+    return found
 
 
 async def start(folder: Path, *, dry_run: bool = False, now: float = NOW) -> Recalled:
@@ -103,6 +138,28 @@ async def test_a_live_stage_outlives_a_rehearsal_on_a_lost_database(tmp_path: Pa
     assert live.standing == ()
 
 
+@pytest.mark.parametrize("store", [BadDisk, HangingDisk])
+async def test_what_cannot_be_written_down_is_adopted_all_the_same(
+    tmp_path: Path, store: type[ThreadedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard starts with it, within seconds, and hands it on to be written first."""
+    monkeypatch.setattr("commands.recall.KEEP_WITHIN_S", 0.01)
+    write_lock(settings_in(tmp_path), content=LockContent(locks=(STAGE_3,)))
+    found = await start_badly(tmp_path, store)
+    assert state_of(found) == (Stage.ALL_CLOSED, {LockMode.STAGE, LockMode.HALT})
+    assert found.unwritten.books == (found.memory.book(BOOK),)
+    assert "bots stay locked" in found.notices[0]
+
+
+async def test_a_rehearsal_on_a_bad_disk_leaves_the_live_stage_in_force(tmp_path: Path) -> None:
+    """Its own halt is to be written; the live stage stands in the lock until a live run."""
+    write_lock(settings_in(tmp_path), content=LockContent(locks=(STAGE_3,)))
+    found = await start_badly(tmp_path, BadDisk, dry_run=True)
+    assert state_of(found) == (Stage.NORMAL, {LockMode.HALT})
+    assert found.unwritten.books == (found.memory.book(BOOK),)
+    assert LockMode.STAGE in {entry.mode for entry in found.standing}
+
+
 async def test_a_dry_run_knows_the_locks_it_must_leave(tmp_path: Path) -> None:
     """Those in force, of stages, kill and halt; not what has run out."""
     settings = settings_in(tmp_path)
@@ -117,6 +174,22 @@ def test_a_lock_that_can_be_written_leaves_nothing_behind(tmp_path: Path) -> Non
     """The trial is a file without a name; missing folders are made."""
     check_lock_file(tmp_path / "new" / "trading_lock.json")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+def test_a_want_that_may_pass_does_not_end_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A full disk must not keep the guard from guarding; a wrong permission must be told."""
+
+    def fails(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("commands.assembly.tempfile.TemporaryFile", fails)
+    check_lock_file(tmp_path / "trading_lock.json")
+    (tmp_path / "trading_lock.json").mkdir()
+    with pytest.raises(LockError, match="is a folder"):
+        check_lock_file(tmp_path / "trading_lock.json")
 
 
 def test_a_lock_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Path) -> None:

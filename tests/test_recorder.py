@@ -338,6 +338,93 @@ def test_flushing_a_store_that_stays_down_ends_at_the_deadline() -> None:
     play(story)
 
 
+def test_each_reason_of_a_trouble_is_told_once() -> None:
+    """Slow first, full later: who looks must learn the second as well, and not every second."""
+
+    async def story() -> None:
+        disk, told = Disk(), Told()
+        mine = recorder(disk, told)
+        disk.delay_s, disk.fault = 3.0, full_disk
+        for number in range(6):
+            await mine.record(note(number), deadline_s=1.0)
+            await asyncio.sleep(5)
+        assert [why.partition(":")[0] for why in told.troubles] == [
+            "the database is slow; records follow when it recovers",
+            "database write failed",
+        ]
+        disk.delay_s, disk.fault = 0.0, None
+        assert await mine.flush(deadline_s=1.0)
+        assert told.recoveries == 1
+
+    play(story)
+
+
+def test_what_is_recorded_of_a_trouble_is_written_with_the_rest() -> None:
+    """Its beginning in its place, and its end although the queue is empty then."""
+
+    async def story() -> None:
+        disk = Disk()
+        lost: list[str] = []
+
+        def begun(_why: str) -> None:
+            mine.add(note(50))
+
+        def over() -> None:
+            mine.add(note(99))
+
+        mine = Recorder(
+            disk,
+            on_trouble=begun,
+            on_recovery=over,
+            on_loss=lost.append,
+            probe=lambda _why: note(0),
+        )
+        disk.fault = full_disk
+        for number in range(2):
+            await mine.record(note(number), deadline_s=1.0)
+        disk.fault = None
+        await mine.record(note(2), deadline_s=1.0)
+        await asyncio.sleep(0.1)
+        assert disk.events == ["note_0", "note_50", "note_1", "note_2", "note_99"]
+        assert (lost, mine.is_behind, mine.is_in_trouble) == ([], False, False)
+
+    play(story)
+
+
+def test_flushing_gives_a_busy_store_one_fair_try() -> None:
+    """The try in hand began long ago and fails; the hold ends within the next one."""
+
+    async def story() -> None:
+        disk = Disk()
+        mine = recorder(disk)
+        disk.delay_s, disk.fault = 5.0, full_disk
+        mine.add(note(1))
+        await asyncio.sleep(4.9)
+        flushing = asyncio.create_task(mine.flush(deadline_s=6.0))
+        await asyncio.sleep(1)
+        disk.fault = None
+        assert await flushing
+        assert disk.events == ["note_1"]
+
+    play(story)
+
+
+def test_flushing_a_full_disk_tries_twice_and_gives_up() -> None:
+    """It answers at once, so there is nothing to wait for."""
+
+    async def story() -> None:
+        disk = Disk()
+        disk.fault = full_disk
+        mine = recorder(disk)
+        mine.add(note(1))
+        assert not await mine.flush(deadline_s=6.0)
+        assert (disk.tries, asyncio.get_running_loop().time()) == (2, 0.0)
+        mine.add(note(2))
+        assert mine.unwritten() == merge_records(note(1), note(2))
+
+    play(story)
+
+
 def test_merging_keeps_the_last_state_of_what_is_replaced_whole() -> None:
     """Books and incidents by their last version, everything else complete and in order."""
     book = BookMemory(name=BookName("book"))

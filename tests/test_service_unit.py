@@ -15,11 +15,16 @@ import pytest
 import eyes
 import order_fates
 from commands.assembly import CLOSE_WITHIN_S
-from commands.run import EXIT_CONFIGURATION, EXIT_HELD
+from commands.run import EXIT_CONFIGURATION, EXIT_HELD, LEAVE_WITHIN_S
 from commands.service import HELD_PATIENCE_S
 from errors import ConfigurationError
 from executor import DRIVE_WITHIN_S, SEND_DEADLINE_S
-from guardian import SECOND_READING_AFTER_S, START_LOCK_DEADLINE_S, STOP_WITHIN_S
+from guardian import (
+    FLUSH_WITHIN_S,
+    SECOND_READING_AFTER_S,
+    START_LOCK_DEADLINE_S,
+    STOP_WITHIN_S,
+)
 from lock_writer import LOCK_DEADLINE_S
 from model import ScopeId
 from scope_reader import GREETING_DEADLINE_S, LEDGER_GRACE_S, MARKS_DEADLINE_S, READ_DEADLINE_S
@@ -212,9 +217,9 @@ def test_ticks_in_the_worst_of_worlds_end_in_time(
 
 
 def test_a_stop_gets_the_time_that_it_needs() -> None:
-    """A round in hand, what waits for the disk, connections, the database, in this order."""
-    flush_s = max(2.0, 2 * MOST_STORE_DEADLINE_S)
-    needed_s = STOP_WITHIN_S + flush_s + CLOSE_WITHIN_S + BUSY_TIMEOUT_MS / 1000
+    """A round in hand, what waits for the disk, then connections and the database."""
+    flush_s = max(FLUSH_WITHIN_S, 2 * MOST_STORE_DEADLINE_S)
+    needed_s = STOP_WITHIN_S + flush_s + max(LEAVE_WITHIN_S, CLOSE_WITHIN_S)
     assert float(value("TimeoutStopSec")) >= needed_s
     assert (value("KillSignal"), value("KillMode")) == ("SIGTERM", "mixed")
 

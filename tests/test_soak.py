@@ -108,7 +108,7 @@ def test_the_truth_is_measured_per_unit() -> None:
 
 
 def test_the_truth_forgets_a_peak_with_its_window() -> None:
-    """After 15 minutes 5 % are measured against the 7 % of 1h, after an hour the 15 % of 1d."""
+    """After 15 min 5 % are measured against the 7 % of 1 h, after 1 h against the 15 % of a day."""
     truth = Truth()
     truth.see(0.0, 10_000.0)
     for at, threshold in ((899.0, 0.045), (900.0, 0.07), (3600.0, 0.15)):

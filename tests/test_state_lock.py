@@ -12,6 +12,7 @@ import pytest
 
 from errors import StateLockHeld
 from state_lock import LOCK_NAME, Holder, StateLock, find_holder
+from tests.test_stopgap import no_room
 
 _HOLD = """
 import sys
@@ -56,6 +57,16 @@ def test_closing_lets_the_next_one_in(tmp_path: Path) -> None:
         assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
 
 
+def test_a_full_disk_does_not_keep_the_directory_from_being_held(tmp_path: Path) -> None:
+    """Without room for its process id the holder is unknown, and it holds all the same."""
+    (tmp_path / LOCK_NAME).write_text("77\n")
+    with no_room():
+        held = StateLock.acquire(tmp_path)
+    with held, pytest.raises(StateLockHeld, match="another process") as refusal:
+        StateLock.acquire(tmp_path)
+    assert refusal.value.pid is None
+
+
 def test_the_kernel_releases_the_lock_of_a_killed_process(tmp_path: Path) -> None:
     """A killed daemon leaves no stale lock: its successor must be able to start."""
     with subprocess.Popen(
@@ -73,6 +84,24 @@ def test_the_kernel_releases_the_lock_of_a_killed_process(tmp_path: Path) -> Non
         holder.kill()
         holder.wait()
         StateLock.acquire(tmp_path).close()
+
+
+def test_clearing_the_directory_lets_no_second_worker_in(tmp_path: Path) -> None:
+    """Two guards would close everything twice; who holds it is unknown then."""
+    with StateLock.acquire(tmp_path):
+        (tmp_path / LOCK_NAME).unlink()
+        assert find_holder(tmp_path) == Holder(None)
+        with pytest.raises(StateLockHeld, match="another process"):
+            StateLock.acquire(tmp_path)
+    assert find_holder(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["not a number", "9" * 5000, "7 8"])
+def test_a_file_that_names_no_process_names_nobody(tmp_path: Path, text: str) -> None:
+    """Whatever was put there, it does not stop who looks."""
+    with StateLock.acquire(tmp_path):
+        (tmp_path / LOCK_NAME).write_text(text)
+        assert find_holder(tmp_path) == Holder(None)
 
 
 def test_an_unwritable_directory_is_an_os_error(tmp_path: Path) -> None:
@@ -104,8 +133,7 @@ def test_a_look_in_progress_stops_no_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A guard must not refuse to start because somebody looked at that very moment."""
-    (tmp_path / LOCK_NAME).touch()
-    look = os.open(tmp_path / LOCK_NAME, os.O_RDONLY)
+    look = os.open(tmp_path, os.O_RDONLY)
     waited: list[float] = []
 
     def end_the_look(seconds: float) -> None:
@@ -120,6 +148,6 @@ def test_a_look_in_progress_stops_no_worker(
 
 def test_a_directory_that_cannot_be_looked_into_is_an_os_error(tmp_path: Path) -> None:
     """Not knowing who holds it is not the same as nobody."""
-    (tmp_path / LOCK_NAME).symlink_to(tmp_path / LOCK_NAME)
+    (tmp_path / "state").symlink_to(tmp_path / "state")
     with pytest.raises(OSError, match="symbolic links"):
-        find_holder(tmp_path)
+        find_holder(tmp_path / "state")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,6 +212,68 @@ def test_a_guard_that_stopped_beating_is_told(tmp_path: Path) -> None:
     assert report.warnings[0] == (
         "the guard has not written its lock for 1 min 1 s: it hangs, or cannot write there"
     )
+
+
+TROUBLES = LockContent(
+    details=(
+        ("trouble_store", "since 2025-06-15 15:06:00 UTC: database or disk is full"),
+        ("trouble_new_one", "since 2025-06-15 15:06:00 UTC: something"),
+    )
+)
+
+
+def test_what_fails_on_the_guards_machine_is_told_with_a_remedy(tmp_path: Path) -> None:
+    """The guard names it in its lock, because the database may be what fails."""
+    settings = quiet(tmp_path)
+    write_lock(settings, content=TROUBLES, at=NOW - 3)
+    warnings = held_report(settings).warnings
+    assert warnings[0] == (
+        "database: since 2025-06-15 15:06:00 UTC: database or disk is full -> "
+        "what waits is lost if the guard ends first: see to the disk, then wait"
+    )
+    assert warnings[1].endswith("something -> see its log")
+    assert read_report(settings, now=NOW).warnings == (
+        "no guard is running, last sign 3 s ago: nothing is watched, nothing will be closed",
+    )
+
+
+def test_a_lock_that_is_late_is_told_before_strict_readers_stop(tmp_path: Path) -> None:
+    """A running guard writes it every 10 s; bots that read less than all of it trade on."""
+    settings = quiet(tmp_path)
+    assert held_report(settings, now=NOW + 27).warnings == ()
+    assert "has not written its lock for 31 s" in held_report(settings, now=NOW + 28).warnings[0]
+
+
+@pytest.mark.parametrize(("age_s", "is_told"), [(29, False), (31, True)])
+def test_a_database_that_is_not_written_is_told(
+    tmp_path: Path, age_s: float, is_told: bool
+) -> None:
+    """Every tick is written: what is older than three of them is not what happens now."""
+    settings = quiet(tmp_path)
+    for file in settings.state_dir.glob("killswitch.db*"):
+        os.utime(file, (NOW - age_s, NOW - age_s))
+    warnings = held_report(settings).warnings
+    assert any("not been written for 31 s" in line for line in warnings) is is_told
+
+
+def test_a_database_that_cannot_be_read_leaves_the_lock_to_be_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a crash on a full disk: what bots do, and what fails, without the database."""
+    settings = quiet(tmp_path)
+    write_lock(settings, content=TROUBLES, at=SystemClock().now())
+    settings.state_db.write_bytes(b"no database" * 1000)
+    assert show_status(settings.path, as_json=True, watch=False) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert lines[0].startswith("status: ")
+    assert lines[1].startswith("the guard wrote its lock ")
+    assert lines[2] == "bots may trade"
+    assert lines[3].startswith("database: since 2025-06-15")
+    settings.trading_lock_file.unlink()
+    assert show_status(settings.path, as_json=False, watch=False) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == ["bots must not open: lock_missing"]
 
 
 def test_a_process_without_a_lock_of_its_own_is_no_proof_of_a_guard(tmp_path: Path) -> None:

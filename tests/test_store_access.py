@@ -121,6 +121,26 @@ async def test_a_damaged_file_is_reported_from_the_thread(tmp_path: Path) -> Non
             assert not thread.is_alive()
 
 
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is left to the end of the process; SQLite survives that."""
+    monkeypatch.setattr("store.access.CLOSE_WITHIN_S", 0.01)
+    path = tmp_path / "guard.sqlite3"
+    store = await threaded(path)
+    await store.commit(said("before"))
+    go_on = threading.Event()
+    hanging = asyncio.ensure_future(store._run(lambda: go_on.wait(10)))
+    await asyncio.sleep(0)
+    await store.aclose()
+    assert not hanging.done()
+    with pytest.raises(StoreError, match="closed"):
+        await store.commit(said("after"))
+    assert events(path) == ["before"]
+    go_on.set()
+    assert await hanging
+
+
 async def test_everything_happens_on_one_thread_of_its_own(tmp_path: Path) -> None:
     """The loop's thread never waits for a disk."""
     store = await threaded(tmp_path / "guard.sqlite3")

@@ -7,8 +7,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aging import EXACT_S
+from drawdown import find_peak
 from memory import CHUNK_SIZE, History, Point
-from store.difference import difference
+from model import RowKey, ScopeId, Side, Symbol
+from store.difference import difference, peaks_to_come
 
 
 def history(count: int) -> History:
@@ -66,3 +69,32 @@ def test_changed_and_dropped_points_are_found_wherever_they_lie(
     changed, gone = difference(before, after)
     assert {point.at for point in changed} == {float(n) for n in altered}
     assert set(gone) == {float(n) for n in dropped}
+
+
+def test_points_that_only_share_results_are_not_written_again() -> None:
+    """Growing old gives the points of a minute the results of one; their own rows tell nothing."""
+    before = history(CHUNK_SIZE)
+    row = RowKey(ScopeId("venue_futures"), Symbol("SOLUSDT"), Side.SHORT)
+    sharing = tuple(replace(point, results=((row, 1.0),)) for point in before.points())
+    assert difference(before, History.of(sharing)) == ((), ())
+
+
+@given(
+    navs=st.lists(st.sampled_from((98.0, 99.0, 100.0)), min_size=1, max_size=40),
+    doubted=st.sets(st.integers(0, 40)),
+)
+def test_every_point_that_a_drawdown_can_be_measured_from_is_a_peak_to_come(
+    navs: list[float], doubted: set[int]
+) -> None:
+    """Whatever the window and the baseline, now or later: the peak is among them."""
+    points = tuple(
+        Point(at=600.0 * n, equity=nav, nav=nav, may_be_peak=n not in doubted)
+        for n, nav in enumerate(navs)
+    )
+    known, last = History.of(points), points[-1].at
+    coming = peaks_to_come(known)
+    for now in (last, last + 3000.0):
+        for window_s in (600.0 * n + 1 for n in range(len(navs) + 1)):
+            peak = find_peak(known, window_s=window_s, not_before=0.0, now=now)
+            assert peak is None or coming[peak.at] is peak
+    assert {point.at for point in points if point.at >= last - EXACT_S} <= coming.keys()

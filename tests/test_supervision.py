@@ -159,6 +159,6 @@ def test_a_fault_that_nobody_waited_for_goes_to_our_log() -> None:
         gc.collect()
         faults = [repr(line["exc_info"]) for line in log.of("stray_fault")]
         assert faults == ["ValueError('an odd number')", "KeyError('nobody asks')"]
-        assert "never retrieved" in log.of("stray_fault")[1]["what"]
+        assert "never retrieved" in log.of("stray_fault")[1]["message"]
 
     play(story)

@@ -48,6 +48,32 @@ def test_a_trouble_is_told_for_each_reason_and_its_end_once() -> None:
     play(story)
 
 
+def test_a_trouble_that_comes_and_goes_is_told_now_and_then() -> None:
+    """A slow disk at every tick: it stands in the lock each time, and in the log every 5 minutes.
+
+    360 turns of 10 s are 3,600 s: 12 times 300 s.
+    """
+
+    async def story() -> None:
+        log, recorded = Logbook(), list[AuditEntry]()
+        troubles = Troubles(clock=LoopClock(epoch=EPOCH), log=cast("Logger", log), dry_run=False)
+
+        def record(records: Records) -> None:
+            recorded.extend(records.audits)
+
+        troubles.record = record
+        for _ in range(360):
+            troubles.begin("lock", "slow")
+            assert list(troubles.details()) == ["trouble_lock"]
+            troubles.end("lock")
+            await asyncio.sleep(10)
+        assert [entry.event for entry in recorded] == ["lock_trouble", "lock_recovered"] * 12
+        troubles.begin("lock", "another")
+        assert recorded[-1].message == "another"
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("number", "passes"),
     [

@@ -1266,3 +1266,13 @@ def test_no_doubt_about_a_finite_value_lasts_longer_than_its_limit(
         if watch.see(at, equity).trust is TRUSTED:
             return
     raise AssertionError("still in doubt")
+
+
+def test_memory_does_not_grow_with_every_reading_for_ever() -> None:
+    """After 26 h at 30 s: a day whole, before it one a minute; an hour of results, then shared."""
+    watch = Watch()
+    for number in range(26 * 120):
+        watch.see(30.0 * number, 10_000.0, position("1", 100.0, 100.0 + number % 7))
+    points = list(watch.memory.history.points())
+    assert len(points) == pytest.approx(24 * 120 + 2 * 60, abs=12)
+    assert len({id(point.results) for point in points}) == pytest.approx(120 + 25 * 60, abs=12)

@@ -49,6 +49,8 @@ COLUMNS = (
     "to end",
     "failed",
 )
+TOLD_EVERY = 25
+"""Runs between two lines of progress where there is no terminal to draw on."""
 LEAST_KILLS = 200
 """A whole run with fewer has lost something."""
 
@@ -263,6 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             def tell(scene: str, run: Run, total: int) -> None:
                 progress.update(task, advance=1, total=total, description=scene)
+                done = int(progress.tasks[task].completed)
+                if not progress.console.is_terminal and done % TOLD_EVERY == 0:
+                    print(f"{done} of {total} runs", file=sys.stderr, flush=True)
                 if run.faults:
                     progress.console.print(f"FAILED  {replay(scene, run.kill)}", markup=False)
 

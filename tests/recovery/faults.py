@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ import pytest
 from decision import Decision, Observation, decide
 from errors import InvariantViolation
 from memory import Memory
-from model import RefusalReason
+from model import BookName, RefusalReason, ScopeId
 from policy import Policy
-from tests.memory_venue import Trouble
+from tests.memory_venue import MemoryVenue, Trouble
 from tests.recovery.scene import Scene
+from tests.virtual_house import House
 
 HOUR = 3600.0
 BUSY_S = 5.0
@@ -140,10 +141,10 @@ async def _hang_database(scene: Scene) -> None:
 
 
 async def _fill_disk(scene: Scene) -> None:
-    store, house = scene.guard.store, scene.house
-    store.is_down = house.lock_fails = True
+    """The lock file has room of its own, kept back for this."""
+    store = scene.guard.store
+    store.is_down = True
     scene.undo.callback(setattr, store, "is_down", False)
-    scene.undo.callback(setattr, house, "lock_fails", False)
 
 
 def _database_files(scene: Scene) -> list[Path]:
@@ -258,3 +259,30 @@ async def _mend_and_start(scene: Scene) -> None:
 ADAPTER_TRIPS = Fault(_trip_adapter, _calm_venue)
 DECIDING_TRIPS = Fault(_trip_deciding, _heal)
 INVARIANT_BROKEN = Fault(_break_invariant, _mend_and_start)
+
+
+# --- the configuration ------------------------------------------------------------------------
+
+
+OTHER = ScopeId("other_futures")
+
+
+async def _take_out(scene: Scene) -> None:
+    """The guard is started again with another account in the place of this one."""
+    await scene.stop()
+    house = scene.house
+    exchange = House(folder=house.folder, clock=house.clock).exchange
+    house.others[OTHER] = MemoryVenue(exchange=exchange, clock=house.clock, scope=OTHER)
+    (known,) = house.policy.books
+    scene.undo.callback(setattr, house, "policy", house.policy)
+    other = replace(known, name=BookName(OTHER), scopes=(OTHER,))
+    house.policy = replace(house.policy, books=(other,))
+    await scene.start()
+
+
+async def _put_back(scene: Scene) -> None:
+    await scene.stop()
+    await _mend_and_start(scene)
+
+
+NOT_CONFIGURED = Fault(_take_out, _put_back)

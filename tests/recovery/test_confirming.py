@@ -38,7 +38,7 @@ class Confirming:
 
 
 CELLS = (
-    Confirming(name="1b-soon", fault=faults.KILLED, readings=1),
+    Confirming(name="1b-soon", fault=faults.KILLED, for_s=50, readings=1),
     Confirming(name="1b-late", fault=faults.KILLED, for_s=70, readings=3, acts_within_s=7),
     Confirming(name="2b-soon", fault=faults.STOPPED, readings=1),
     Confirming(name="2b-late", fault=faults.STOPPED, for_s=70, readings=3, acts_within_s=7),
@@ -82,7 +82,6 @@ CELLS = (
         readings=1,
         acts_within_s=3.2,
         is_read_on=True,
-        weak_s=70.5,
     ),
     Confirming(
         name="14b", fault=faults.LOCK_DELETED, readings=1, acts_within_s=3.2, is_read_on=True
@@ -107,6 +106,7 @@ CELLS = (
     Confirming(name="24b-long", fault=faults.ADAPTER_TRIPS, for_s=90, readings=3, acts_within_s=37),
     Confirming(name="24b-deciding", fault=faults.DECIDING_TRIPS, readings=1, acts_within_s=31),
     Confirming(name="25b", fault=faults.INVARIANT_BROKEN, readings=1),
+    Confirming(name="26b", fault=faults.NOT_CONFIGURED, readings=1),
 )
 
 

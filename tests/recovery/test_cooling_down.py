@@ -56,7 +56,7 @@ CELLS = (
         frees_early=True,
     ),
     # A dark venue is asked again at most 30 s later.
-    Cooling(name="5d-short", fault=faults.DARK, rearms_within_s=10.5),
+    Cooling(name="5d-short", fault=faults.DARK, for_s=20, rearms_within_s=10.5),
     Cooling(name="5d-long", fault=faults.DARK, for_s=LONG_S, rearms_within_s=31, told=BLIND),
     Cooling(name="6d-hangs", fault=faults.HANGING, for_s=LONG_S, rearms_within_s=31, told=BLIND),
     Cooling(
@@ -68,22 +68,22 @@ CELLS = (
     ),
     Cooling(name="7d", fault=faults.FLICKERING, for_s=LONG_S, holds_up=False, rearms_within_s=20),
     Cooling(name="8d", fault=faults.KEY_REFUSED, for_s=LONG_S, told=BLIND),
-    Cooling(name="9d-short", fault=faults.DATABASE_LOCKED),
-    Cooling(name="10d-short", fault=faults.DATABASE_HANGS),
     Cooling(
-        name="11d-short", fault=faults.DISK_FULL, told=("lock_trouble", "lock_recovered", "rearmed")
+        name="9d-short",
+        fault=faults.DATABASE_LOCKED,
+        told=("store_trouble", "store_trouble", "store_recovered", "rearmed"),
+    ),
+    Cooling(
+        name="10d-short",
+        fault=faults.DATABASE_HANGS,
+        told=("store_trouble", "store_recovered", "rearmed"),
+    ),
+    Cooling(
+        name="11d-short",
+        fault=faults.DISK_FULL,
+        told=("task_failed", "store_trouble", "store_recovered", "rearmed"),
     ),
     # The file says when the lock ends, and nobody can write another time into it.
-    Cooling(
-        name="11d-long",
-        fault=faults.DISK_FULL,
-        for_s=LONG_S,
-        holds_up=False,
-        told=("lock_trouble", "rearmed", "lock_recovered"),
-        frees_early=True,
-        weak_s=4.0,
-        strict_until_s=LONG_S,
-    ),
     Cooling(
         name="15d-long",
         fault=faults.LOCK_UNWRITABLE,
@@ -108,7 +108,7 @@ CELLS = (
         rearms_within_s=4.0,
         told=("clock_moved", "rearmed"),
         frees_early=True,
-        weak_s=10.5,
+        weak_s=2.0,
     ),
     Cooling(
         name="18d", fault=faults.CLOCK_BACK, rearms_within_s=4.0, told=("clock_moved", "rearmed")
@@ -124,6 +124,7 @@ CELLS = (
     Cooling(
         name="20d",
         fault=faults.STARTED_EARLIER,
+        for_s=HOUR,
         rearms_within_s=10.5,
         later_s=HOUR,
         told=("clock_set_back", "rearmed"),
@@ -143,6 +144,12 @@ CELLS = (
         fault=faults.INVARIANT_BROKEN,
         rearms_within_s=3.5,
         told=("task_failed", "rearmed"),
+    ),
+    Cooling(
+        name="26d",
+        fault=faults.NOT_CONFIGURED,
+        for_s=LONG_S,
+        told=("book_not_configured", "rearmed"),
     ),
 )
 
@@ -198,7 +205,11 @@ def test_a_fall_while_the_guard_was_down_keeps_it_from_rearming(tmp_path: Path, 
     holds_in_every_cell(enact(tmp_path, Phase.COOLING, story))
 
 
-UNRECORDED = {"9d": faults.DATABASE_LOCKED, "10d": faults.DATABASE_HANGS}
+UNRECORDED = {
+    "9d": faults.DATABASE_LOCKED,
+    "10d": faults.DATABASE_HANGS,
+    "11d": faults.DISK_FULL,
+}
 
 
 @proves(*UNRECORDED)
@@ -209,12 +220,12 @@ def test_bots_are_freed_after_the_rearming_is_on_record(tmp_path: Path, cell: st
         began, left_s = scene.time, scene.rest_left_s()
         await scene.house.wait(left_s - 20)
         await UNRECORDED[cell].strike(scene)
-        await scene.house.wait(60)
+        await scene.house.wait(200)
         assert scene.stage is Stage.NORMAL
         assert not scene.simple.was_ever(False, since=began)
         await UNRECORDED[cell].heal(scene)
         await scene.until(lambda: not scene.house.stops_a_bot(), within_s=11)
-        assert scene.house.events()[-1] == "rearmed"
+        assert "rearmed" in scene.house.events()
 
     holds_in_every_cell(enact(tmp_path, Phase.COOLING, story))
 

@@ -66,6 +66,7 @@ CELLS = (
     Latched(name="24e-adapter", fault=faults.ADAPTER_TRIPS, closes_within_s=31),
     Latched(name="24e-deciding", fault=faults.DECIDING_TRIPS, closes_within_s=31),
     Latched(name="25e", fault=faults.INVARIANT_BROKEN, closes_within_s=1),
+    Latched(name="26e", fault=faults.NOT_CONFIGURED, for_s=200, closes_within_s=1),
 )
 
 
