@@ -34,8 +34,8 @@ class Closing:
 
     `done_within_s` counts from the beginning of the fault. Once nothing is in the way, a lost order
     takes up to 15 s until it can no longer land; then two position reads 5 s apart and the tick
-    that follows. Where that may take half a minute, `incident_stuck` may be told or not. `weak_s` is
-    how long the lock on disk may say too little.
+    that follows. Where that may take half a minute, `incident_stuck` may be told or not. `weak_s`
+    is how long the lock on disk may say too little.
     """
 
     name: str
@@ -50,8 +50,8 @@ CELLS = (
     Closing(name="1c-soon", fault=faults.KILLED),
     Closing(name="1c-at-once", fault=faults.KILLED, for_s=1),
     Closing(name="2c", fault=faults.STOPPED),
-    # Asked again at most 30 s after the read in hand, which takes up to 10. Stuck is told after half
-    # a minute and after two.
+    # Asked again at most 30 s after the read in hand, which takes up to 10. Stuck is told after
+    # half a minute and after two.
     Closing(name="5c", fault=faults.DARK, for_s=200, done_within_s=255, told=STUCK_IN_THE_DARK),
     Closing(
         name="6c-hangs",
