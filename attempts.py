@@ -103,12 +103,17 @@ class Unbroken:
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def end(self, *, within_s: float) -> None:
-        """Wait for what is still running, then cut it off. Raises InvariantViolation if it did."""
+    async def end(self, *, within_s: float) -> tuple[str, ...]:
+        """Wait for what is still running, then cut it off; what went wrong with it.
+
+        Raises InvariantViolation if it did.
+        """
         running = tuple(self._running)
         if not running:
-            return
+            return ()
         await asyncio.wait(running, timeout=within_s)
         for task in running:
-            outcome_of(task, what="work in hand")
             abandon(task)
+        cut_off = Missed(why=f"work in hand: cut off after {within_s:g} s")
+        ends = [outcome_of(task, what="work in hand") or cut_off for task in running]
+        return tuple(end.why for end in ends if isinstance(end, Missed))

@@ -217,7 +217,8 @@ class Guardian:
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
         await self._tidying.stop()
-        await self._unbroken.end(within_s=STOP_WITHIN_S)
+        for why in await self._unbroken.end(within_s=STOP_WITHIN_S):
+            self._supervisor.record(why)
 
     async def flush(self) -> bool:
         """Write what still waits; returns whether everything is on disk."""

@@ -39,6 +39,10 @@ HELP_DEADLINE_S = 20.0
 """What is fetched beside readings may take long (a ledger of days has many pages)."""
 LEDGER_GRACE_S = 0.3
 """A ledger that arrives this soon after its reading is judged together with it."""
+LEDGER_TRIES_S = (2.0, 2.0, HELP_DEADLINE_S)
+"""One lost answer must not let a withdrawal pass for a loss: a ledger that fails or is late is
+asked for again at once, the last time with patience."""
+LEDGER_TRY_AGAIN_S = 1.0
 MARKS_DEADLINE_S = 2.0
 LIMITS_MAX_AGE_S = 6 * 3600.0
 LIMITS_MIN_PAUSE_S = 60.0
@@ -200,10 +204,28 @@ class ScopeReader:
             self.limits = learnt.value
 
     def _begin_ledger(self, known: ScopeMemory) -> None:
+        """Ask for the records if they are wanted; what failed meanwhile is in nobody's way."""
+        if self._listing is not None and self._listing.done():
+            listed = self._listing.result()
+            if isinstance(listed, Missed):
+                self._listing = None
+                self._is_got("ledger_unavailable", listed)
         if Want.LEDGER in self.wants and self._listing is None:
             self.wants = tuple(want for want in self.wants if want is not Want.LEDGER)
             since = ledger_since(known, now=self._clock.now())
-            self._listing = self._fetch(self._venue.fetch_ledger(self._scope, since), "ledger")
+            self._listing = asyncio.create_task(self._list(since))
+
+    async def _list(self, since: float) -> Got[Ledger] | Missed:
+        """The venue's records; tried again at once unless the venue asked for a pause."""
+        *hasty, patient = LEDGER_TRIES_S
+        for within_s in hasty:
+            work = self._venue.fetch_ledger(self._scope, since)
+            listed = await attempt(work, within_s=within_s, what="ledger")
+            if isinstance(listed, Got) or listed.retry_after_s:
+                return listed
+            await self._clock.sleep(LEDGER_TRY_AGAIN_S)
+        work = self._venue.fetch_ledger(self._scope, since)
+        return await attempt(work, within_s=patient, what="ledger")
 
     async def _ledger(self, *, grace_s: float) -> Ledger | None:
         """The venue's records if they have arrived."""

@@ -142,10 +142,29 @@ def test_unbroken_work_that_does_not_end_is_cut_off_at_last() -> None:
         caller = asyncio.create_task(unbroken.do(answers(1e6)))
         await asyncio.sleep(1)
         caller.cancel()
-        await unbroken.end(within_s=30)
+        assert await unbroken.end(within_s=30) == ("work in hand: cut off after 30 s",)
         return asyncio.get_running_loop().time()
 
     assert play(story) == pytest.approx(31.0)
+
+
+def test_a_fault_in_unbroken_work_is_told_at_the_end() -> None:
+    """Nobody waited for it, and what it was to write or close is not done."""
+
+    async def story() -> None:
+        unbroken = Unbroken()
+        callers = [
+            asyncio.create_task(unbroken.do(work))
+            for work in (raises(ValueError("an odd number")), answers(2.0))
+        ]
+        await asyncio.sleep(0)
+        for caller in callers:
+            caller.cancel()
+        told = await unbroken.end(within_s=30)
+        assert told == ("work in hand: ValueError: an odd number",)
+        assert await unbroken.end(within_s=30) == ()
+
+    play(story)
 
 
 def test_our_own_bug_in_unbroken_work_shows_at_the_end() -> None:

@@ -59,17 +59,58 @@ def test_a_late_ledger_comes_with_a_later_reading() -> None:
 
     async def story() -> None:
         desk = Desk()
-        desk.venue.plan("fetch_ledger", Trouble.SLOW, seconds=5.0)
+        desk.venue.plan("fetch_ledger", Trouble.SLOW, seconds=1.9)
         began = desk.clock.monotonic()
         seen = await desk.reader.observe(NOTHING)
         assert desk.clock.monotonic() - began < 0.6
         assert seen.ledger is None
         desk.reader.wants = (Want.LEDGER,)
-        await desk.clock.sleep(3)
+        await desk.clock.sleep(1)
         assert (await desk.reader.observe(NOTHING)).ledger is None
-        await desk.clock.sleep(3)
+        await desk.clock.sleep(1)
         assert (await desk.reader.observe(NOTHING)).ledger is not None
         assert len(desk.venue.called("fetch_ledger")) == 1
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "seconds", "asked_at"),
+    [
+        (Trouble.UNAVAILABLE, 0.0, [0.0, 1.05, 2.1]),
+        (Trouble.HANG, 0.0, [0.0, 3.0, 6.0]),
+        (Trouble.SLOW, 4.0, [0.0, 3.0, 6.0]),
+        (Trouble.UNAVAILABLE, 60.0, [0.0]),
+    ],
+    ids=["failed", "hung", "slow", "told to wait"],
+)
+def test_a_ledger_that_is_lost_is_asked_for_again_between_two_readings(
+    trouble: Trouble, seconds: float, asked_at: list[float]
+) -> None:
+    """1 s after a failure or 2 s of silence, twice; but not while the venue wants a pause."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", trouble, times=2, seconds=seconds)
+        await desk.reader.observe(NOTHING)
+        await desk.clock.sleep(12)
+        seen = await desk.reader.observe(NOTHING)
+        times = [call.at for call in desk.venue.called("fetch_ledger")]
+        assert [round(at - times[0], 2) for at in times] == asked_at
+        assert (seen.ledger is not None) is (len(asked_at) > 1)
+
+    play(story)
+
+
+def test_the_last_try_for_a_ledger_is_patient() -> None:
+    """A venue that takes 15 s for every answer answers all the same."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.SLOW, seconds=15.0)
+        await desk.reader.observe(NOTHING)
+        await desk.clock.sleep(22)
+        assert (await desk.reader.observe(NOTHING)).ledger is not None
 
     play(story)
 
@@ -89,7 +130,7 @@ def test_records_count_although_their_reading_failed() -> None:
 
 @pytest.mark.parametrize("trouble", [Trouble.UNAVAILABLE, Trouble.BUG, Trouble.HANG])
 def test_a_ledger_that_fails_may_be_asked_for_again(trouble: Trouble) -> None:
-    """It is given up after 20 s at most, and is no ledger that shows nothing."""
+    """It is given up after 26 s at most, and is no ledger that shows nothing."""
 
     async def story() -> None:
         desk = Desk()

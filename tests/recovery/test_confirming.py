@@ -24,8 +24,8 @@ FULL_FALL = "5.88"
 class Confirming:
     """How many readings are needed from the end of a fault on, or from its beginning.
 
-    `weak_s`: so long the lock on disk says too little, because it cannot be written.
-    `acts_within_s` counts from the same moment as the readings.
+    `acts_within_s` counts from the same moment as the readings, `sends_within_s` from then to the
+    first order. `weak_s`: so long the lock on disk says too little, because it cannot be written.
     """
 
     name: str
@@ -33,12 +33,13 @@ class Confirming:
     readings: int
     for_s: float = 20.0
     acts_within_s: float = 1.0
+    sends_within_s: float = 0.5
     is_read_on: bool = False
     weak_s: float = 0.0
 
 
 CELLS = (
-    Confirming(name="1b-soon", fault=faults.KILLED, readings=1),
+    Confirming(name="1b-soon", fault=faults.KILLED, for_s=50, readings=1),
     Confirming(name="1b-late", fault=faults.KILLED, for_s=70, readings=3, acts_within_s=7),
     Confirming(name="2b-soon", fault=faults.STOPPED, readings=1),
     Confirming(name="2b-late", fault=faults.STOPPED, for_s=70, readings=3, acts_within_s=7),
@@ -52,10 +53,17 @@ CELLS = (
         for_s=60,
         readings=1,
         acts_within_s=3 + faults.SLOW_S + 0.1,
+        sends_within_s=faults.SLOW_S + 0.5,
         is_read_on=True,
     ),
     Confirming(
-        name="7b", fault=faults.FLICKERING, for_s=60, readings=1, acts_within_s=20, is_read_on=True
+        name="7b",
+        fault=faults.FLICKERING,
+        for_s=60,
+        readings=1,
+        acts_within_s=20,
+        sends_within_s=5,
+        is_read_on=True,
     ),
     Confirming(name="8b", fault=faults.KEY_REFUSED, for_s=300, readings=3, acts_within_s=7),
     # Reading goes on, and closing waits at most a second for the record.
@@ -65,6 +73,7 @@ CELLS = (
         for_s=60,
         readings=1,
         acts_within_s=3.2,
+        sends_within_s=1.2,
         is_read_on=True,
     ),
     Confirming(
@@ -73,6 +82,7 @@ CELLS = (
         for_s=60,
         readings=1,
         acts_within_s=3.2,
+        sends_within_s=1.2,
         is_read_on=True,
     ),
     Confirming(
@@ -122,6 +132,7 @@ def test_the_streak_goes_on_while_it_lives_and_then_needs_three_new_readings(
         if cell.is_read_on:
             await scene.until(scene.is_acting, within_s=cell.acts_within_s)
             assert scene.readings_since(began) == cell.readings
+            await scene.until(lambda: bool(scene.venue.sent), within_s=cell.sends_within_s)
             await scene.house.wait(cell.for_s)
             await cell.fault.heal(scene)
         else:
@@ -131,6 +142,7 @@ def test_the_streak_goes_on_while_it_lives_and_then_needs_three_new_readings(
             await cell.fault.heal(scene)
             await scene.until(scene.is_acting, within_s=cell.acts_within_s)
             assert scene.readings_since(ended) == cell.readings
+            await scene.until(lambda: bool(scene.venue.sent), within_s=cell.sends_within_s)
         await scene.until(scene.is_halved, within_s=20)
         await scene.until(scene.is_rested, within_s=40)
         await scene.until(lambda: not scene.guard.recorder.is_behind, within_s=10)

@@ -124,6 +124,7 @@ CELLS = (
     Cooling(
         name="20d",
         fault=faults.STARTED_EARLIER,
+        for_s=3000,
         rearms_within_s=10.5,
         later_s=HOUR,
         told=("clock_set_back", "rearmed"),

@@ -125,7 +125,6 @@ async def test_a_guard_without_descriptors_works_on_with_those_kept_back(
             await scene.here.beat(2)
 
         await through_every_phase(scene, trial)
-        assert "trouble_descriptors" in scene.here.lock()["details"]
         trouble.end(scene)
         await until(lambda: "descriptors_recovered" in scene.events())
         assert "descriptors_trouble" in scene.events()
