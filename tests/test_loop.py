@@ -382,9 +382,7 @@ def test_a_fault_in_the_round_that_a_shutdown_waits_for_is_recorded(
 
 
 @pytest.mark.parametrize("store", ["hangs", "is down"])
-def test_a_stop_waits_seconds_for_a_store_that_does_not_answer(
-    tmp_path: Path, store: str
-) -> None:
+def test_a_stop_waits_seconds_for_a_store_that_does_not_answer(tmp_path: Path, store: str) -> None:
     """What could not be written is said; a readable lock file is what the next start goes by."""
 
     async def story() -> None:
