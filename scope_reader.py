@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from attempts import Got, Missed, abandon, attempt
 from clock import Clock
+from clock_drift import MAX_DRIFT_S
 from ledger import ledger_since
 from logger import Logger
 from memory import ScopeMemory
@@ -75,6 +76,7 @@ class ScopeReader:
         self._limits_asked_at = float("-inf")
         self._limits_failed = True
         self._listing: asyncio.Task[Got[Ledger] | Missed] | None = None
+        self._listed_at_offset_s = 0.0
 
     def close(self) -> None:
         """Give up what is still being fetched."""
@@ -97,7 +99,24 @@ class ScopeReader:
     async def observe(
         self, known: ScopeMemory, *, is_second_reading: bool = False
     ) -> ScopeObservation:
-        """Read the scope once; `known` is what is remembered of it."""
+        """Read the scope once; `known` is what is remembered of it.
+
+        What was asked for before the machine's clock was set bears times of the old one: an hour
+        between two readings that never passed would end any doubt. It is no answer.
+        """
+        offset_s = self._offset_s()
+        seen = await self._observe(known, is_second_reading=is_second_reading)
+        if self._is_in_step(offset_s):
+            return seen
+        return self._without_reading("the clock was set meanwhile", asked_at=self._clock.now())
+
+    def _offset_s(self) -> float:
+        return self._clock.now() - self._clock.monotonic()
+
+    def _is_in_step(self, offset_s: float) -> bool:
+        return abs(self._offset_s() - offset_s) <= MAX_DRIFT_S
+
+    async def _observe(self, known: ScopeMemory, *, is_second_reading: bool) -> ScopeObservation:
         asked_at = self._clock.now()
         pause_s = self.quiet_until - self._clock.monotonic()
         if pause_s > 0:
@@ -214,6 +233,7 @@ class ScopeReader:
             self.wants = tuple(want for want in self.wants if want is not Want.LEDGER)
             since = ledger_since(known, now=self._clock.now())
             self._listing = asyncio.create_task(self._list(since))
+            self._listed_at_offset_s = self._offset_s()
 
     async def _list(self, since: float) -> Got[Ledger] | Missed:
         """The venue's records; tried again at once unless the venue asked for a pause."""
@@ -237,6 +257,9 @@ class ScopeReader:
         listed = self._listing.result()
         self._listing = None
         self._is_got("ledger_unavailable", listed)
+        if not self._is_in_step(self._listed_at_offset_s):
+            self.wants = (*self.wants, Want.LEDGER)
+            return None
         return listed.value if isinstance(listed, Got) else None
 
     async def _read_marks(self, known: ScopeMemory, reading: Reading) -> Mapping[Symbol, float]:
