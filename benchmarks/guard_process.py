@@ -124,7 +124,7 @@ async def serve(config: Path, starts_at: float) -> None:
                 clock=clock,
                 stables=venue.stables,
                 simulator_url=venue.simulator_url,
-                paces_reads=False,
+                is_paced=False,
             )
         )
         return made[-1]

@@ -45,6 +45,7 @@ from venues.binance_account import (
 from venues.binance_connection import BinanceConnection, together
 from venues.binance_errors import code_of, is_gone
 from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
+from venues.binance_pacing import parse_rates
 from venues.binance_records import (
     IncomeRow,
     judge_order,
@@ -53,6 +54,7 @@ from venues.binance_records import (
     parse_orders,
 )
 from venues.failure import Failure
+from venues.pacer import Urgency
 from venues.parsing import plain_text
 
 LEDGER_PAGE = 1000
@@ -69,7 +71,7 @@ class BinanceFutures:
     """One Binance USD-M futures account (`venues.protocol.Venue`).
 
     `stables` are the assets worth 1; `simulator_url` (literal loopback only) redirects everything.
-    `paces_reads=False` is for simulated time, in which a minute's allowance is spent in a second.
+    `is_paced=False` is for simulated time, in which a minute's allowance is spent in a second.
     Raises ConfigurationError for an unusable address or for sandbox and demo together.
     """
 
@@ -86,7 +88,7 @@ class BinanceFutures:
         demo: bool = False,
         read_timeout_s: float = 10.0,
         order_timeout_s: float = 5.0,
-        paces_reads: bool = True,
+        is_paced: bool = True,
     ) -> None:
         self._scope = scope
         self._clock = clock
@@ -100,7 +102,7 @@ class BinanceFutures:
             demo=demo,
             read_timeout_s=read_timeout_s,
             order_timeout_s=order_timeout_s,
-            paces_reads=paces_reads,
+            is_paced=is_paced,
         )
         self._bases: dict[Symbol, Asset] = {}
 
@@ -241,9 +243,9 @@ class BinanceFutures:
 
     async def fetch_market_limits(self) -> Mapping[Symbol, MarketLimits]:
         """Read what every market accepts, and learn the bases of their symbols."""
-        limits = parse_market_limits(
-            await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
-        )
+        answer = await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
+        self._connection.adopt_rates(parse_rates(answer))
+        limits = parse_market_limits(answer)
         self._bases = {symbol: market.base for symbol, market in limits.items()}
         return limits
 
@@ -319,23 +321,26 @@ class BinanceFutures:
         self._require_scope(order.scope)
         match order.kind:
             case OrderKind.REGULAR:
-                answer = await self._connection.ask(
-                    "fapiPrivateDeleteOrder", {"symbol": order.symbol, "orderId": order.order_id}
-                )
+                endpoint: str = "fapiPrivateDeleteOrder"
+                params = {"symbol": str(order.symbol), "orderId": str(order.order_id)}
             case OrderKind.CONDITIONAL:
-                answer = await self._connection.ask(
-                    "fapiPrivateDeleteAlgoOrder", {"algoId": order.order_id}
-                )
+                endpoint, params = "fapiPrivateDeleteAlgoOrder", {"algoId": str(order.order_id)}
             case _:
                 assert_never(order.kind)
+        answer = await self._connection.ask(endpoint, params, urgency=Urgency.CANCEL)
         return self._judge_cancel(answer, order_id=order.order_id)
 
     async def submit_cancel_all(self, scope: ScopeId, symbol: Symbol) -> Outcome:
         """Cancel regular and conditional orders of a symbol; Done only when both are."""
         self._require_scope(scope)
         answers = await asyncio.gather(
-            self._connection.ask("fapiPrivateDeleteAllOpenOrders", {"symbol": symbol}),
-            self._connection.ask("fapiPrivateDeleteAlgoOpenOrders", {"symbol": symbol}),
+            *(
+                self._connection.ask(endpoint, {"symbol": symbol}, urgency=Urgency.CANCEL)
+                for endpoint in (
+                    "fapiPrivateDeleteAllOpenOrders",
+                    "fapiPrivateDeleteAlgoOpenOrders",
+                )
+            )
         )
         outcomes = [self._judge_cancel(answer, order_id=_EVERY) for answer in answers]
         for kind in (Unknown, Refused):

@@ -90,7 +90,13 @@ def code_of(body: object) -> int | None:
 def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
     """Say what a failed order or cancel request proves."""
     if not failure.was_sent:
-        return Refused(reason=_R.NOT_REACHED, code="", message=failure.cause)
+        is_held_back = failure.retry_after_s is not None
+        return Refused(
+            reason=_R.RATE_LIMITED if is_held_back else _R.NOT_REACHED,
+            code="",
+            message=failure.cause,
+            retry_after_s=failure.retry_after_s,
+        )
     code = code_of(failure.body)
     reason = REFUSALS.get(code) if code is not None else None
     if failure.status in (418, 429):

@@ -55,9 +55,16 @@ _quiet.setLevel(logging.WARNING)
 
 
 def make_client(
-    exchange_class: Any, settings: Mapping[str, object], *, is_error_body: IsErrorBody
+    exchange_class: Any,
+    settings: Mapping[str, object],
+    *,
+    is_error_body: IsErrorBody,
+    on_headers: Callable[[Mapping[str, str]], None],
 ) -> Any:
-    """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables."""
+    """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables.
+
+    `on_headers` sees the headers of every answer, refusals included.
+    """
     redactor = Redactor(str(settings[name]) for name in _CREDENTIALS if name in settings)
 
     class ObservedClient(exchange_class):  # type: ignore[misc]
@@ -66,6 +73,7 @@ def make_client(
         def handle_errors(self, *answer: Any) -> None:
             """Judge one answer; ccxt calls this inside the request it belongs to."""
             status, _reason, _url, _method, headers, body, decoded, *_request = answer
+            on_headers(headers or {})
             if status == 200 and isinstance(decoded, dict | list) and not is_error_body(decoded):
                 return
             raise RequestFailed(
@@ -87,7 +95,7 @@ async def send(
 ) -> Any:
     """Call one of ccxt's implicit endpoint methods and return the decoded JSON object or array.
 
-    The deadline covers the wait in ccxt's own throttle as well. Raises RequestFailed.
+    Raises RequestFailed.
     """
     method = getattr(client, endpoint)
     try:
