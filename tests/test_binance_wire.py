@@ -255,14 +255,15 @@ async def test_a_venue_that_is_down_is_unavailable_and_may_come_back(
 
 
 async def test_a_pause_asked_for_reaches_the_caller(
-    server: CannedVenue, venue: BinanceFutures
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
 ) -> None:
     """429 with Retry-After, and 418 with the end of a ban in its text."""
     server.set("GET", f"{V3}/account", error(-1003, 429, **{"Retry-After": "17"}))
     with pytest.raises(Unavailable) as raised:
         await venue.fetch_reading(SCOPE)
     assert raised.value.retry_after_s == 17
-    until_ms = int((START_S + SERVER_AHEAD_S + 90) * 1000)
+    clock.at += 17
+    until_ms = int((clock.at + SERVER_AHEAD_S + 90) * 1000)
     server.set("GET", f"{V3}/account", error(-1003, 418, f"IP banned until {until_ms}."))
     with pytest.raises(Unavailable) as raised:
         await venue.fetch_reading(SCOPE)
@@ -509,7 +510,7 @@ async def test_a_close_can_only_close(
 
 
 async def test_every_answer_to_an_order_is_judged_by_its_own_code(
-    server: CannedVenue, venue: BinanceFutures
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
 ) -> None:
     """Refused where the code proves it, Unknown for all else, and never an exception."""
     r = RefusalReason
@@ -551,6 +552,7 @@ async def test_every_answer_to_an_order_is_judged_by_its_own_code(
     for canned, reason in table:
         server.set("POST", f"{V1}/order", canned)
         outcome = await venue.submit_close(close_of())
+        clock.at += 60  # The longest pause that one of the answers asks for is over.
         if reason is None:
             assert isinstance(outcome, Unknown), (canned, outcome)
         else:
