@@ -37,10 +37,14 @@ from model import (
 from order_safety import VenueAnswers
 from venues.protocol import Venue
 
-LOOK_UPS = 3
-"""So often "no such order" must be heard: venues say it too early, right after an order."""
+LOOK_UP_AFTER_S = (0.1, 0.3, 0.9)
+"""Seconds from the loss of an answer to each look-up of its order. So often "no such order" must
+be heard: venues say it too early, right after an order."""
+LOOK_UP_EVERY_S = 0.9
+"""Between look-ups after those, and from sending on while an answer may still come."""
 LOOK_UP_DEADLINE_S = 2.0
-"""Other rows wait for this look, so it is short; it is repeated with every round."""
+LOOK_UP_HOLDS_S = 0.3
+"""Other rows wait so long for the look-ups of a round; a later answer counts in a later round."""
 MODE_DEADLINE_S = 5.0
 FATE_KNOWN_AFTER_S = 15.0
 """Past the venue's receive window (10 s) a request that was never seen can no longer land."""
@@ -53,14 +57,17 @@ ZERO = Decimal(0)
 class _InFlight:
     """An order that may have been executed or may still be.
 
-    `before` is what was held when it was sent, None when an earlier run sent it. `lands_until` is
-    on the monotonic clock.
+    `before` is what was held when it was sent, None when an earlier run sent it. Times are
+    monotonic: `lost_at` is None while its answer may still come, `look_at` when it is looked up
+    next, `asked` how often it was in vain since its answer was lost.
     """
 
     key: RowKey
     quantity: Decimal
     before: Decimal | None
     lands_until: float
+    look_at: float
+    lost_at: float | None = None
     asked: int = 0
 
 
@@ -94,12 +101,18 @@ class OrderFates:
         self._too_large: dict[RowKey, Decimal] = {}
         self._too_small: dict[RowKey, Decimal] = {}
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
+        self._looking: dict[ClientOrderId, tuple[_InFlight, asyncio.Task[Outcome]]] = {}
         self._landed: dict[RowKey, _Landed] = {}
 
     @property
     def is_waiting(self) -> bool:
         """True while the fate of an order is not known."""
         return bool(self._in_flight)
+
+    @property
+    def next_look_up_at(self) -> float:
+        """The monotonic time at which the next order is due to be looked up."""
+        return min((order.look_at for order in self._in_flight.values()), default=float("inf"))
 
     @property
     def is_blocked(self) -> bool:
@@ -121,7 +134,7 @@ class OrderFates:
         """
         in_flight: dict[RowKey, Decimal] = {}
         for order in self._in_flight.values():
-            if order.asked < LOOK_UPS or order.key in must_partly_remain:
+            if order.asked < len(LOOK_UP_AFTER_S) or order.key in must_partly_remain:
                 in_flight[order.key] = in_flight.get(order.key, ZERO) + order.quantity
         for key in must_partly_remain:
             unseen = self._unseen(key, held.get(key, ZERO), asked_at=asked_at)
@@ -144,6 +157,7 @@ class OrderFates:
     def inherit(self, earlier: OrderFates) -> None:
         """Take over the orders of the incident that this one replaces."""
         self._in_flight.update(earlier._in_flight)
+        self._looking.update(earlier._looking)
         self._landed.update(earlier._landed)
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
@@ -154,6 +168,7 @@ class OrderFates:
                 case None | Unknown():
                     age_s = max(0.0, now - record.created_at)
                     self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                    self._lose(record.client_id)
                 case Done() as done:
                     age_s = max(0.0, now - (record.answered_at or record.created_at))
                     if age_s < SHOWS_WITHIN_S:
@@ -164,6 +179,7 @@ class OrderFates:
 
     def sending(self, records: Sequence[OrderRecord], held: Mapping[RowKey, Decimal]) -> None:
         """Take note of what is about to be sent, and of what is held before it."""
+        self._blocked.clear()
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
@@ -178,12 +194,20 @@ class OrderFates:
                 quantity=record.quantity,
                 before=before,
                 lands_until=self._clock.monotonic() + lands_within_s,
+                look_at=self._clock.monotonic() + LOOK_UP_EVERY_S,
             )
 
+    def _lose(self, client_id: ClientOrderId) -> None:
+        """No answer will come any more: only the venue's word for it counts."""
+        order = self._in_flight.get(client_id)
+        if order is not None:
+            now = self._clock.monotonic()
+            look_at = now + LOOK_UP_AFTER_S[0]
+            self._in_flight[client_id] = replace(order, lost_at=now, look_at=look_at)
+
     async def learn(self, sent: Sequence[OrderRecord]) -> float:
-        """Take in the outcomes of a round; returns the longest pause the venue asked for, in s."""
+        """Take in outcomes as they come; returns the longest pause the venue asked for, in s."""
         pause_s = 0.0
-        self._blocked.clear()
         for record in sent:
             match record.outcome:
                 case Refused() as refused:
@@ -197,6 +221,7 @@ class OrderFates:
                         client_id=record.client_id,
                         why=unknown.cause,
                     )
+                    self._lose(record.client_id)
                 case Done() as done:
                     filled = "" if done.filled is None else f", {done.filled:f} filled"
                     self._log.info(
@@ -224,8 +249,10 @@ class OrderFates:
             code=refused.code,
             why=refused.message,
         )
-        if refused.reason is not RefusalReason.DUPLICATE_ID:
+        if refused.reason is RefusalReason.DUPLICATE_ID:
             # A duplicate means that an earlier request under this id landed, unanswered.
+            self._lose(record.client_id)
+        else:
             self._in_flight.pop(record.client_id, None)
         if record.key is None:
             return
@@ -278,29 +305,52 @@ class OrderFates:
         )
 
     async def look_up(self) -> None:
-        """Ask once for every order in flight; the position read that follows shows its effect.
+        """Ask for the orders that are due; the position read that follows shows their effect.
+
+        Those that the venue is slow to tell of are learnt before a later position read.
+        """
+        now = self._clock.monotonic()
+        for client_id, order in self._in_flight.items():
+            if order.look_at <= now and client_id not in self._looking:
+                task = asyncio.create_task(self._find(client_id, order.key.symbol))
+                self._looking[client_id] = (order, task)
+        if self._looking:
+            tasks = [task for _, task in self._looking.values()]
+            await asyncio.wait(tasks, timeout=LOOK_UP_HOLDS_S)
+        for client_id, (asked_for, task) in tuple(self._looking.items()):
+            if task.done():
+                del self._looking[client_id]
+                self._learn_fate(client_id, task.result(), was_lost=asked_for.lost_at is not None)
+
+    def _learn_fate(self, client_id: ClientOrderId, fate: Outcome, *, was_lost: bool) -> None:
+        """Take in one look-up; it says nothing of an order whose answer could still come.
 
         An order that the venue still does not know when it can no longer land is forgotten.
         """
-        waiting = tuple(self._in_flight.items())
-        fates = await asyncio.gather(
-            *(self._find(client_id, order.key.symbol) for client_id, order in waiting)
-        )
+        order = self._in_flight.get(client_id)
+        if order is None:
+            return
         now = self._clock.monotonic()
-        for (client_id, order), fate in zip(waiting, fates, strict=True):
-            if isinstance(fate, Done):
-                self._log.info(
-                    "order_found",
-                    scope=self._scope,
-                    message=f"{order.key.symbol}: an order of unknown fate did arrive",
-                    client_id=client_id,
-                )
-                # It may still be at work, so all of it counts as executed until a read shows it.
-                self._land(client_id, replace(fate, filled=None))
-            elif order.asked + 1 >= LOOK_UPS and now >= order.lands_until:
-                del self._in_flight[client_id]
-            else:
-                self._in_flight[client_id] = replace(order, asked=order.asked + 1)
+        if isinstance(fate, Done):
+            self._log.info(
+                "order_found",
+                scope=self._scope,
+                message=f"{order.key.symbol}: an order of unknown fate did arrive",
+                client_id=client_id,
+            )
+            # It may still be at work, so all of it counts as executed until a read shows it.
+            self._land(client_id, replace(fate, filled=None))
+        elif not was_lost or order.lost_at is None:
+            look_at = order.look_at if order.lost_at is not None else now + LOOK_UP_EVERY_S
+            self._in_flight[client_id] = replace(order, look_at=look_at)
+        elif order.asked + 1 >= len(LOOK_UP_AFTER_S) and now >= order.lands_until:
+            del self._in_flight[client_id]
+        else:
+            asked = order.asked + 1
+            look_at = now + LOOK_UP_EVERY_S
+            if asked < len(LOOK_UP_AFTER_S):
+                look_at = max(now, order.lost_at + LOOK_UP_AFTER_S[asked])
+            self._in_flight[client_id] = replace(order, asked=asked, look_at=look_at)
 
     async def _find(self, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         found = await attempt(

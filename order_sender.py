@@ -1,0 +1,115 @@
+"""Sends the closes and cancels of a round, and hands over their answers as they come.
+
+Owns the requests under way. A slow answer holds up no other row: the round goes on without it,
+and its outcome is learnt whenever it comes. What it means is for `order_fates`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attempts import Missed, abandon, attempt
+from clock import Clock
+from memory import OrderRecord
+from model import CloseInstruction, Order, Outcome, Unknown
+from venues.protocol import Venue
+
+SEND_DEADLINE_S = 10.0
+"""What was sent and not answered by then has an unknown outcome."""
+ANSWERS_WITHIN_S = 1.0
+"""A round waits no longer for its answers; what is missing is looked up meanwhile."""
+OTHERS_WITHIN_S = 0.1
+"""Nor so long once an answer is known to be lost: then its order is looked up."""
+PART = 5
+"""Closes that are handed to the venue together; it may carry them in one request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UnderWay:
+    """One request: what it was to do, and its answers in the same order."""
+
+    records: tuple[OrderRecord, ...]
+    answers: asyncio.Task[tuple[Outcome, ...]]
+
+
+class OrderSender:
+    """The requests under way on one scope."""
+
+    def __init__(self, *, venue: Venue, clock: Clock) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._under_way: list[_UnderWay] = []
+        self._fresh: list[_UnderWay] = []
+        self._lost = asyncio.Event()
+
+    def send(
+        self,
+        records: Sequence[OrderRecord],
+        *,
+        closes: Sequence[CloseInstruction],
+        cancels: Sequence[Order],
+    ) -> None:
+        """Send at once; `records` are those of the closes and then those of the cancels."""
+        self._fresh.clear()
+        self._lost.clear()
+        for first in range(0, len(closes), PART):
+            part = closes[first : first + PART]
+            self._begin(records[first : first + PART], self._venue.submit_closes(part))
+        for record, order in zip(records[len(closes) :], cancels, strict=True):
+            self._begin((record,), self._cancel(order))
+
+    async def wait(self) -> None:
+        """Wait a moment for the answers to what was sent last."""
+        answers = [each.answers for each in self._fresh]
+        everything = asyncio.ensure_future(asyncio.wait(answers))
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait(
+                (everything, lost), timeout=ANSWERS_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if lost.done():
+                await asyncio.wait((everything,), timeout=OTHERS_WITHIN_S)
+        finally:
+            abandon(everything)
+            abandon(lost)
+
+    def collect(self) -> tuple[OrderRecord, ...]:
+        """The records whose answers have come since the last time, with their outcomes.
+
+        Raises InvariantViolation if one of the answers is our own bug.
+        """
+        done = [each for each in self._under_way if each.answers.done()]
+        self._under_way = [each for each in self._under_way if not each.answers.done()]
+        now = self._clock.now()
+        return tuple(
+            replace(record, outcome=outcome, answered_at=now)
+            for each in done
+            for record, outcome in zip(each.records, each.answers.result(), strict=True)
+        )
+
+    def _begin(
+        self, records: Sequence[OrderRecord], work: Coroutine[Any, Any, tuple[Outcome, ...]]
+    ) -> None:
+        task = asyncio.create_task(self._ask(work, count=len(records)))
+        self._fresh.append(_UnderWay(records=tuple(records), answers=task))
+        self._under_way.append(self._fresh[-1])
+
+    async def _ask(
+        self, work: Coroutine[Any, Any, tuple[Outcome, ...]], *, count: int
+    ) -> tuple[Outcome, ...]:
+        found = await attempt(work, within_s=SEND_DEADLINE_S, what="orders")
+        if isinstance(found, Missed):
+            outcomes: tuple[Outcome, ...] = (Unknown(cause=found.why),) * count
+        elif len(found.value) != count:
+            outcomes = (Unknown(cause="fewer answers than orders"),) * count
+        else:
+            outcomes = found.value
+        if any(isinstance(outcome, Unknown) for outcome in outcomes):
+            self._lost.set()
+        return outcomes
+
+    async def _cancel(self, order: Order) -> tuple[Outcome, ...]:
+        return (await self._venue.submit_cancel(order),)
