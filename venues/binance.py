@@ -48,6 +48,7 @@ from venues.binance_markets import parse_asset_prices, parse_market_limits, pars
 from venues.binance_pacing import parse_rates
 from venues.binance_records import (
     IncomeRow,
+    judge_batch,
     judge_order,
     parse_conditional_orders,
     parse_income,
@@ -63,6 +64,10 @@ LEDGER_PAGES = 20
 """Most pages read for one ledger: 30 weight each, a third of a minute's allowance."""
 LEDGER_REACH_S = 89 * 86400.0
 """The venue keeps three months of account records."""
+BATCH = 5
+"""Most orders that the venue takes in one request."""
+BATCH_REST_S = 600.0
+"""After a batch that proved nothing orders go one by one for so long, lest all fail together."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -105,6 +110,7 @@ class BinanceFutures:
             is_paced=is_paced,
         )
         self._bases: dict[Symbol, Asset] = {}
+        self._single_until = float("-inf")
 
     @property
     def scopes(self) -> tuple[ScopeId, ...]:
@@ -285,16 +291,17 @@ class BinanceFutures:
         is bound to its leg, and a SELL of a LONG leg (or a BUY of a SHORT one) can only close.
         Raises InvariantViolation for anything but an approved instruction of this account.
         """
-        if not isinstance(instruction, CloseInstruction):
-            raise InvariantViolation("only a CloseInstruction may become an order")
-        self._require_scope(instruction.scope)
-        answer = await self._connection.ask("fapiPrivatePostOrder", self._close_params(instruction))
+        params = self._close_params(instruction)
+        answer = await self._connection.ask("fapiPrivatePostOrder", params)
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
 
     def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
         """The order as the venue wants it; see `docs/architecture.md` for the modes."""
+        if not isinstance(instruction, CloseInstruction):
+            raise InvariantViolation("only a CloseInstruction may become an order")
+        self._require_scope(instruction.scope)
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
             "side": instruction.side.closing_order.value,
@@ -313,8 +320,33 @@ class BinanceFutures:
         return params
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
-        """Send several closing orders at once; one's failure is one's own outcome."""
-        return tuple(await asyncio.gather(*map(self.submit_close, instructions)))
+        """Send several closing orders at once, five to a request; each has its own outcome.
+
+        Raises InvariantViolation before anything is sent if one of them may not be.
+        """
+        for instruction in instructions:
+            self._close_params(instruction)
+        parts = [instructions[n : n + BATCH] for n in range(0, len(instructions), BATCH)]
+        outcomes = await asyncio.gather(*map(self._submit_part, parts))
+        return tuple(outcome for part in outcomes for outcome in part)
+
+    async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
+        """Send up to five orders; a batch that leaves one of them in doubt is the last for now."""
+        now = self._clock.monotonic()
+        if len(part) == 1 or now < self._single_until:
+            return await asyncio.gather(*map(self.submit_close, part))
+        params = [self._close_params(instruction) for instruction in part]
+        answer = await self._connection.ask("fapiPrivatePostBatchOrders", {"batchOrders": params})
+        outcomes: Sequence[Outcome] = (
+            [self._connection.judge(answer)] * len(part)
+            if isinstance(answer, Failure)
+            else judge_batch(
+                answer, [close.client_id for close in part], refusal=self._connection.judge_row
+            )
+        )
+        if any(isinstance(outcome, Unknown) for outcome in outcomes):
+            self._single_until = now + BATCH_REST_S
+        return outcomes
 
     async def submit_cancel(self, order: Order) -> Outcome:
         """Cancel one order where its kind lives; an order already gone is Done."""

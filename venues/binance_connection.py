@@ -19,15 +19,14 @@ from clock import Clock
 from errors import ConfigurationError, ObservationError, Unavailable
 from logger import get_logger
 from model import RefusalReason, Refused, Unknown
+from redaction import Redactor
 from venues.binance_account import AccountMode, parse_account_mode
 from venues.binance_errors import code_of, is_error_body, judge, retry_after_s
 from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue
-from venues.ccxt_client import make_client, redirect, send
+from venues.ccxt_client import Params, describe_answer, make_client, redirect, send
 from venues.failure import Failure, RequestFailed, unavailable
 from venues.pacer import Gate, Pacer, Rate, Urgency
 from venues.parsing import as_fields, required_integer
-
-Params = Mapping[str, str | int]
 
 _log = get_logger("venues.binance")
 
@@ -69,6 +68,7 @@ class BinanceConnection:
         self._read_timeout_s = read_timeout_s
         self._order_timeout_s = order_timeout_s
         keys = {"apiKey": api_key, "secret": api_secret}
+        self._redactor = Redactor(keys.values())
         self._gate = Gate(Pacer(DEFAULT_RATES), clock, is_paced=is_paced)
         self._reader = self._make_client(keys, timeout_s=read_timeout_s)
         self._trader = self._make_client(keys, timeout_s=order_timeout_s)
@@ -129,6 +129,11 @@ class BinanceConnection:
         if isinstance(outcome, Refused) and outcome.reason is RefusalReason.WRONG_POSITION_MODE:
             self._mode_due_at = 0.0
         return outcome
+
+    def judge_row(self, row: object) -> Refused | Unknown:
+        """Say what one refusal among the answers of a batch proves; each stands for itself."""
+        cause = describe_answer(200, row, row, self._redactor)
+        return self.judge(Failure(cause=cause, status=200, body=row))
 
     async def settle_clock(self) -> None:
         """Measure the venue's clock where it never was, or a time stamp was refused.

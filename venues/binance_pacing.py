@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from errors import Malformed
+from venues.ccxt_client import Params
 from venues.pacer import Cost, Rate
 from venues.parsing import as_fields, as_rows, required_integer, required_text
 
@@ -51,10 +52,14 @@ _NAMES: Mapping[tuple[str, str, int], str] = {
 }
 
 
-def cost_of(endpoint: str, params: Mapping[str, str | int]) -> Cost:
-    """What a request takes."""
+def cost_of(endpoint: str, params: Params) -> Cost:
+    """What a request takes; a batch is one order in the minute and each of its own in 10 s."""
     if endpoint == "fapiPrivatePostOrder":
         return _ORDER
+    if endpoint == "fapiPrivatePostBatchOrders":
+        orders = params["batchOrders"]
+        count = len(orders) if isinstance(orders, list) else 1
+        return {ORDERS_10S: count, ORDERS_1M: 1, WEIGHT_1M: 5}
     if endpoint in _WEIGHTS_FOR_ALL and "symbol" not in params:
         return {WEIGHT_1M: _WEIGHTS_FOR_ALL[endpoint]}
     return {WEIGHT_1M: _WEIGHTS.get(endpoint, 1)}

@@ -30,6 +30,9 @@ from errors import ConfigurationError
 from redaction import Redactor
 from venues.failure import Failure, RequestFailed, scrub
 
+Params = Mapping[str, str | int | list[dict[str, str | int]]]
+"""What a request says; only a batch of orders says a list."""
+
 IsErrorBody = Callable[[object], bool]
 """Whether a decoded body of status 200 is an error after all."""
 
@@ -78,7 +81,7 @@ def make_client(
                 return
             raise RequestFailed(
                 Failure(
-                    cause=_describe_answer(status, body, decoded, redactor),
+                    cause=describe_answer(status, body, decoded, redactor),
                     status=status,
                     body=decoded,
                     retry_after_s=_retry_after_s(headers),
@@ -90,9 +93,7 @@ def make_client(
     return client
 
 
-async def send(
-    client: Any, endpoint: str, params: Mapping[str, str | int], *, deadline_s: float
-) -> Any:
+async def send(client: Any, endpoint: str, params: Params, *, deadline_s: float) -> Any:
     """Call one of ccxt's implicit endpoint methods and return the decoded JSON object or array.
 
     Raises RequestFailed.
@@ -150,7 +151,7 @@ def checked_simulator_url(simulator_url: str) -> str:
     return simulator_url.rstrip("/")
 
 
-def _describe_answer(status: int, body: object, decoded: object, redactor: Redactor) -> str:
+def describe_answer(status: int, body: object, decoded: object, redactor: Redactor) -> str:
     """Say in short what an unusable answer was, with the venue's own code and message."""
     if not isinstance(decoded, dict | list):
         return f"HTTP {status}, " + ("an empty body" if not body else "not a JSON result")
