@@ -23,8 +23,12 @@ ANSWERS_WITHIN_S = 1.0
 """A round waits no longer for its answers; what is missing is looked up meanwhile."""
 OTHERS_WITHIN_S = 0.1
 """Nor so long once an answer is known to be lost: then its order is looked up."""
+MANY = 10
 PART = 5
-"""Closes that are handed to the venue together; it may carry them in one request."""
+"""More than so many closes are handed over in parts, which the venue may carry in one request.
+
+Of few each goes alone: nothing is gained, and one lost answer leaves one order in doubt, not five.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +59,10 @@ class OrderSender:
         """Send at once; `records` are those of the closes and then those of the cancels."""
         self._fresh.clear()
         self._lost.clear()
-        for first in range(0, len(closes), PART):
-            part = closes[first : first + PART]
-            self._begin(records[first : first + PART], self._venue.submit_closes(part))
+        size = PART if len(closes) > MANY else 1
+        for first in range(0, len(closes), size):
+            part = closes[first : first + size]
+            self._begin(records[first : first + size], self._venue.submit_closes(part))
         for record, order in zip(records[len(closes) :], cancels, strict=True):
             self._begin((record,), self._cancel(order))
 

@@ -136,12 +136,12 @@ class TimedBinance(BinanceFutures):
             self.read_at = time.perf_counter()
         return reading
 
-    async def submit_close(self, instruction: CloseInstruction) -> Outcome:
+    async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send, between two notes."""
         self.left_at = self.left_at or time.perf_counter()
-        outcome = await super().submit_close(instruction)
+        outcomes = await super().submit_closes(instructions)
         self.acknowledged_at = time.perf_counter()
-        return outcome
+        return outcomes
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
         """Read, and note when there is nothing left for the first time."""
