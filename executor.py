@@ -58,7 +58,7 @@ FIRST_PAUSE_S = 0.25
 """Between rounds that get somewhere; others double it. Without it, a bot that places an order
 after each of our cancels would use up the venue's request limit."""
 LEAST_PAUSE_S = 0.1
-"""Before the look that confirms a round whose closes were all executed, and before a look-up."""
+"""Before a look-up, and before the look at what a round has left whose closes were all executed."""
 MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
 LOG_EVERY = 20
@@ -252,9 +252,9 @@ class Executor:
     async def _recall(self, incident: Incident, work: _Work) -> None:
         """Learn what an earlier run sent, waiting no longer than for a write.
 
-        Not all of it need be on disk: a run that waited for no write may have died before it. Two
-        rounds are never closer than a pause, so as many are left out as there can have been, and
-        no id is used twice.
+        Not all of it need be on disk: a run that waited for no write may have died before it. But
+        for the first two, rounds are never closer than a pause, so as many are left out as there
+        can have been, and no id is used twice.
         """
 
         async def load() -> Sequence[OrderRecord]:
@@ -267,7 +267,7 @@ class Executor:
         else:
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
         age_s = max(0.0, self._clock.now() - incident.opened_at)
-        work.rounds += 1 + int(age_s / LEAST_PAUSE_S)
+        work.rounds += 2 + int(age_s / LEAST_PAUSE_S)
 
     # --- one round ----------------------------------------------------------------------------
 
@@ -386,7 +386,8 @@ class Executor:
         pause_s = work.grown_pause()
         look_up_s = work.fates.next_look_up_at - self._clock.monotonic()
         if plan.closes and not plan.cancels and work.is_all_filled:
-            look_up_s = 0.0
+            # The first time nothing can have gone wrong that a pause would help.
+            return 0.0 if work.rounds_here == 1 else LEAST_PAUSE_S
         return min(pause_s, max(LEAST_PAUSE_S, look_up_s))
 
     # --- sending ------------------------------------------------------------------------------

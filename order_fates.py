@@ -48,6 +48,9 @@ LOOK_UP_HOLDS_S = 0.3
 MODE_DEADLINE_S = 5.0
 FATE_KNOWN_AFTER_S = 15.0
 """Past the venue's receive window (10 s) a request that was never seen can no longer land."""
+SHOWS_AT_ONCE_S = 0.25
+"""Before that a read that does not show an execution yet has nothing sent again, whatever may
+remain: it would be refused, and use up the order limit."""
 SHOWS_WITHIN_S = 5.0
 """How long a position read may lag behind an execution before it is believed all the same."""
 ZERO = Decimal(0)
@@ -77,6 +80,7 @@ class _Landed:
 
     expected: Decimal
     filled: Decimal
+    landed_at: float
     believed_until: float
 
 
@@ -136,9 +140,12 @@ class OrderFates:
         for order in self._in_flight.values():
             if order.asked < len(LOOK_UP_AFTER_S) or order.key in must_partly_remain:
                 in_flight[order.key] = in_flight.get(order.key, ZERO) + order.quantity
-        for key in must_partly_remain:
-            unseen = self._unseen(key, held.get(key, ZERO), asked_at=asked_at)
-            if unseen > 0:
+        for key, landed in self._landed.items():
+            until = landed.landed_at + SHOWS_AT_ONCE_S
+            if key in must_partly_remain:
+                until = landed.believed_until
+            unseen = min(landed.filled, held.get(key, ZERO) - landed.expected)
+            if asked_at < until and unseen > 0:
                 in_flight[key] = in_flight.get(key, ZERO) + unseen
         return VenueAnswers(
             blocked=tuple(sorted(self._blocked)),
@@ -146,13 +153,6 @@ class OrderFates:
             too_small=dict(self._too_small),
             in_flight=in_flight,
         )
-
-    def _unseen(self, key: RowKey, held: Decimal, *, asked_at: float) -> Decimal:
-        """How much was executed that a position read of `held` does not show yet."""
-        landed = self._landed.get(key)
-        if landed is None or asked_at >= landed.believed_until:
-            return ZERO
-        return min(landed.filled, max(ZERO, held - landed.expected))
 
     def inherit(self, earlier: OrderFates) -> None:
         """Take over the orders of the incident that this one replaces."""
@@ -301,7 +301,7 @@ class OrderFates:
             filled += known.filled
             believed_until = max(known.believed_until, believed_until)
         self._landed[order.key] = _Landed(
-            expected=expected, filled=filled, believed_until=believed_until
+            expected=expected, filled=filled, landed_at=now, believed_until=believed_until
         )
 
     async def look_up(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from attempts import Missed, abandon, attempt
@@ -31,12 +31,8 @@ Of few each goes alone: nothing is gained, and one lost answer leaves one order 
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _UnderWay:
-    """One request: what it was to do, and its answers in the same order."""
-
-    records: tuple[OrderRecord, ...]
-    answers: asyncio.Task[tuple[Outcome, ...]]
+Answer = asyncio.Task[tuple[OrderRecord, ...]]
+"""One request under way: the records of what it was to do, with their outcomes."""
 
 
 class OrderSender:
@@ -45,8 +41,8 @@ class OrderSender:
     def __init__(self, *, venue: Venue, clock: Clock) -> None:
         self._venue = venue
         self._clock = clock
-        self._under_way: list[_UnderWay] = []
-        self._fresh: list[_UnderWay] = []
+        self._under_way: list[Answer] = []
+        self._fresh: list[Answer] = []
         self._lost = asyncio.Event()
 
     def send(
@@ -68,8 +64,7 @@ class OrderSender:
 
     async def wait(self) -> None:
         """Wait a moment for the answers to what was sent last."""
-        answers = [each.answers for each in self._fresh]
-        everything = asyncio.ensure_future(asyncio.wait(answers))
+        everything = asyncio.ensure_future(asyncio.wait(tuple(self._fresh)))
         lost = asyncio.ensure_future(self._lost.wait())
         try:
             await asyncio.wait(
@@ -86,35 +81,33 @@ class OrderSender:
 
         Raises InvariantViolation if one of the answers is our own bug.
         """
-        done = [each for each in self._under_way if each.answers.done()]
-        self._under_way = [each for each in self._under_way if not each.answers.done()]
-        now = self._clock.now()
-        return tuple(
-            replace(record, outcome=outcome, answered_at=now)
-            for each in done
-            for record, outcome in zip(each.records, each.answers.result(), strict=True)
-        )
+        done = [each for each in self._under_way if each.done()]
+        self._under_way = [each for each in self._under_way if not each.done()]
+        return tuple(record for each in done for record in each.result())
 
     def _begin(
         self, records: Sequence[OrderRecord], work: Coroutine[Any, Any, tuple[Outcome, ...]]
     ) -> None:
-        task = asyncio.create_task(self._ask(work, count=len(records)))
-        self._fresh.append(_UnderWay(records=tuple(records), answers=task))
+        self._fresh.append(asyncio.create_task(self._ask(work, records)))
         self._under_way.append(self._fresh[-1])
 
     async def _ask(
-        self, work: Coroutine[Any, Any, tuple[Outcome, ...]], *, count: int
-    ) -> tuple[Outcome, ...]:
+        self, work: Coroutine[Any, Any, tuple[Outcome, ...]], records: Sequence[OrderRecord]
+    ) -> tuple[OrderRecord, ...]:
         found = await attempt(work, within_s=SEND_DEADLINE_S, what="orders")
         if isinstance(found, Missed):
-            outcomes: tuple[Outcome, ...] = (Unknown(cause=found.why),) * count
-        elif len(found.value) != count:
-            outcomes = (Unknown(cause="fewer answers than orders"),) * count
+            outcomes: tuple[Outcome, ...] = (Unknown(cause=found.why),) * len(records)
+        elif len(found.value) != len(records):
+            outcomes = (Unknown(cause="fewer answers than orders"),) * len(records)
         else:
             outcomes = found.value
         if any(isinstance(outcome, Unknown) for outcome in outcomes):
             self._lost.set()
-        return outcomes
+        now = self._clock.now()
+        return tuple(
+            replace(record, outcome=outcome, answered_at=now)
+            for record, outcome in zip(records, outcomes, strict=True)
+        )
 
     async def _cancel(self, order: Order) -> tuple[Outcome, ...]:
         return (await self._venue.submit_cancel(order),)

@@ -198,12 +198,14 @@ def test_rounds_that_follow_while_reads_lag_add_up() -> None:
     play(story)
 
 
-def test_where_everything_goes_a_lagging_read_withholds_nothing() -> None:
-    """A close that arrives twice finds nothing left to reduce."""
+def test_where_everything_goes_a_lagging_read_withholds_something_for_250_ms_only() -> None:
+    """At once it would be refused and use up the order limit; later it may be a new position."""
 
     async def story() -> None:
         case = Case()
         await case.send(done("5"))
+        assert case.in_flight("10", partly=False) == {ROW: 5}
+        await case.clock.sleep(0.25)
         assert case.in_flight("10", partly=False) == {}
 
     play(story)
