@@ -61,6 +61,8 @@ LEAST_PAUSE_S = 0.1
 """Before a look-up, and before the look at what a round has left whose closes were all executed."""
 MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
+TIMER_S = 0.001
+"""A timer may go off so much before its time; the round it is for must not be missed for that."""
 LOG_EVERY = 20
 """Of failed reads in a row, the first and every so many are logged."""
 
@@ -167,6 +169,13 @@ class Executor:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()
 
+    async def settle(self) -> None:
+        """Wait for the answers that are still to come and write them; for the end of a run."""
+        async with self._in_hand:
+            for work in self._work.values():
+                await work.sender.wait_for_all()
+                await self._take_answers(work)
+
     async def drive(
         self,
         incident: Incident,
@@ -194,7 +203,8 @@ class Executor:
             step = _Step(incident=incident, pause_s=None)
             notes: tuple[str, ...] = ()
             for _ in range(MAX_ROUNDS_PER_DRIVE):
-                if self._finishing.is_set() or self._clock.monotonic() < begins_at:
+                is_early = self._clock.monotonic() < begins_at - TIMER_S
+                if self._finishing.is_set() or is_early:
                     break
                 result = await self._round(step.incident, work, rules=rules, is_current=is_current)
                 if result is None or not is_current(incident):
@@ -378,7 +388,7 @@ class Executor:
         elif not is_clean:
             pause_s = max(asked_pause_s, work.grown_pause())
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
-        is_done = held_s >= CONFIRM_AFTER_S
+        is_done = held_s >= CONFIRM_AFTER_S and not work.sender.is_waiting
         return _Step(incident=incident, pause_s=None, is_done=is_done, notes=work.news(notes))
 
     def _pause(self, plan: RoundPlan, work: _Work) -> float:

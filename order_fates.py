@@ -309,6 +309,7 @@ class OrderFates:
 
         Those that the venue is slow to tell of are learnt before a later position read.
         """
+        self._take_look_ups()
         now = self._clock.monotonic()
         for client_id, order in self._in_flight.items():
             if order.look_at <= now and client_id not in self._looking:
@@ -317,6 +318,9 @@ class OrderFates:
         if self._looking:
             tasks = [task for _, task in self._looking.values()]
             await asyncio.wait(tasks, timeout=LOOK_UP_HOLDS_S)
+            self._take_look_ups()
+
+    def _take_look_ups(self) -> None:
         for client_id, (asked_for, task) in tuple(self._looking.items()):
             if task.done():
                 del self._looking[client_id]

@@ -76,6 +76,16 @@ class OrderSender:
             abandon(everything)
             abandon(lost)
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while there are answers that were not collected."""
+        return bool(self._under_way)
+
+    async def wait_for_all(self) -> None:
+        """Wait for every answer that is still to come, at most for `SEND_DEADLINE_S`."""
+        if self._under_way:
+            await asyncio.wait(tuple(self._under_way))
+
     def collect(self) -> tuple[OrderRecord, ...]:
         """The records whose answers have come since the last time, with their outcomes.
 
