@@ -25,6 +25,7 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -5028: _R.CLOCK,
     # Reduce-only with no position on that side; in hedge mode it comes without the flag too.
     -2022: _R.NOTHING_TO_REDUCE,
+    -2024: _R.NOTHING_TO_REDUCE,
     # Resting reduce-only orders already claim the whole position.
     -4118: _R.RESTING_ORDER_IN_THE_WAY,
     -4005: _R.TOO_LARGE,

@@ -17,11 +17,10 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from attempts import nap
 from clock import Clock
 
 Cost = Mapping[str, int]
@@ -139,10 +138,13 @@ class Pacer:
 
 @dataclass(slots=True, order=True)
 class _Waiter:
+    """`told` becomes 0 when it may go, or the seconds until it may be tried again."""
+
     urgency: Urgency
     number: int
     cost: Cost = field(compare=False)
-    may_go: asyncio.Event = field(compare=False, default_factory=asyncio.Event)
+    ends_at: float = field(compare=False)
+    told: asyncio.Future[float] = field(compare=False)
 
 
 class Gate:
@@ -159,6 +161,7 @@ class Gate:
         self._waiting: list[_Waiter] = []
         self._numbers = 0
         self._under_way = 0
+        self._alarm: asyncio.Task[None] | None = None
 
     async def enter(self, cost: Cost, *, urgency: Urgency, within_s: float) -> float:
         """Wait until the request may leave: 0 says that it may, and `leave` has to follow.
@@ -167,26 +170,23 @@ class Gate:
         `within_s`, and nothing was counted.
         """
         self._numbers += 1
-        waiter = _Waiter(urgency, self._numbers, cost if self._is_paced else {})
+        waiter = _Waiter(
+            urgency,
+            self._numbers,
+            cost=cost if self._is_paced else {},
+            ends_at=self._clock.monotonic() + within_s,
+            told=asyncio.get_running_loop().create_future(),
+        )
         insort(self._waiting, waiter)
-        ends_at = self._clock.monotonic() + within_s
+        self._admit()
         try:
-            self._admit()
-            while not waiter.may_go.is_set():
-                now = self._clock.monotonic()
-                wait_s = self._wait_s(waiter, self._waiting[: self._waiting.index(waiter)], now=now)
-                if now + wait_s > ends_at:
-                    return wait_s
-                await nap(self._clock, max(wait_s, LEAST_NAP_S), unless=waiter.may_go)
-                self._admit()
+            return await waiter.told
         except asyncio.CancelledError:
-            self._under_way -= waiter.may_go.is_set()
-            raise
-        finally:
-            if not waiter.may_go.is_set():
-                self._waiting.remove(waiter)
+            if waiter.told.cancelled():
                 self._admit()
-        return 0.0
+            elif not waiter.told.result():
+                self.leave()
+            raise
 
     def leave(self) -> None:
         """The request that was let in has ended, in whatever way."""
@@ -206,23 +206,36 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Hold everything for so long."""
         self._pacer.pause(seconds, now=self._clock.monotonic())
-
-    def _wait_s(self, waiter: _Waiter, before: Sequence[_Waiter], *, now: float) -> float:
-        ahead: dict[str, int] = {}
-        for other in before:
-            for name, units in other.cost.items():
-                ahead[name] = ahead.get(name, 0) + units
-        return self._pacer.wait_s(waiter.cost, urgency=waiter.urgency, now=now, ahead=ahead)
+        self._admit()
 
     def _admit(self) -> None:
-        """Let in, in their order, all for whom there is room behind those who go on waiting."""
+        """Tell everybody in their order who may go, and who would wait in vain."""
         now = self._clock.monotonic()
-        kept: list[_Waiter] = []
-        for waiter in self._waiting:
-            if self._wait_s(waiter, kept, now=now) > 0:
-                kept.append(waiter)
+        waiting, self._waiting = self._waiting, []
+        ahead: dict[str, int] = {}
+        next_s = float("inf")
+        for waiter in waiting:
+            if waiter.told.cancelled():
                 continue
-            self._pacer.spend(waiter.cost, now=now)
-            self._under_way += 1
-            waiter.may_go.set()
-        self._waiting = kept
+            wait_s = self._pacer.wait_s(waiter.cost, urgency=waiter.urgency, now=now, ahead=ahead)
+            if wait_s <= 0:
+                self._pacer.spend(waiter.cost, now=now)
+                self._under_way += 1
+                waiter.told.set_result(0.0)
+            elif now + wait_s > waiter.ends_at:
+                waiter.told.set_result(wait_s)
+            else:
+                self._waiting.append(waiter)
+                next_s = min(next_s, wait_s)
+                for name, units in waiter.cost.items():
+                    ahead[name] = ahead.get(name, 0) + units
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._waiting:
+            self._alarm = asyncio.create_task(self._ring(max(next_s, LEAST_NAP_S)))
+
+    async def _ring(self, after_s: float) -> None:
+        await self._clock.sleep(after_s)
+        self._alarm = None
+        self._admit()
