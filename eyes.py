@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from attempts import Got, Missed, attempt
+from attempts import Got, Missed, abandon, attempt
 from clock import Clock
 from logger import Logger
 from memory import Incident
@@ -69,12 +69,17 @@ class Eyes:
         """
         now = self._clock.monotonic()
         is_due = is_first or needs_orders or now - self._listed_at >= ORDERS_EVERY_S
+        is_listed = is_due or self._listing is not None
+        # Positions are asked for first: closes wait for them.
+        reading = asyncio.create_task(self._read_positions(is_listed=is_listed))
         if is_due and self._listing is None:
             self._listed_at = now
-            self._listing = asyncio.ensure_future(self._list_orders())
+            self._listing = asyncio.create_task(self._list_orders())
         listing = self._listing
-        is_listed = listing is not None
-        seen = await self._read_positions(is_listed=is_listed)
+        try:
+            seen = await reading
+        finally:
+            abandon(reading)
         if isinstance(seen, Missed) or listing is None:
             return seen
         read_at = self._clock.monotonic()
