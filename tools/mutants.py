@@ -339,7 +339,7 @@ async def play(
         tell("without a patch", "FAILS" if fault else "passes")
         return fault
 
-    fault, *results = await asyncio.gather(unpatched(), *map(one, mutants))
+    fault, results = await asyncio.gather(unpatched(), asyncio.gather(*map(one, mutants)))
     return fault, tuple(results)
 
 
