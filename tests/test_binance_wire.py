@@ -200,7 +200,7 @@ async def test_a_reading_joins_account_and_positions(
 async def test_a_reading_needs_all_legs(
     server: CannedVenue, venue: BinanceFutures, leg: str
 ) -> None:
-    """One failing or damaged leg is no reading, whatever ccxt would make of it."""
+    """One failing or damaged leg is no reading, whatever ccxt would make of it (lesson 1)."""
     damage = [
         (Canned(text="<html>busy</html>", headers={"Content-Type": "text/html"}), Unavailable),
         (Canned(text=""), Unavailable),
@@ -492,7 +492,7 @@ async def test_a_close_can_only_close(
     mode: PositionMode,
     expected: dict[str, str],
 ) -> None:
-    """Exactly these fields: reduce-only in one-way mode, bound to its leg in hedge mode."""
+    """Exactly these fields: reduce-only in one-way mode, bound to a leg if hedged (lesson 18)."""
     server.set("POST", f"{V1}/order", filled)
     outcome = await venue.submit_close(close_of(side, mode))
     assert outcome == Done(order_id=VenueOrderId("8001"), filled=Decimal("1.5"))
@@ -511,7 +511,7 @@ async def test_a_close_can_only_close(
 async def test_every_answer_to_an_order_is_judged_by_its_own_code(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:
-    """Refused where the code proves it, Unknown for all else, and never an exception."""
+    """Refused where the code proves it, Unknown for all else, never an exception (lesson 24)."""
     r = RefusalReason
     table: list[tuple[Canned, RefusalReason | None]] = [
         (error(-2022), r.NOTHING_TO_REDUCE),

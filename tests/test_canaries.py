@@ -339,7 +339,7 @@ Story = Callable[[Scene, dict[str, str]], Awaitable[None]]
 
 
 async def test_secrets_are_found_nowhere_after_a_whole_incident(tmp_path: Path) -> None:
-    """Log in both forms, database, WAL, lock file, exceptions, command lines, environments."""
+    """Both logs, database, WAL, lock file, exceptions, command lines, environments (lesson 36)."""
     canaries = new_canaries()
     stories: tuple[Story, ...] = (refused_key, one_look, crash)
     incident = Scene(folder=tmp_path / "incident")

@@ -276,7 +276,7 @@ def test_books_and_scopes_of_earlier_settings_are_kept() -> None:
 def test_stages_act_at_their_thresholds_after_their_confirmations(
     fraction: float, acts_at: float | None, stage: Stage, expected: dict[object, Decimal]
 ) -> None:
-    """The 15 minute thresholds, one reading every 3 s; the highest complete stage wins."""
+    """Those of 15 minutes, one reading every 3 s; the highest complete stage wins (lesson 15)."""
     guard = calm()
     opened = {at: guard.lose(at, fraction).opened for at in (10, 13, 16)}
     assert [at for at, found in opened.items() if found] == ([] if acts_at is None else [acts_at])

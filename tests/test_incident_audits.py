@@ -41,7 +41,7 @@ CLASHING = {field.name for field in fields(AuditEntry)} | {"event", "message"}
 
 
 def test_an_opening_is_told_with_all_that_led_to_it() -> None:
-    """Stage 3 at 10 %: 1,000 lost by the short; 50 BTC at 100 less 100 SOL at 110 were held."""
+    """The short lost 10 %; 50 BTC at 100 less 100 SOL at 110 were held (lesson 8)."""
     guard = at_stage_3()
     opening = guard.decisions[-1].opened[0]
     assert opening_audit(opening) == AuditEntry(

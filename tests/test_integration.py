@@ -250,7 +250,7 @@ async def test_bots_stay_out_from_stage_1_to_the_reset(tmp_path: Path) -> None:
 
 
 async def test_odd_answers_trigger_nothing_and_end_nothing(tmp_path: Path) -> None:
-    """A page, NaN and null where the equity stands, and half an answer, one after the other."""
+    """A page, NaN and null in place of the equity, half an answer: one after another (lesson 9)."""
     account = {"asset": "USDT", "walletBalance": "1", "unrealizedProfit": "0"}
     plain: dict[str, Any] = {"kind": "answer_before", "status": 200}
     answers: list[dict[str, Any]] = [

@@ -289,7 +289,7 @@ def test_an_incident_that_hangs_is_recorded_and_shown_all_along(tmp_path: Path) 
                 assert scope.last_trusted is not None
                 assert house.clock.now() - scope.trusted_at <= 5
                 assert house.clock.now() - house.lock()["heartbeat_ts"] <= 5
-                marks = {p.symbol: p.mark_price for p in scope.last_trusted.positions}
+                marks = {str(p.symbol): p.mark_price for p in scope.last_trusted.positions}
                 assert marks["SOLUSDT"] == pytest.approx(105.1 + step / 10)
 
     play(story)

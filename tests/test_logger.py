@@ -320,7 +320,7 @@ def test_a_log_whose_reader_has_gone_leaves_nothing_for_the_end() -> None:
 def test_eight_characters_of_a_long_secret_are_too_many(
     secret: str, before: str, after: str, cut: int
 ) -> None:
-    """Whatever surrounds it, no run of eight characters of the secret is left."""
+    """Whatever surrounds it, no run of eight characters of the secret is left (lesson 36)."""
     start = cut % (len(secret) - 7)
     left = Redactor((secret,)).text(f"{before}{secret[start:]}{after}").split(MASK)
     fragments = {secret[n : n + 8] for n in range(len(secret) - 7)}

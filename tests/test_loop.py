@@ -178,7 +178,7 @@ def test_what_is_told_was_recorded_first(tmp_path: Path) -> None:
 
 
 def test_an_incident_that_stays_open_is_alerted_on_time(tmp_path: Path) -> None:
-    """At 30 s, 2 min and every 10 min, although the executor pauses 30 s between its tries."""
+    """At 30 s, 2 min and every 10 min, although the executor pauses for 30 s (lesson 35)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -274,7 +274,7 @@ def test_an_incident_without_targets_cancels_and_rests_all_the_same(tmp_path: Pa
 
 
 def test_nothing_left_to_reduce_means_that_positions_are_read_again(tmp_path: Path) -> None:
-    """Refused because the bot closed it itself: no second order, and the incident ends."""
+    """Refused because the bot closed it itself: no second order, the incident ends (lesson 19)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)

@@ -70,7 +70,7 @@ async def two_of_three(house: House, guard: Guard) -> None:
 def test_a_fall_that_happened_while_the_guard_was_down_is_acted_on(
     tmp_path: Path, hours: float, sol: float, left: Decimal
 ) -> None:
-    """The last trusted reading before the windows still counts, and one reading proves nothing."""
+    """The last trusted reading before the windows counts, one alone proves nothing (lesson 13)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)

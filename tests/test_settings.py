@@ -404,7 +404,7 @@ def test_an_own_variable_that_is_empty_is_named_by_its_line(load: Load) -> None:
 
 
 def test_one_account_under_two_names_is_refused(load: Load) -> None:
-    """The same key twice would judge and close one account twice."""
+    """The same key twice would judge and close one account twice (lesson 7)."""
     text = "exchanges:\n  binance: {}\n  again: {id: binance, api_key_env: BINANCE_API_KEY}\n"
     (line,) = problems(load, text, {**KEYS, "AGAIN_API_SECRET": "test-secret"})
     assert line.startswith("config.yaml:3  exchanges.again = {...}  has the same API key as")

@@ -158,7 +158,7 @@ def events(step: ScopeStep) -> list[str]:
 
 
 def test_failed_read_is_unavailable_and_never_an_empty_account() -> None:
-    """The memory keeps its last equity, the reason is the venue's."""
+    """The memory keeps its last equity, the reason is the venue's (lesson 10)."""
     watch = watching((0, 10_000))
     step = watch.see(10, None)
     assert (step.trust, step.equity, step.reasons) == (UNAVAILABLE, None, ("timeout",))
