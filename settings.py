@@ -66,6 +66,13 @@ class VenueSettings:
     simulator_url: str | None
     stables: tuple[Asset, ...]
 
+    @property
+    def origin(self) -> str:
+        """What kind of account this is: what was seen of one says nothing about another."""
+        if self.simulator_url is not None:
+            return "simulator"
+        return "sandbox" if self.sandbox else "demo" if self.demo else "live"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

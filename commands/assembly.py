@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from attempts import abandon
+from attempts import Got, abandon, attempt
 from clock import Clock
 from commands.recall import Recalled, recall
 from decision import Decision
-from errors import LockError
+from errors import ConfigurationError, LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
 from lock_port import LockPort, Replace, showing
@@ -40,6 +40,8 @@ from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.protocol import Venue
 
+CLAIM_WITHIN_S = 2.0
+"""A start waits so long for a busy disk to say whose account the database is about."""
 CLOSE_WITHIN_S = 5.0
 """A connection that does not close in time is left to the end of the process."""
 
@@ -88,7 +90,8 @@ async def assemble(
 
     With `may_act=False` nothing is sent even when live. Venues without keys are not connected;
     their books keep their place in the policy. Raises StoreError or LockError when the state
-    directory or the lock folder cannot be used, ConfigurationError for an unusable connection.
+    directory or the lock folder cannot be used, ConfigurationError for an unusable connection or a
+    database of another kind of account.
     """
     check_lock_file(settings.trading_lock_file)
     rng = rng or random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
@@ -111,6 +114,7 @@ async def assemble(
     )
     connections: dict[ScopeId, Venue] = {}
     try:
+        await _check_origins(settings, store)
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
         yield put_together(
             settings.to_policy(),
@@ -136,6 +140,26 @@ async def assemble(
         await store.aclose()
         lock.close()
         descriptors.release()
+
+
+async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
+    """Refuse a database that was filled by another kind of account under the same name.
+
+    A practice account that was larger would look like a loss of the real one, and close it. A disk
+    that cannot be asked in time keeps no guard from guarding.
+    """
+    problems = []
+    for venue in settings.venues:
+        for scope in venue.scopes:
+            claim = store.claim(scope, venue.origin)
+            known = await attempt(claim, within_s=CLAIM_WITHIN_S, what="account")
+            if isinstance(known, Got) and known.value != venue.origin:
+                problems.append(
+                    f"{settings.path}: {venue.name} is {venue.origin}, and {settings.state_db} "
+                    f"knows it as {known.value} -> name another state_db and trading_lock_file"
+                )
+    if problems:
+        raise ConfigurationError(tuple(problems))
 
 
 def _connect_all(

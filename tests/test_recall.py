@@ -14,14 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from commands.assembly import check_lock_file
+from clock import SystemClock
+from commands.assembly import assemble, check_lock_file
 from commands.recall import Recalled, recall
-from errors import LockError, StoreError
+from errors import ConfigurationError, LockError, StoreError
 from lock_document import LockContent, LockMode
+from logger import get_logger
 from memory import BookMemory, Records
 from model import Stage
 from store.access import ThreadedStore
-from tests.guard_files import BOOK, LOCK, NOW, settings_in, write, write_lock
+from tests.guard_files import BOOK, LOCK, NOW, SCOPE, opened, settings_in, write, write_lock
 
 STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
 
@@ -168,6 +170,29 @@ async def test_a_dry_run_knows_the_locks_it_must_leave(tmp_path: Path) -> None:
     found = await start(tmp_path, dry_run=True)
     assert found.standing == (STAGE_3,)
     assert found.memory.book(BOOK).locks == ()
+
+
+async def test_a_database_that_cannot_say_whose_account_it_knows_ends_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not keep the guard from guarding; the wrong account must be told."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(BookMemory(name=BOOK),)))
+    with opened(settings) as store:
+        store.claim(SCOPE, "live")
+
+    async def start() -> bool:
+        async with assemble(settings, clock=SystemClock(), log=get_logger("test")) as guard:
+            return guard.guardian.scopes == (SCOPE,)
+
+    with pytest.raises(ConfigurationError, match=r"binance is simulator, and .* knows it as live"):
+        await start()
+
+    async def fail(*_asked: object) -> str:
+        raise StoreError("database or disk is full")
+
+    monkeypatch.setattr(ThreadedStore, "claim", fail)
+    assert await start()
 
 
 def test_a_lock_that_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

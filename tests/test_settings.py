@@ -130,6 +130,21 @@ def test_every_key_reaches_the_policy(load: Load) -> None:
     assert not stage.set_trading_lock
 
 
+@pytest.mark.parametrize(
+    ("line", "origin"),
+    [
+        ("enabled: true", "live"),
+        ("simulator_url: http://127.0.0.1:1", "simulator"),
+        ("sandbox: true", "sandbox"),
+        ("demo: true", "demo"),
+    ],
+)
+def test_an_account_is_of_one_kind(load: Load, line: str, origin: str) -> None:
+    """What was seen of a practice account is no past of a real one."""
+    (venue,) = load(f"exchanges:\n  binance:\n    {line}\n").venues
+    assert venue.origin == origin
+
+
 def test_policy_follows_what_is_replaced(load: Load) -> None:
     """`--dry-run` replaces one field of the settings, and decisions must see it."""
     loaded = load("dry_run: false\n")
