@@ -874,6 +874,7 @@ def test_a_fault_in_deciding_locks_the_book_and_the_closing_goes_on(
                 return decide(memory, observation, its_policy)
 
             monkeypatch.setattr("guardian.decide", broken)
+            await house.wait(30)  # the drive in hand has come to its end
             house.venue.calm()
             await house.until(lambda: house.held("SOL") == -50, within_s=40)
             await house.until(
