@@ -8,7 +8,7 @@ included) is no answer, so that one bad field in one list never keeps a close fr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -46,6 +46,42 @@ async def attempt(
         return outcome_of(task, what=what) or Missed(why=f"{what}: no answer in {within_s:g} s")
     finally:
         abandon(task)
+
+
+async def attempt_beside(
+    begin: Callable[[], Coroutine[Any, Any, Value]],
+    *,
+    within_s: float,
+    again_after_s: float,
+    what: str,
+) -> Got[Value] | Missed:
+    """Do the work as `attempt` does, but begin it anew beside what is silent for so long.
+
+    The first answer counts and what is slower is given up. A failure counts when nothing else is
+    under way any more.
+    """
+    first = asyncio.ensure_future(attempt(begin(), within_s=within_s, what=what))
+    tasks = [first]
+    try:
+        await asyncio.wait(tasks, timeout=again_after_s)
+        left_s = within_s - again_after_s
+        if first.done() or left_s < again_after_s:
+            return await first
+        again = attempt_beside(begin, within_s=left_s, again_after_s=again_after_s, what=what)
+        tasks.append(asyncio.ensure_future(again))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ends = [task.result() for task in tasks if task.done()]
+        if not any(isinstance(end, Got) for end in ends):
+            ends = await asyncio.gather(*tasks)
+        return max(ends, key=_worth)
+    finally:
+        for task in tasks:
+            abandon(task)
+
+
+def _worth(end: Got[Any] | Missed) -> tuple[bool, float]:
+    """An answer is worth more than none, and of two refusals the longer pause counts."""
+    return isinstance(end, Got), end.retry_after_s if isinstance(end, Missed) else 0.0
 
 
 def outcome_of(task: asyncio.Future[Value], *, what: str) -> Got[Value] | Missed | None:
