@@ -28,8 +28,27 @@ from dataclasses import replace
 from itertools import pairwise
 
 from explanation import Explanation, explain_by_prices
-from flows import Settled, compute_unexplained, is_small, matches, take_effect, undo
-from memory import AuditEntry, Chunk, Doubt, Flow, History, Point, Severity, Suspicion
+from flows import (
+    Settled,
+    compute_unexplained,
+    is_small,
+    matches,
+    settle,
+    take_effect,
+    undo,
+    with_newest,
+)
+from memory import (
+    AuditEntry,
+    Chunk,
+    Doubt,
+    Flow,
+    History,
+    Point,
+    ScopeMemory,
+    Severity,
+    Suspicion,
+)
 from model import LedgerKind, RecordId, Trust
 from verdict import Attempt, Case, Verdict, accept, add_results, audit_of
 
@@ -51,6 +70,10 @@ TAKEN_BACK_WITHIN_S = 120.0
 
 LEDGER_LOSS_SHARE = 0.5
 """The share of an unexplained fall that the ledger must show for the rest to be believed."""
+
+
+ROUNDING = 1e-9
+"""A proven value is compared after a division and a multiplication by the same units."""
 
 
 def doubts_of(case: Case, unexplained: float, checks: tuple[str, ...]) -> tuple[str, ...]:
@@ -87,12 +110,7 @@ def suspect(
         unexplained=unexplained,
         audits=audits,
     )
-    is_proven = (
-        case.breach_equity is not None
-        and math.isfinite(explained_equity)
-        and explained_equity <= case.breach_equity
-    )
-    if not is_proven:
+    if case.breach_equity is None or not math.isfinite(explained_equity):
         return verdict
     point = Point(
         at=case.reading.asked_at,
@@ -102,13 +120,38 @@ def suspect(
         unexplained=memory.unexplained,
         may_be_peak=False,
     )
+    settled = _proven(case, memory, point)
+    newest = settled.memory.history.last
+    assert newest is not None
+    # Against the breach as it was before: a withdrawal on the way is no loss that is proven.
+    if newest.nav * memory.units > case.breach_equity * (1 + ROUNDING):
+        return verdict
     return replace(
         verdict,
-        settled=Settled(memory=replace(memory, history=memory.history.append(point))),
+        settled=settled,
         trust=Trust.TRUSTED,
         equity=explained_equity,
         reasons=(*reasons, f"in breach already at the explained {explained_equity:.2f}"),
     )
+
+
+def _proven(case: Case, memory: ScopeMemory, point: Point) -> Settled:
+    """The memory with a point at its explained value, and in effect the flows that explain it.
+
+    The point accounts for them already: nothing unexplained is left for them to relieve.
+    """
+    settled = settle(
+        replace(memory, history=memory.history.append(point)),
+        equity=case.reference.equity,
+        min_equity=case.policy.min_equity,
+        newest_began_at=case.reference.at,
+    )
+    newest = settled.memory.history.last
+    assert newest is not None
+    newest = replace(newest, unexplained=point.unexplained)
+    history = with_newest(settled.memory.history, newest)
+    told = replace(settled.memory, history=history, unexplained=point.unexplained)
+    return replace(settled, memory=told)
 
 
 # --- how a doubt grows and ends ---------------------------------------------------------------
@@ -184,10 +227,13 @@ def is_limit_reached(case: Case, suspicion: Suspicion) -> bool:
 def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
     """A step back to what was proven: of an inferred inflow, or of an accepted loss.
 
-    None for any other step. It is a doubt by itself: on the higher equity that an inflow left, its
-    undoing may be less than what makes a reading SUSPECT.
+    None for any other step, and for one that is small beside what the account has become. It is a
+    doubt by itself: on the higher equity that an inflow left, its undoing may be less than what
+    makes a reading SUSPECT.
     """
     rest = attempt.unexplained
+    if is_small(rest, equity=case.reference.equity):
+        return None
     memory = attempt.settled.memory
     for flow in memory.flows:
         is_concluded = flow.is_inferred and flow.kind is LedgerKind.OTHER

@@ -61,7 +61,12 @@ BUSY = Unavailable("busy", retry_after_s=7.0)
         ((99.0, 99.0, 1.0), [0.0, 3.0, 6.0], Got("1.0"), 7.0),
         ((99.0, 99.0, 99.0), [0.0, 3.0, 6.0], Missed(why="work: no answer in 10 s"), 10.0),
         ((Malformed("no field"),), [0.0], Missed(why="no field"), 0.0),
-        ((99.0, Malformed("no field"), 99.0), [0.0, 3.0], Missed(why="work: no answer in 10 s"), 10),
+        (
+            (99.0, Malformed("no field"), 99.0),
+            [0.0, 3.0],
+            Missed(why="work: no answer in 10 s"),
+            10,
+        ),
         ((5.0, BUSY), [0.0, 3.0], Got("5.0"), 5.0),
         ((99.0, BUSY), [0.0, 3.0], Missed(why="busy", retry_after_s=7.0), 10.0),
     ],

@@ -638,6 +638,36 @@ def test_doubt_goes_on_beside_its_proven_part() -> None:
     assert watch.memory.unexplained == -1_000.0
 
 
+def test_a_withdrawal_is_no_loss_that_is_proven() -> None:
+    """3,000 were withdrawn in the dark, and 700 are missing: 7,000 are explained, not lost."""
+    watch = watching((0, 10_000))
+    gone = [record("w", LedgerKind.TRANSFER, 300, -3_000)]
+    for at in (700, 703):
+        step = watch.see(at, 6_300, ledger=gone, breach_equity=9_550.0)
+        assert step.trust is SUSPECT
+    assert watch.adjusted == [10_000]
+    assert [flow.effective_at for flow in watch.memory.flows] == [None]
+
+
+def test_a_loss_beside_a_withdrawal_is_proven() -> None:
+    """BTC lost 600, 3,000 were withdrawn and 700 are missing: 6 % of 10,000, and of 6,808.51.
+
+    What the record explains was never counted as unexplained, so it relieves nothing: a later fall
+    of as much is a doubt, and takes nothing back.
+    """
+    watch = Watch()
+    watch.see(0, 10_000, position("10", 1_000, 1_000))
+    gone = [record("w", LedgerKind.TRANSFER, 300, -3_000)]
+    step = watch.see(610, 5_700, position("10", 1_000, 940), ledger=gone, breach_equity=9_550.0)
+    assert (step.trust, step.equity, step.unexplained) == (TRUSTED, 6_400.0, -700.0)
+    assert [flow.factor for flow in step.flows] == [pytest.approx(6_400 / 9_400)]
+    assert watch.adjusted == [6_808.51, 6_400]
+    told = [*gone, record("v", LedgerKind.TRANSFER, 305, -700)]
+    assert watch.see(613, 5_700, position("10", 1_000, 940), ledger=told).trust is TRUSTED
+    assert watch.memory.unexplained == 0.0
+    assert watch.see(620, 2_800, position("10", 1_000, 940)).trust is SUSPECT
+
+
 def test_explained_equity_without_prices_proves_nothing() -> None:
     """An unpriced coin: no figure to trust, breach or not."""
     watch = Watch()
@@ -849,6 +879,17 @@ def test_undoing_of_five_percent_needs_no_suspicion() -> None:
     watch.see(23, 10_000)
     assert events(watch.see(26, 10_000)) == ["inferred_inflow_undone"]
     assert max(watch.adjusted) == 10_000
+
+
+def test_a_step_that_is_small_by_now_undoes_nothing() -> None:
+    """8 were inferred when there were 20. Beside 9,700, 8 less are no doubt, and no new baseline."""
+    watch = watching((0, 20.0), (10, 28.0), (13, 28.0), (16, 28.0))
+    assert [flow.is_inferred for flow in watch.memory.flows] == [True]
+    watch.see(60, 10_028, ledger=[record("d", LedgerKind.TRANSFER, 59, 10_000)])
+    watch.see(70, 9_700)
+    for at in (1_000, 1_003, 1_006):
+        step = watch.see(at, 9_692)
+        assert (step.trust, step.baseline_at, step.flows) == (TRUSTED, None, ())
 
 
 def test_one_stale_answer_undoes_no_inflow() -> None:
