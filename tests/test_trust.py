@@ -882,7 +882,7 @@ def test_undoing_of_five_percent_needs_no_suspicion() -> None:
 
 
 def test_a_step_that_is_small_by_now_undoes_nothing() -> None:
-    """8 were inferred when there were 20. Beside 9,700, 8 less are no doubt, and no new baseline."""
+    """8 were inferred when there were 20. Beside 9,700, 8 less are no doubt and no new baseline."""
     watch = watching((0, 20.0), (10, 28.0), (13, 28.0), (16, 28.0))
     assert [flow.is_inferred for flow in watch.memory.flows] == [True]
     watch.see(60, 10_028, ledger=[record("d", LedgerKind.TRANSFER, 59, 10_000)])
@@ -1215,6 +1215,32 @@ def test_times_move_with_everything_that_hangs_on_them() -> None:
     assert moved.suspicion is None
     blank = ScopeMemory(scope=SCOPE)
     assert move_times(blank, by_s=5.0).last_trusted is None
+
+
+@pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0])
+def test_a_record_told_after_the_clock_was_set_still_confirms_its_inflow(jump_s: float) -> None:
+    """Two hours forth or back: booked once, no peak of 15,000 beside an account of 12,000."""
+    watch = watching((0, 10_000), (10, 12_000), (13, 12_000), (16, 12_000))
+    watch.memory = move_times(watch.memory, by_s=jump_s)
+    for at in (20, 30, 100):
+        told = [record("d", LedgerKind.TRANSFER, jump_s + 9, 2_000)]
+        watch.see(jump_s + at, 12_000, ledger=told)
+    assert max(watch.adjusted) == 12_000
+    assert [flow.is_cancelled for flow in watch.memory.flows] == [True, False]
+
+
+@pytest.mark.parametrize("jump_s", [300.0, -300.0])
+def test_records_told_before_the_clock_was_set_still_explain(jump_s: float) -> None:
+    """A withdrawal whose step had not come, and a loss in the middle of a doubt."""
+    watch = watching((0, 10_000))
+    watch.see(10, 10_000, ledger=[record("w", LedgerKind.TRANSFER, 9, -2_000)])
+    watch.memory = move_times(watch.memory, by_s=jump_s)
+    assert watch.see(jump_s + 20, 8_000).trust is TRUSTED
+    assert watch.adjusted == [8_000, 8_000, 8_000]
+    told = [record("f", LedgerKind.FUNDING, jump_s + 25, -600)]
+    assert watch.see(jump_s + 30, 6_500, ledger=told).unexplained == -900.0
+    watch.memory = move_times(watch.memory, by_s=jump_s)
+    assert watch.see(2 * jump_s + 40, 6_500).unexplained == -900.0
 
 
 def test_history_and_results_are_forgotten_after_two_days() -> None:
