@@ -27,7 +27,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-from explanation import Explanation, explain_by_prices
+from explanation import GAP_S, Explanation, explain_by_prices
 from flows import (
     Settled,
     compute_unexplained,
@@ -160,22 +160,24 @@ def _proven(case: Case, memory: ScopeMemory, point: Point) -> Settled:
 def advance(case: Case, doubt: Doubt | None) -> Suspicion:
     """The suspicion with one more doubt; None is a reading without any figure to compare.
 
-    The run of agreeing doubts keeps its first, so that a slow drift is no agreement.
+    The run of agreeing doubts keeps its first, so that a slow drift is no agreement. A doubt about
+    something else after a long silence is a new one: what was not looked at is not in doubt.
     """
     known, at = case.memory.suspicion, case.reading.asked_at
     since = known.since if known is not None else at
     if doubt is None:
         return Suspicion(since=since, doubts=(), consistent_since=None)
-    alone = Suspicion(since=since, doubts=(doubt,), consistent_since=at)
+    alone = Suspicion(since=at, doubts=(doubt,), consistent_since=at)
     if known is None or not known.doubts:
-        return alone
+        return replace(alone, since=since)
     last = known.doubts[-1]
     if abs(at - last.at) < CONSISTENT_SPACING_S:
         return known
     tolerance = CONSISTENT_SHARE * case.scale
     agreeing = [d for d in known.doubts if abs(d.unexplained - doubt.unexplained) <= tolerance]
     if last not in agreeing:
-        return replace(alone, consistent_since=None)
+        is_new = at - last.at > GAP_S
+        return alone if is_new else replace(alone, since=known.since, consistent_since=None)
     if len(agreeing) < len(known.doubts):
         return Suspicion(
             since=since, doubts=(last, doubt), consistent_since=last.at, consistent_count=2

@@ -1057,6 +1057,19 @@ def test_doubt_ends_after_ten_minutes_whatever_it_is() -> None:
     assert len(watch.memory.accepted_losses) == 1
 
 
+def test_a_doubt_from_before_a_long_silence_ends_no_other_one() -> None:
+    """One odd reading, then the guard is down for 20 minutes in which 3,000 are withdrawn.
+
+    The first reading after it is doubted like any other until the records tell of it.
+    """
+    watch = watching((0, 10_000), (10, 12_000))
+    for at in (1_210, 1_213, 1_216):
+        assert watch.see(at, 7_000).trust is SUSPECT
+    gone = [record("w", LedgerKind.TRANSFER, 600, -3_000)]
+    assert watch.see(1_219, 7_000, ledger=gone).trust is TRUSTED
+    assert max(watch.adjusted) == 7_000
+
+
 def test_rise_in_doubt_for_ten_minutes_is_trusted_as_an_inflow() -> None:
     """Poison that jumps about must not become a peak either."""
     watch = watching((0, 10_000))
