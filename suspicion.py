@@ -7,8 +7,8 @@ The theory: between the last trusted reading (the reference) and this one, equit
 records and flows explain a part of that. A large rest makes the reading SUSPECT, and a suspicion
 begins. While it lasts the reference stays where it is. It ends when
 - a later reading leaves no large rest, or flows or losses in the ledger account for it;
-- the rest takes back what nothing explained two minutes ago at most: that answer was wrong and
-  leaves the history;
+- the rest takes back what nothing explained two minutes ago at most: that answer was wrong, and
+  the history keeps what was explained of it;
 - the rest undoes an inferred inflow or an accepted loss, for three readings: back to what was
   proven;
 - a rise stays the same for three readings: booked as an inferred inflow, never a peak;
@@ -258,7 +258,8 @@ def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
 def take_back(case: Case, attempt: Attempt) -> Verdict | None:
     """A step back to where the unexplained total stood before a wrong answer, None for others.
 
-    The wrong answer was small enough to be trusted, and leaves the history now. As a fall it would
+    The wrong answer was small enough to be trusted. The history keeps what was explained meanwhile
+    (a real peak may lie there) and loses the rest. As a fall it would
     make the way back look like money that came in, as a rise it would be a peak that the account
     never had, and either way a step that a flow could be mistaken for.
     """
@@ -274,23 +275,34 @@ def take_back(case: Case, attempt: Attempt) -> Verdict | None:
             message = f"{rest:+.2f} takes back what nothing explained since then"
             audits = (audit_of(case, "step_taken_back", message, unexplained=rest),)
             memory = attempt.settled.memory
-            memory = replace(memory, history=_without(memory.history, since=wrong.at))
+            history = _corrected(memory.history, since=wrong.at, unexplained=before.unexplained)
+            memory = replace(memory, history=history)
             settled = replace(attempt.settled, memory=memory)
             return accept(case, replace(attempt, settled=settled), audits=audits)
     return None
 
 
-def _without(history: History, *, since: float) -> History:
-    """The history without the points from a time on, its newest excepted."""
-    newest = history.chunks[-1].points[-1]
-    kept = tuple(
-        chunk
-        if chunk.points[-1].at < since
-        else Chunk.of(tuple(point for point in chunk.points if point.at < since))
+def _corrected(history: History, *, since: float, unexplained: float) -> History:
+    """The history with what is explained of its points from a time on, its newest excepted."""
+
+    def corrected(point: Point) -> Point:
+        if point.at < since or point is history.last:
+            return point
+        equity = point.equity - (point.unexplained - unexplained)
+        is_whole = point.equity > 0 and equity > 0
+        return replace(
+            point,
+            equity=equity,
+            nav=point.nav * equity / point.equity if is_whole else point.nav,
+            unexplained=unexplained,
+            may_be_peak=point.may_be_peak and is_whole,
+        )
+
+    chunks = tuple(
+        chunk if chunk.points[-1].at < since else Chunk.of(tuple(map(corrected, chunk.points)))
         for chunk in history.chunks
-        if chunk.points[0].at < since
     )
-    return replace(history, chunks=kept).append(newest)
+    return replace(history, chunks=chunks)
 
 
 def _is_loss_in_ledger(case: Case, attempt: Attempt) -> bool:

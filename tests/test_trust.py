@@ -990,8 +990,32 @@ def test_a_wrong_answer_leaves_the_history_when_it_is_taken_back(wrong: float) -
         assert watch.see(at, wrong).trust is TRUSTED
     step = watch.see(15, 10_020)
     assert (step.trust, step.equity, events(step)) == (TRUSTED, 10_020.0, ["step_taken_back"])
-    assert watch.adjusted == [10_000, 10_010, 10_020]
+    assert watch.adjusted == [10_000, 10_010, 10_010, 10_010, 10_010, 10_020]
     assert watch.memory.unexplained == 20.0
+
+
+def test_a_real_peak_beside_a_wrong_answer_is_kept() -> None:
+    """BTC makes 500, 150 come and go unexplained, BTC loses 600: the peak was 10,500."""
+    watch = Watch()
+    watch.see(0, 10_000, position("10", 1_000, 1_000))
+    watch.see(10, 10_650, position("10", 1_000, 1_050))
+    step = watch.see(100, 9_900, position("10", 1_000, 990))
+    assert (step.trust, events(step)) == (TRUSTED, ["step_taken_back"])
+    assert watch.adjusted == [10_000, 10_500, 9_900]
+    assert [point.unexplained for point in watch.memory.history.points()] == [0.0, 0.0, 0.0]
+
+
+def test_where_nothing_was_left_beside_a_wrong_answer_is_no_peak() -> None:
+    """30 go unexplained, BTC loses 970, makes 500, and the 30 come back: 0 cannot be scaled."""
+    watch = Watch()
+    watch.see(0, 1_000, position("10", 1_000, 1_000))
+    watch.see(10, 970, position("10", 1_000, 1_000))
+    watch.see(20, 0, position("10", 1_000, 903))
+    step = watch.see(30, 530, position("10", 1_000, 953))
+    assert (step.trust, events(step)) == (TRUSTED, ["step_taken_back"])
+    points = list(watch.memory.history.points())
+    assert [point.equity for point in points] == [1_000, 1_000, 30, 530]
+    assert [point.may_be_peak for point in points] == [True, True, False, True]
 
 
 def test_the_way_back_from_a_wrong_answer_is_no_inflow() -> None:
@@ -1001,23 +1025,23 @@ def test_the_way_back_from_a_wrong_answer_is_no_inflow() -> None:
     assert watch.see(13, 9_976).trust is TRUSTED
     step = watch.see(16, 10_490)
     assert (step.trust, events(step), step.flows) == (TRUSTED, ["step_taken_back"], ())
-    assert watch.adjusted == [10_490, 10_490, 10_490]
+    assert watch.adjusted == [10_490] * 4
 
 
 def test_a_wrong_answer_is_taken_back_in_parts() -> None:
     """Two stale answers, the second from before another 200: each step back is one."""
     watch = watching((0, 10_000), (3, 9_700), (6, 9_500), (9, 9_700))
-    assert watch.adjusted == [10_000, 9_700, 9_700]
+    assert watch.adjusted == [10_000, 9_700, 9_700, 9_700]
     assert events(watch.see(12, 10_000)) == ["step_taken_back"]
-    assert watch.adjusted == [10_000, 10_000]
+    assert watch.adjusted == [10_000] * 5
 
 
-@pytest.mark.parametrize(("at", "points"), [(130, 2), (131, 3)])
-def test_what_stood_for_two_minutes_was_no_wrong_answer(at: float, points: int) -> None:
+@pytest.mark.parametrize(("at", "peak"), [(130, 10_000), (131, 10_400)])
+def test_what_stood_for_two_minutes_was_no_wrong_answer(at: float, peak: float) -> None:
     """400 came 10 s after noon and left again: after 120 s that was a peak."""
     watch = watching((0, 10_000), (10, 10_400))
     watch.see(at, 10_000)
-    assert len(watch.adjusted) == points
+    assert max(watch.adjusted) == peak
 
 
 def test_a_small_step_takes_nothing_back() -> None:
@@ -1033,7 +1057,7 @@ def test_a_history_of_many_chunks_keeps_what_came_before_a_wrong_answer() -> Non
         watch.see(3 * count, 10_400)
         watch.see(3 * count + 3, 10_400)
         watch.see(3 * count + 6, 10_000)
-        assert watch.adjusted == [10_000] * (count + 1)
+        assert watch.adjusted == [10_000] * (count + 3)
 
 
 def test_rise_unlike_the_accepted_loss_is_an_inflow() -> None:
