@@ -36,6 +36,7 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.protocol import Venue
@@ -221,7 +222,7 @@ def put_together(
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
-        tidy=lambda: store.thin(clock.now()),
+        tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(
         guardian=guardian,
