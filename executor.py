@@ -274,7 +274,10 @@ class Executor:
         is_current: Callable[[Incident], bool],
     ) -> _Step | None:
         """Read, send the excess, learn the outcomes; None when somebody ended the incident."""
-        await work.fates.look_up()
+        learnt = await work.fates.look_up()
+        if learnt:
+            # Nobody waits: what was found only informs.
+            await self._record(Records(orders=learnt), 0.0)
         seen = await self._eyes.look(
             incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
         )
