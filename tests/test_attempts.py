@@ -13,6 +13,14 @@ from simulator.virtual_time import LoopClock
 from tests.virtual_house import play
 
 
+class Mute(Exception):
+    """What a library raises whose words need a request that never was."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise AttributeError("real_url")
+
+
 async def answers(seconds: float = 0.0) -> str:
     """Work that takes its time."""
     await asyncio.sleep(seconds)
@@ -57,6 +65,7 @@ def test_what_takes_too_long_is_left_behind_at_the_deadline() -> None:
         (Malformed("no field"), "no field", 0.0),
         (KeyError("x"), "work: KeyError: 'x'", 0.0),
         (asyncio.CancelledError(), "work: was given up", 0.0),
+        (Mute(), "work: Mute: <exception str() failed>", 0.0),
     ],
 )
 def test_every_failure_is_a_value(fault: BaseException, why: str, pause_s: float) -> None:
