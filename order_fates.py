@@ -152,7 +152,7 @@ class OrderFates:
         now = self._clock.now()
         for record in records:
             match record.outcome:
-                case None | Unknown():
+                case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
                     self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
                 case Done() as done:

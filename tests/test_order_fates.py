@@ -400,6 +400,17 @@ def test_what_an_earlier_run_executed_just_now_need_not_show_yet(
     play(story)
 
 
+def test_a_duplicate_id_of_an_earlier_run_is_taken_up() -> None:
+    """It proves that a request under this id had landed: a part that must remain would go too."""
+
+    async def story() -> None:
+        case = Case()
+        case.fates.recall((close(outcome=refused(RefusalReason.DUPLICATE_ID)),))
+        assert case.in_flight() == {ROW: 5}
+
+    play(story)
+
+
 def test_what_an_earlier_run_left_unanswered_is_taken_up() -> None:
     """Not what was answered, and only until it can no longer land."""
 

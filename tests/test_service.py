@@ -154,6 +154,26 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: Socket) -> None:
     assert manager.read() == [{"READY": "1", "STATUS": "new"}, {"WATCHDOG": "1"}]
 
 
+def test_a_signal_in_the_middle_of_a_message_loses_nothing(manager: Socket) -> None:
+    """SIGTERM comes while a start says what it waits for: its handler speaks in between."""
+    ours = ServiceManager(manager.address)
+
+    class Interrupted(str):
+        """A text at which the signal arrives."""
+
+        __slots__ = ()
+
+        def split(self, *_given: Any) -> list[str]:  # type: ignore[override]
+            """Let the handler speak."""
+            ours.tell(STOPPING="1", STATUS="stopping")
+            return ["waiting"]
+
+    ours.tell(STATUS=Interrupted("waiting"), EXTEND="1")
+    assert [message.get("STOPPING") for message in manager.read()].count("1") >= 1
+    ours.tell(STATUS="later")
+    assert manager.read()[-1] == {"STATUS": "later"}
+
+
 @pytest.mark.parametrize("address", ["/nowhere/notify", "@nobody", "/" + "x" * 200])
 def test_a_manager_that_is_gone_troubles_nobody(address: str) -> None:
     """A dead address, or one that cannot be an address, raises nothing."""
