@@ -163,7 +163,7 @@ def test_a_signal_in_the_middle_of_a_message_loses_nothing(manager: Socket) -> N
 
         __slots__ = ()
 
-        def split(self, *_given: Any) -> list[str]:  # type: ignore[override]
+        def split(self, *_given: Any) -> list[str]:
             """Let the handler speak."""
             ours.tell(STOPPING="1", STATUS="stopping")
             return ["waiting"]

@@ -100,7 +100,7 @@ def test_a_fault_that_cannot_be_told_ends_nothing() -> None:
     async def story() -> None:
         office = Office()
 
-        async def step() -> None:
+        async def step() -> bool:
             raise Mute
 
         assert await office.supervisor.attend("step", step) is None
