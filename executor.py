@@ -247,9 +247,9 @@ class Executor:
         """Learn what an earlier run sent, waiting no longer than for a write.
 
         A higher stage may have taken over since the start: what was sent before may land all the
-        same. Not all of it need be on disk: a run that waited for no write may have died before it. Two
-        rounds are never closer than a pause, so as many are left out as there can have been, and
-        no id is used twice.
+        same. Not all of it need be on disk: a run that waited for no write may have died before
+        it. Two rounds are never closer than a pause, so as many are left out as there can have
+        been, and no id is used twice.
         """
 
         async def load() -> Sequence[OrderRecord]:
