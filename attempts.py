@@ -8,6 +8,7 @@ included) is no answer, so that one bad field in one list never keeps a close fr
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -98,7 +99,16 @@ def outcome_of(task: asyncio.Future[Value], *, what: str) -> Got[Value] | Missed
     if isinstance(fault, KillSwitchError):
         pause_s = fault.retry_after_s if isinstance(fault, Unavailable) else None
         return Missed(why=str(fault), retry_after_s=pause_s or 0.0)
-    return Missed(why=f"{what}: {type(fault).__name__}: {fault}")
+    return Missed(why=f"{what}: {type(fault).__name__}: {words_of(fault)}")
+
+
+def words_of(fault: BaseException) -> str:
+    """What an exception says, even when it fails at that.
+
+    Some of libraries do, whose words need a request that never was; and a fault in telling a fault
+    would end what was to go on.
+    """
+    return str(traceback.TracebackException(type(fault), fault, None, limit=0, compact=True))
 
 
 def abandon(task: asyncio.Future[Any]) -> None:

@@ -13,6 +13,14 @@ from simulator.virtual_time import LoopClock
 from tests.virtual_house import play
 
 
+class Mute(Exception):
+    """What a library raises whose words need a request that never was."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise AttributeError("real_url")
+
+
 async def answers(seconds: float = 0.0) -> str:
     """Work that takes its time."""
     await asyncio.sleep(seconds)
@@ -130,6 +138,7 @@ def test_work_begun_anew_ends_with_whoever_waits_for_it() -> None:
         (Malformed("no field"), "no field", 0.0),
         (KeyError("x"), "work: KeyError: 'x'", 0.0),
         (asyncio.CancelledError(), "work: was given up", 0.0),
+        (Mute(), "work: Mute: <exception str() failed>", 0.0),
     ],
 )
 def test_every_failure_is_a_value(fault: BaseException, why: str, pause_s: float) -> None:

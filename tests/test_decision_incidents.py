@@ -161,7 +161,7 @@ def test_an_incident_without_progress_expires_and_streaks_decide_anew() -> None:
         replace(missed, status=IncidentStatus.EXPIRED, ended_at=NOON + 1_818),
     )
     assert [(one.event, one.severity) for one in decision.records.audits] == [
-        ("incident_expired", Severity.WARNING)
+        ("incident_expired", Severity.CRITICAL)
     ]
     assert (guard.book.cooldowns, guard.book.stage_baselines) == ((0.0,) * 3, (0.0,) * 3)
     assert guard.book.stage is ONE
