@@ -36,6 +36,7 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.protocol import Venue
@@ -224,9 +225,9 @@ def put_together(
             clock=clock,
             log=log,
             record=record,
-            load_orders=lambda incident: store.order_records(incident.incident_id),
+            load_orders=store.order_records,
             store_deadline_s=store_deadline_s,
-            resumed=_left_open(recalled.memory),
+            resumed=_left_open(recalled.memory, policy, scope),
         )
         for scope, venue in venues.items()
         if may_act and not policy.dry_run
@@ -245,7 +246,7 @@ def put_together(
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
-        tidy=lambda: store.thin(clock.now()),
+        tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(
         guardian=guardian,
@@ -256,9 +257,11 @@ def put_together(
     )
 
 
-def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
-    """The incidents that an earlier run may have sent orders for."""
-    return tuple(book.incident.incident_id for book in memory.books if book.incident is not None)
+def _left_open(memory: Memory, policy: Policy, scope: ScopeId) -> tuple[IncidentId, ...]:
+    """The incident of a scope that an earlier run may have sent orders for."""
+    book = policy.book_of(scope)
+    incident = None if book is None else memory.book(book.name).incident
+    return () if incident is None else (incident.incident_id,)
 
 
 def check_lock_file(path: Path) -> None:

@@ -351,6 +351,25 @@ async def test_a_refused_time_stamp_has_the_clock_measured_again(
     assert len(server.of("GET", f"{V1}/time")) == 3
 
 
+async def test_records_asked_for_by_a_clock_that_proved_wrong_are_no_answer(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """An hour off, they would leave an hour out, and be placed where no step is."""
+    at_ms = int((START_S + SERVER_AHEAD_S + 3600) * 1000)
+    server.set("GET", f"{V1}/time", Canned(json={"serverTime": at_ms}))
+    row = income_row(time=at_ms - 5_000, tranId=77, income="-500", incomeType="TRANSFER")
+
+    def strict(heard: Heard) -> Canned:
+        is_near = abs(int(heard.fields["timestamp"]) - at_ms) < 5000
+        return Canned(json=[row]) if is_near else error(-1021)
+
+    server.set("GET", f"{V1}/income", strict)
+    with pytest.raises(Unavailable, match="measured anew"):
+        await venue.fetch_ledger(SCOPE, START_S - 60)
+    (entry,) = (await venue.fetch_ledger(SCOPE, START_S - 60)).entries
+    assert entry.at == pytest.approx(START_S - 5, abs=0.1)
+
+
 async def test_an_order_refused_for_its_time_is_not_sent_twice_but_the_next_is_signed_anew(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:

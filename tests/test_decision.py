@@ -458,7 +458,7 @@ def test_stage_1_of_an_unknown_source_closes_nothing_but_locks_and_rests() -> No
     """490 of 10,000 are gone and no price explains it: nobody is known to have lost it."""
     guard = calm(ONLY_ONE)
     for at in (10, 13, 16):
-        guard.look(seen(at, *losing(0.0), wallet=9_510.0))
+        guard.look(seen(at, *losing(0.0), wallet=9_510.0, has_waited=True))
     assert (guard.incident.source, guard.incident.targets) == (Source.UNKNOWN, ())
     assert guard.book.stage is NORMAL
     assert guard.locks == [(LockMode.STAGE, ONE, 16 + 1_800)]

@@ -130,7 +130,7 @@ class Bench:
         await self.clock.sleep(min(deadline_s, self.store_takes_s))
         return self.store_takes_s < deadline_s
 
-    async def _load(self, _incident: Incident) -> Sequence[OrderRecord]:
+    async def _load(self, _incident: IncidentId) -> Sequence[OrderRecord]:
         if self.store_takes_s:
             await self.clock.sleep(self.store_takes_s)
         if isinstance(self.earlier, Exception):
@@ -798,6 +798,28 @@ def test_an_order_of_the_stage_that_is_taken_over_still_counts() -> None:
             targets=(target(1, SOL_SHORT, "30"),),
             rounds=0,
         )
+        await bench.finish()
+        assert bench.held(SOL) == -30
+
+    play(story)
+
+
+def test_an_order_of_an_earlier_run_counts_for_the_stage_that_takes_over_first() -> None:
+    """The run before sent 50 and died; stage 2 acts before stage 1 was driven once in this one."""
+
+    async def story() -> None:
+        order = earlier_order(at=EPOCH)
+        bench = Bench(earlier=(order,))
+        request = {"symbol": SOL, "side": "BUY", "quantity": 50, "reduce_only": True}
+        bench.incident = replace(
+            bench.incident,
+            incident_id=IncidentId("test2"),
+            stage=Stage.DOMINANT_CLOSED,
+            targets=(target(1, SOL_SHORT, "30"),),
+            rounds=0,
+        )
+        await bench.drive(within_s=1.0)
+        bench.exchange.place(KEY, order_request({**request, "client_id": order.client_id}))
         await bench.finish()
         assert bench.held(SOL) == -30
 

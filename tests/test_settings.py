@@ -331,6 +331,36 @@ def test_keys_of_an_unsupported_venue_are_named_not_watched(load: Load) -> None:
     assert loaded.to_policy().unwatched == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ("", {"BYBIT_API_KEY": "other-key"}, "bybit: keys found, not in config.yaml, NOT WATCHED"),
+        ("", {"BITGET_API_SECRET": "x-1"}, "bitget: keys found, not in config.yaml, NOT WATCHED"),
+        ("", {"BYBIT_PASSWORD": "x-1"}, ""),
+        ("", {"BYBIT_API_KEY": "  "}, ""),
+        ("  bybit: {enabled: false}\n", {"BYBIT_API_KEY": "other-key"}, ""),
+        (
+            "  sub1: {id: bybit, enabled: false, api_key_env: BYBIT_API_KEY}\n",
+            {"BYBIT_API_KEY": "other-key"},
+            "",
+        ),
+    ],
+    ids=["key", "half-a-pair", "only-a-password", "blank", "switched-off", "read-by-another"],
+)
+def test_keys_of_a_venue_that_the_file_does_not_mention_are_named(
+    load: Load, text: str, found: dict[str, str], said: str
+) -> None:
+    """Who put keys there expects a guard; an account that is switched off is no surprise."""
+    loaded = load(f"exchanges:\n  binance: {{}}\n{text}", {**KEYS, **found})
+    assert loaded.unwatched == ((said,) if said else ())
+
+
+def test_a_venue_under_another_name_speaks_for_its_keys(load: Load) -> None:
+    """`main` reads the variables of `binance`: that account is watched, so nothing is missing."""
+    text = "exchanges:\n  main:\n    id: binance\n    api_key_env: BINANCE_API_KEY\n"
+    assert load(f"{text}    api_secret_env: BINANCE_API_SECRET\n").unwatched == ()
+
+
 def test_a_spot_account_under_auto_is_named_not_watched(load: Load) -> None:
     """Spot has no adapter in this version."""
     text = "exchanges:\n  binance:\n    accounts:\n      spot: {enabled: auto}\n"
