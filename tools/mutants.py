@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 JOBS = os.cpu_count() or 1
 LONGEST_S = 300.0
 """A mutant whose tests take longer is not caught: nobody waits for a test that never ends."""
+GONE_WITHIN_S = 5.0
 FAILED_TEST = re.compile(r"^FAILED (\S+)(?: - (.*))?", re.MULTILINE)
 NO_PROGRAM = re.compile(r"^E +(?:NameError|SyntaxError|ImportError|AttributeError)", re.MULTILINE)
 """A patch that Python cannot run fails every test, and shows nothing about them."""
@@ -267,6 +268,9 @@ async def run(command: Sequence[str], folder: Path) -> tuple[int | None, str]:
         # Whatever a test has started goes with it.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GONE_WITHIN_S):
+                await process.communicate()
     return process.returncode, printed.decode(errors="replace")
 
 
