@@ -25,7 +25,7 @@ from close_records import cancel_record, close_record, say_round
 from errors import InvariantViolation
 from eyes import Eyes, Seen
 from logger import Logger
-from memory import Incident, IncidentReport, OrderRecord, Records
+from memory import Incident, IncidentReport, OrderAction, OrderRecord, Records
 from model import (
     Done,
     IncidentId,
@@ -36,6 +36,7 @@ from model import (
     RowKey,
     ScopeId,
     Symbol,
+    Unknown,
 )
 from order_fates import OrderFates
 from order_safety import RoundPlan, plan_round
@@ -137,7 +138,7 @@ class Executor:
 
     `record` writes records in order and tells whether they were safe within the deadline.
     `load_orders` reads the order records of an incident, to learn what an earlier run sent;
-    `resumed` names the incidents that an earlier run left open.
+    `resumed` names the incidents that an earlier run left open on this scope.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Executor:
         clock: Clock,
         log: Logger,
         record: Callable[[Records, float], Awaitable[bool]],
-        load_orders: Callable[[Incident], Awaitable[Sequence[OrderRecord]]],
+        load_orders: Callable[[IncidentId], Awaitable[Sequence[OrderRecord]]],
         store_deadline_s: float = 1.0,
         resumed: Collection[IncidentId] = (),
     ) -> None:
@@ -160,7 +161,7 @@ class Executor:
         self._record = record
         self._load_orders = load_orders
         self._store_deadline_s = store_deadline_s
-        self._resumed = frozenset(resumed)
+        self._resumed = tuple(resumed)
         self._work: dict[IncidentId, _Work] = {}
         self._in_hand = asyncio.Lock()
         self._finishing = asyncio.Event()
@@ -251,7 +252,7 @@ class Executor:
                 believed_mode=rules.position_mode,
                 rounds=incident.rounds,
             )
-            if incident.incident_id in self._resumed:
+            if self._resumed:
                 await self._recall(incident, work)
             self._work = {incident.incident_id: work}
         if rules.position_mode is not work.believed_mode:
@@ -262,13 +263,14 @@ class Executor:
     async def _recall(self, incident: Incident, work: _Work) -> None:
         """Learn what an earlier run sent, waiting no longer than for a write.
 
-        Not all of it need be on disk: a run that waited for no write may have died before it. But
-        for the first two, rounds are never closer than a pause, so as many are left out as there
-        can have been, and no id is used twice.
+        A higher stage may have taken over since the start: what was sent before may land all the
+        same. Not all of it need be on disk: a run that waited for no write may have died before
+        it. But for the first two, rounds are never closer than a pause, so as many are left out as
+        there can have been, and no id is used twice.
         """
 
         async def load() -> Sequence[OrderRecord]:
-            return await self._load_orders(incident)
+            return [order for one in self._resumed for order in await self._load_orders(one)]
 
         sent = await attempt(load(), within_s=self._store_deadline_s, what="order records")
         if isinstance(sent, Got):
@@ -278,6 +280,7 @@ class Executor:
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
         age_s = max(0.0, self._clock.now() - incident.opened_at)
         work.rounds += 2 + int(age_s / LEAST_PAUSE_S)
+        self._resumed = ()
 
     # --- one round ----------------------------------------------------------------------------
 
@@ -291,7 +294,10 @@ class Executor:
     ) -> _Step | None:
         """Read, send the excess, learn the outcomes; None when somebody ended the incident."""
         late = await self._take_answers(work)
-        await work.fates.look_up()
+        learnt = await work.fates.look_up()
+        if learnt:
+            # Nobody waits: what was found only informs.
+            await self._record(Records(orders=learnt), 0.0)
         seen = await self._eyes.look(
             incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
         )
@@ -434,7 +440,14 @@ class Executor:
 
     async def _take_answers(self, work: _Work) -> float:
         """Write and learn the answers that have come; returns the pause the venue asked for."""
-        answered = work.sender.collect()
+        # A silence says less than what a look-up has found of the same order meanwhile.
+        answered = tuple(
+            record
+            for record in work.sender.collect()
+            if record.action is not OrderAction.CLOSE
+            or not isinstance(record.outcome, Unknown)
+            or work.fates.is_in_flight(record)
+        )
         work.is_all_filled = bool(answered) and all(_was_filled(record) for record in answered)
         if not answered:
             return 0.0

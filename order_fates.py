@@ -62,9 +62,11 @@ class _InFlight:
 
     `before` is what was held when it was sent, None when an earlier run sent it. Times are
     monotonic: `lost_at` is None while its answer may still come, `look_at` when it is looked up
-    next, `asked` how often it was in vain since its answer was lost.
+    next, `asked` how often it was in vain since its answer was lost. `record` is what the database
+    is to hold of it.
     """
 
+    record: OrderRecord
     key: RowKey
     quantity: Decimal
     before: Decimal | None
@@ -154,6 +156,10 @@ class OrderFates:
             in_flight=in_flight,
         )
 
+    def is_in_flight(self, record: OrderRecord) -> bool:
+        """True while the fate of this order is not known."""
+        return record.client_id in self._in_flight
+
     def inherit(self, earlier: OrderFates) -> None:
         """Take over the orders of the incident that this one replaces."""
         self._in_flight.update(earlier._in_flight)
@@ -165,7 +171,7 @@ class OrderFates:
         now = self._clock.now()
         for record in records:
             match record.outcome:
-                case None | Unknown():
+                case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
                     self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
                     self._lose(record.client_id)
@@ -190,6 +196,7 @@ class OrderFates:
     ) -> None:
         if record.action is OrderAction.CLOSE and record.key is not None:
             self._in_flight[record.client_id] = _InFlight(
+                record=record,
                 key=record.key,
                 quantity=record.quantity,
                 before=before,
@@ -209,6 +216,8 @@ class OrderFates:
         """Take in outcomes as they come; returns the longest pause the venue asked for, in s."""
         pause_s = 0.0
         for record in sent:
+            if (order := self._in_flight.get(record.client_id)) is not None:
+                self._in_flight[record.client_id] = replace(order, record=record)
             match record.outcome:
                 case Refused() as refused:
                     pause_s = max(pause_s, refused.retry_after_s or 0.0)
@@ -304,12 +313,13 @@ class OrderFates:
             expected=expected, filled=filled, landed_at=now, believed_until=believed_until
         )
 
-    async def look_up(self) -> None:
+    async def look_up(self) -> tuple[OrderRecord, ...]:
         """Ask for the orders that are due; the position read that follows shows their effect.
 
-        Those that the venue is slow to tell of are learnt before a later position read.
+        Those that the venue is slow to tell of are learnt before a later position read. Returns
+        what is to be recorded: outcomes that were found, and that none will be.
         """
-        self._take_look_ups()
+        learnt = self._take_look_ups()
         now = self._clock.monotonic()
         for client_id, order in self._in_flight.items():
             if order.look_at <= now and client_id not in self._looking:
@@ -318,22 +328,30 @@ class OrderFates:
         if self._looking:
             tasks = [task for _, task in self._looking.values()]
             await asyncio.wait(tasks, timeout=LOOK_UP_HOLDS_S)
-            self._take_look_ups()
+            learnt += self._take_look_ups()
+        return tuple(learnt)
 
-    def _take_look_ups(self) -> None:
+    def _take_look_ups(self) -> list[OrderRecord]:
+        learnt: list[OrderRecord] = []
         for client_id, (asked_for, task) in tuple(self._looking.items()):
             if task.done():
                 del self._looking[client_id]
-                self._learn_fate(client_id, task.result(), was_lost=asked_for.lost_at is not None)
+                was_lost = asked_for.lost_at is not None
+                record = self._learn_fate(client_id, task.result(), was_lost=was_lost)
+                learnt += [] if record is None else [record]
+        return learnt
 
-    def _learn_fate(self, client_id: ClientOrderId, fate: Outcome, *, was_lost: bool) -> None:
+    def _learn_fate(
+        self, client_id: ClientOrderId, fate: Outcome, *, was_lost: bool
+    ) -> OrderRecord | None:
         """Take in one look-up; it says nothing of an order whose answer could still come.
 
-        An order that the venue still does not know when it can no longer land is forgotten.
+        An order that the venue still does not know when it can no longer land is forgotten. Returns
+        what is to be recorded of it, if anything.
         """
         order = self._in_flight.get(client_id)
         if order is None:
-            return
+            return None
         now = self._clock.monotonic()
         if isinstance(fate, Done):
             self._log.info(
@@ -343,18 +361,27 @@ class OrderFates:
                 client_id=client_id,
             )
             # It may still be at work, so all of it counts as executed until a read shows it.
-            self._land(client_id, replace(fate, filled=None))
-        elif not was_lost or order.lost_at is None:
+            at_work = replace(fate, filled=None)
+            self._land(client_id, at_work)
+            is_whole = fate.filled == order.quantity
+            return self._answered(order.record, fate if is_whole else at_work)
+        if not was_lost or order.lost_at is None:
             look_at = order.look_at if order.lost_at is not None else now + LOOK_UP_EVERY_S
             self._in_flight[client_id] = replace(order, look_at=look_at)
-        elif order.asked + 1 >= len(LOOK_UP_AFTER_S) and now >= order.lands_until:
+            return None
+        if order.asked + 1 >= len(LOOK_UP_AFTER_S) and now >= order.lands_until:
             del self._in_flight[client_id]
-        else:
-            asked = order.asked + 1
-            look_at = now + LOOK_UP_EVERY_S
-            if asked < len(LOOK_UP_AFTER_S):
-                look_at = max(now, order.lost_at + LOOK_UP_AFTER_S[asked])
-            self._in_flight[client_id] = replace(order, asked=asked, look_at=look_at)
+            never = Unknown(cause="sent by an earlier run; the venue knows no such order")
+            return self._answered(order.record, never) if order.record.outcome is None else None
+        asked = order.asked + 1
+        look_at = now + LOOK_UP_EVERY_S
+        if asked < len(LOOK_UP_AFTER_S):
+            look_at = max(now, order.lost_at + LOOK_UP_AFTER_S[asked])
+        self._in_flight[client_id] = replace(order, asked=asked, look_at=look_at)
+        return None
+
+    def _answered(self, record: OrderRecord, outcome: Outcome) -> OrderRecord:
+        return replace(record, outcome=outcome, answered_at=self._clock.now())
 
     async def _find(self, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         found = await attempt(
