@@ -292,16 +292,7 @@ def show(rows: Sequence[Row]) -> None:
     """Print the figures beside their aims."""
     console = Console(highlight=False) if sys.stdout.isatty() else Console(width=110)
     table = Table(title=f"closing {POSITIONS} positions on Binance, seconds", title_justify="left")
-    for name in (
-        "latency",
-        "orders leave",
-        "acknowledged",
-        "confirmed flat",
-        "plain loop",
-        "times faster",
-        "floor",
-        "of the floor",
-    ):
+    for name in ("latency", "leave", "answered", "flat", "loop", "faster", "floors", "of floors"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -310,7 +301,7 @@ def show(rows: Sequence[Row]) -> None:
             f"{row.acknowledged_s:.3f}",
             f"{row.confirmed_s:.3f}",
             f"{row.loop_acknowledged_s:.2f}",
-            f"{row.factor:.0f}",
+            f"{row.factor:.0f} x",
             f"{row.floor_acknowledged_s:.3f} / {row.floor_confirmed_s:.3f}",
             f"{row.acknowledged_s / row.floor_acknowledged_s:.2f} / "
             f"{row.confirmed_s / row.floor_confirmed_s:.2f}",

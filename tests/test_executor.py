@@ -389,7 +389,8 @@ def test_an_answer_that_comes_late_is_learnt_when_it_comes() -> None:
         for order in answered:
             assert isinstance(order.outcome, Done)
             assert 3.0 <= (order.answered_at or 0) - EPOCH <= 5.0
-        assert answered[-1].outcome == replace(answered[-1].outcome, filled=Decimal(100))
+        assert isinstance(answered[-1].outcome, Done)
+        assert answered[-1].outcome.filled == 100
 
     play(story)
 
