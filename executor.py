@@ -38,7 +38,7 @@ from model import (
     Symbol,
     Unknown,
 )
-from order_fates import OrderFates
+from order_fates import FATE_KNOWN_AFTER_S, OrderFates
 from order_safety import RoundPlan, plan_round
 from order_sender import OrderSender
 from venues.protocol import Venue
@@ -137,7 +137,8 @@ class Executor:
     """Closes what incidents ask for on one scope. There is none in a dry run.
 
     `record` writes records in order and tells whether they were safe within the deadline.
-    `load_orders` reads the order records of an incident, to learn what an earlier run sent;
+    `load_orders` reads the order records of an incident, and of any other since a time, to learn
+    what an earlier run sent;
     `resumed` names the incidents that an earlier run left open on this scope.
     """
 
@@ -149,7 +150,7 @@ class Executor:
         clock: Clock,
         log: Logger,
         record: Callable[[Records, float], Awaitable[bool]],
-        load_orders: Callable[[IncidentId], Awaitable[Sequence[OrderRecord]]],
+        load_orders: Callable[[IncidentId, float], Awaitable[Sequence[OrderRecord]]],
         store_deadline_s: float = 1.0,
         resumed: Collection[IncidentId] = (),
     ) -> None:
@@ -263,14 +264,17 @@ class Executor:
     async def _recall(self, incident: Incident, work: _Work) -> None:
         """Learn what an earlier run sent, waiting no longer than for a write.
 
-        A higher stage may have taken over since the start: what was sent before may land all the
-        same. Not all of it need be on disk: a run that waited for no write may have died before
-        it. But for the first two, rounds are never closer than a pause, so as many are left out as
-        there can have been, and no id is used twice.
+        A higher stage may have taken over, in this run or just before the earlier one died: what
+        was sent for the other incident may land all the same. Not all of it need be on disk: a run
+        that waited for no write may have died before it. But for the first two, rounds are never
+        closer than a pause, so as many are left out as there can have been, and no id is used
+        twice.
         """
+        since = self._clock.now() - FATE_KNOWN_AFTER_S
 
         async def load() -> Sequence[OrderRecord]:
-            return [order for one in self._resumed for order in await self._load_orders(one)]
+            found = [await self._load_orders(one, since) for one in self._resumed]
+            return [order for orders in found for order in orders if order.scope == self._scope]
 
         sent = await attempt(load(), within_s=self._store_deadline_s, what="order records")
         if isinstance(sent, Got):

@@ -302,9 +302,11 @@ class Guardian:
     async def _look(self, scope: ScopeId, *, is_second_reading: bool = False) -> Decision:
         """Observe and settle."""
         watch = self._watches[scope]
+        began = self._clock.monotonic()
         seen = await watch.reader.observe(
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
+        watch.look_s = self._clock.monotonic() - began
         seen = await watch.wait_for_records(
             seen, memory=self.memory, policy=self._policy, clock=self._clock
         )
@@ -348,7 +350,13 @@ class Guardian:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 
     async def _act(self, scope: ScopeId, *, within_s: float = DRIVE_WITHIN_S) -> None:
-        """Work on the scope's open incident and settle what came of it."""
+        """Work on the scope's open incident and settle what came of it.
+
+        No longer than until the account is due to be looked at again, which may show that it needs
+        a higher stage; where looking takes long, closing gets as much time.
+        """
+        due_s = max(self._policy.alert_poll_s, self._watches[scope].look_s)
+        within_s = min(within_s, due_s)
         incident = self._open_incident(scope)
         executor = self._watches[scope].executor
         if incident is None or executor is None or self._stopping.is_set():

@@ -23,6 +23,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 import random
 import sqlite3
 from collections.abc import Iterable
@@ -83,6 +84,11 @@ LOAD_OPEN_INCIDENTS = """
 SELECT * FROM incidents WHERE dry_run = ? AND status = 'OPEN' ORDER BY opened_ts, incident_id"""
 PENDING_REQUESTS = "SELECT * FROM operator_requests WHERE answered_ts IS NULL ORDER BY request_id"
 LOAD_ORDERS = "SELECT * FROM orders WHERE incident_id = ? ORDER BY order_number"
+LOAD_RECENT_ORDERS = """
+SELECT * FROM orders
+WHERE order_number > (SELECT max(order_number) - 5000 FROM orders)
+    AND created_ts >= ? AND incident_id <> ? ORDER BY order_number"""
+"""Bounded, because it is asked while something waits to be closed, of a table of years."""
 LOAD_FACT = "SELECT value FROM store_facts WHERE name = ?"
 LATEST_ACTION = "SELECT ts FROM actions WHERE dry_run = ? ORDER BY action_id DESC LIMIT 1"
 LOAD_FLOW = "SELECT * FROM flows WHERE scope = ? AND record_id = ?"
@@ -304,11 +310,17 @@ class PositionStore:
             ).fetchone()
             return None if row is None else answer_from(row)
 
-    def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
-        """All orders and cancels of an incident, in the order in which they were recorded."""
+    def order_records(
+        self, incident_id: IncidentId, and_since: float = math.inf
+    ) -> tuple[OrderRecord, ...]:
+        """All orders and cancels of an incident, in the order in which they were recorded.
+
+        Before them those that were made for any other since the UTC second `and_since`.
+        """
         with strictly("reading orders"):
-            rows = self._connection.execute(LOAD_ORDERS, (incident_id,)).fetchall()
-            return tuple(order_from(row) for row in rows)
+            others = self._connection.execute(LOAD_RECENT_ORDERS, (and_since, incident_id))
+            own = self._connection.execute(LOAD_ORDERS, (incident_id,))
+            return tuple(order_from(row) for row in (*others.fetchall(), *own.fetchall()))
 
     # Parts of a commit.
 

@@ -32,8 +32,9 @@ that must not cost half a minute more than the answers themselves."""
 class ScopeWatch:
     """One scope while it is watched. Without an `executor` nothing is ever sent.
 
-    `looks` counts the readings that came to a decision; `rests_until` is when the next one begins,
-    on the monotonic clock, and never while one is under way. `waiting_since` is when a complete
+    `looks` counts the readings that came to a decision, the latest took `look_s` seconds;
+    `rests_until` is when the next one begins, on the monotonic clock, and never while one is under
+    way. `waiting_since` is when a complete
     streak would have acted but for the venue's records, on the same clock.
     """
 
@@ -42,6 +43,7 @@ class ScopeWatch:
     executor: Executor | None
     is_alert: bool = False
     looks: int = 0
+    look_s: float = 0.0
     rests_until: float = float("-inf")
     waiting_since: float | None = None
 

@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -129,9 +130,11 @@ class ThreadedStore:
         """The answer to a request."""
         return await self._run(partial(self._store.answer, request_id))
 
-    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
-        """Orders and cancels of an incident."""
-        return await self._run(partial(self._store.order_records, incident_id))
+    async def order_records(
+        self, incident_id: IncidentId, and_since: float = math.inf
+    ) -> tuple[OrderRecord, ...]:
+        """Orders and cancels of an incident, and those of any other since then."""
+        return await self._run(partial(self._store.order_records, incident_id, and_since))
 
     async def instance_tag(self) -> str:
         """The mark of this database."""

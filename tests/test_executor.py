@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from model import (
     RefusalReason,
     Refused,
     RowKey,
+    ScopeId,
     Side,
     Source,
     Stage,
@@ -89,6 +91,7 @@ class Bench:
     log: Logbook = field(default_factory=Logbook)
     records: list[Records] = field(default_factory=list)
     is_current: bool = True
+    loaded_since: float = math.nan
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -130,7 +133,8 @@ class Bench:
         await self.clock.sleep(min(deadline_s, self.store_takes_s))
         return self.store_takes_s < deadline_s
 
-    async def _load(self, _incident: IncidentId) -> Sequence[OrderRecord]:
+    async def _load(self, _incident: IncidentId, and_since: float) -> Sequence[OrderRecord]:
+        self.loaded_since = and_since
         if self.store_takes_s:
             await self.clock.sleep(self.store_takes_s)
         if isinstance(self.earlier, Exception):
@@ -903,6 +907,24 @@ def test_an_order_of_an_earlier_run_counts_for_the_stage_that_takes_over_first()
             rounds=0,
         )
         await bench.drive(within_s=1.0)
+        bench.exchange.place(KEY, order_request({**request, "client_id": order.client_id}))
+        await bench.finish()
+        assert bench.held(SOL) == -30
+
+    play(story)
+
+
+def test_an_order_of_the_stage_that_was_taken_over_before_a_kill_counts() -> None:
+    """Stage 1 sent 50, stage 2 took over, the run died: all of 15 s is loaded, of this scope."""
+
+    async def story() -> None:
+        order = replace(earlier_order(at=EPOCH), incident_id=IncidentId("lower"))
+        elsewhere = replace(order, scope=ScopeId("other"), client_id=ClientOrderId("ks-other"))
+        bench = Bench(earlier=(order, elsewhere), targets=(target(1, SOL_SHORT, "30"),))
+        request = {"symbol": SOL, "side": "BUY", "quantity": 50, "reduce_only": True}
+        await bench.drive(within_s=1.0)
+        assert EPOCH - 15 <= bench.loaded_since <= EPOCH - 14
+        assert {call.about for call in bench.venue.called("find_order")} == {order.client_id}
         bench.exchange.place(KEY, order_request({**request, "client_id": order.client_id}))
         await bench.finish()
         assert bench.held(SOL) == -30

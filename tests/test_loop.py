@@ -467,3 +467,25 @@ def test_a_stop_waits_seconds_for_a_store_that_does_not_answer(tmp_path: Path, s
             assert house.stops_a_bot()
 
     play(story)
+
+
+def test_an_account_whose_closing_does_not_get_on_is_read_all_the_same(tmp_path: Path) -> None:
+    """Every 3 s while an incident is open, so that a higher stage is confirmed in its time."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(15)
+            house.venue.plan("submit_close", Trouble.LATE, seconds=60.0)
+            house.prices(SOL=105)
+            await house.until(lambda: bool(house.venue.sent), within_s=30)
+            house.prices(SOL=108)
+            took = await house.until(
+                lambda: guard.book.stage is Stage.DOMINANT_CLOSED,
+                within_s=30,
+            )
+            assert took <= 2 * 3 + 1
+            read_at = [call.at for call in house.venue.called("fetch_reading")][-3:]
+            assert all(later - earlier <= 3.5 for earlier, later in pairwise(read_at))
+
+    play(story)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -160,10 +161,12 @@ class TroubledStore(ThreadedStore):
             await self._disk()
         return await super().pending_requests()
 
-    async def order_records(self, incident_id: IncidentId) -> tuple[OrderRecord, ...]:
+    async def order_records(
+        self, incident_id: IncidentId, and_since: float = math.inf
+    ) -> tuple[OrderRecord, ...]:
         """Orders of an incident."""
         await self._disk()
-        return await super().order_records(incident_id)
+        return await super().order_records(incident_id, and_since)
 
     async def thin(self, now: float) -> bool:
         """Delete a little of what need not be kept."""

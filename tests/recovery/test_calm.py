@@ -89,7 +89,7 @@ CELLS = (
         name="11a",
         fault=faults.DISK_FULL,
         for_s=300,
-        told=("task_failed", "store_trouble", "store_recovered"),
+        told=("store_upkeep_trouble", "store_trouble", "store_recovered", "store_upkeep_recovered"),
         keeps_readings=True,
     ),
     Calm(name="14a", fault=faults.LOCK_DELETED, simple=Stop(0, 1, 10), strict=Stop(0, 1, 10)),

@@ -66,7 +66,7 @@ CELLS = (
         name="6c-slow",
         fault=faults.SLOW,
         for_s=120,
-        done_within_s=100,
+        done_within_s=110,
     ),
     Closing(name="7c", fault=faults.FLICKERING, for_s=120, done_within_s=60),
     Closing(

@@ -81,7 +81,13 @@ CELLS = (
     Cooling(
         name="11d-short",
         fault=faults.DISK_FULL,
-        told=("task_failed", "store_trouble", "store_recovered", "rearmed"),
+        told=(
+            "store_upkeep_trouble",
+            "store_trouble",
+            "store_recovered",
+            "store_upkeep_recovered",
+            "rearmed",
+        ),
     ),
     # The file says when the lock ends, and nobody can write another time into it.
     Cooling(
