@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
@@ -71,6 +71,7 @@ def draw_book(rng: random.Random) -> Book:
         if rng.random() < 0.1 and quantity >= 4 * market.step:
             most = _floor(quantity / rng.choice((2, 3)), market.step)
             changes.append({"symbol": symbol, "market_max": str(most)})
+            markets[markets.index(market)] = replace(market, market_max=most)
         side = Side.LONG if rng.random() < leaning else Side.SHORT
         sides = [side, side.opposite] if is_hedged and rng.random() < 0.2 else [side]
         mode = "isolated" if rng.random() < 0.15 else "cross"
@@ -130,7 +131,7 @@ def draw_orders(
     if rng.random() < 0.15:
         made.append({"symbol": symbol, "side": closing, "type": "STOP_MARKET",
                      "close_position": True, "trigger_price": away(-sign * near), **leg})  # fmt: skip
-    if rng.random() < 0.1 and not is_hedged:
+    if rng.random() < 0.1 and not is_hedged and quantity * mark > 2 * market.min_notional:
         made.append({"symbol": symbol, "side": closing, "type": "STOP_MARKET",
                      "quantity": str(min(quantity * rng.choice((1, 2)), market.market_max)),
                      "trigger_price": away(-sign * Decimal(30))})  # fmt: skip

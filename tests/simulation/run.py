@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from errors import InvariantViolation, LockError
+from errors import InvariantViolation, LockError, StoreError
 from memory import IncidentStatus
 from simulator.reasons import Rejected
 from tests.memory_venue import KEY
@@ -152,11 +152,16 @@ class Teller:
                 house.start()
             return
         for event, details in house.log.lines:
-            if event in UNPLANNED:
+            if event in UNPLANNED and not self._is_planned(details):
                 house.monitor.hold(8, f"{event} {details}")
         house.log.lines.clear()
         for what in self.stray:
             house.monitor.hold(8, what)
+
+    def _is_planned(self, details: dict[str, Any]) -> bool:
+        """Whether a failed task only met the disk that the story has made fail."""
+        has_bad_disk = any(span.fault is Fault.STORE_DOWN for span in self.story.spans)
+        return has_bad_disk and isinstance(details.get("exc_info"), StoreError)
 
     def _judge_exit(self, session: asyncio.Task[None]) -> None:
         """An end that nobody asked for: only a lock that cannot be written may bring it."""

@@ -175,6 +175,7 @@ class StoryHouse(House):
     restart_at_s: float = 0.0
     crashes: list[Crash] = field(default_factory=list)
     counted: int = 0
+    dead: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.crashes = list(self.story.crashes)
@@ -318,6 +319,8 @@ class StoryHouse(House):
             store.is_dead = True
         if self.session is not None:
             self.session.cancel()
+        # What is left of the run hangs for ever. Collected as garbage it would come to its end.
+        self.dead += asyncio.all_tasks()
         self.restart_at_s = self.clock.monotonic() + pause_s
 
     def start(self) -> None:
