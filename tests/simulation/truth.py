@@ -30,7 +30,12 @@ RESET_LOOKS_BACK_S = 30.0
 
 @dataclass(kw_only=True)
 class Truth:
-    """The value of a unit over time, and since when it is too low."""
+    """The value of a unit over time, and since when it is too low.
+
+    `blur` is the share of the account that was transferred. Behaviour.md section 4 counts a flow
+    at the first reading that contains it, which contains what was lost just before or after it as
+    well: the drawdown then differs from the truth by that share of the loss.
+    """
 
     story: Story
     exchange: Exchange
@@ -44,7 +49,9 @@ class Truth:
     doubted_s: float = float("-inf")
     acted: int = 0
     by_hand: float = 0.0
-    flows: list[tuple[float, float]] = field(default_factory=list)
+    blur: float = 0.0
+    flows: list[tuple[float, float, int]] = field(default_factory=list)
+    told: set[int] = field(default_factory=set)
     _below_s: dict[Stage, float] = field(default_factory=dict)
     _realised: dict[tuple[str, Side], float] = field(default_factory=dict)
     _trades_seen: int = 0
@@ -54,13 +61,14 @@ class Truth:
         view = self.exchange.account(KEY).view(self.exchange.world)
         return float(margin.balance(view, "USDT").margin_balance)
 
-    def on_transfer(self, amount: Decimal) -> None:
-        """Money came or went; it is in the account already."""
+    def on_transfer(self, amount: Decimal, record: int) -> None:
+        """Money came or went; it is in the account already, and will be listed as this record."""
         after = self.equity()
         before = after - float(amount)
         if before > 0 and after > 0:
             self.units *= after / before
-            self.flows.append((self.now_s(), float(amount) / before))
+            self.flows.append((self.now_s(), float(amount) / before, record))
+            self.blur += abs(float(amount)) / min(before, after)
         self.unreadable_s = self.now_s() + FLOW_DOUBT_S
 
     def on_decision(self, decision: Decision) -> None:
@@ -88,7 +96,7 @@ class Truth:
             return
         lost = 1 - nav / self.reference
         for stage, threshold in self._thresholds():
-            if lost >= threshold + MARGIN + self.by_hand:
+            if lost * (1 - min(0.9, self.blur)) >= threshold + MARGIN + self.by_hand:
                 self._below_s.setdefault(stage, now_s)
             else:
                 self._below_s.pop(stage, None)
@@ -143,11 +151,15 @@ class Truth:
         """(7) Whether a stage that opened had anything to answer."""
         threshold = dict(self._thresholds())[stage]
         nav = min((nav for at_s, nav in self.navs if at_s >= self.now_s() - 20.0), default=1.0)
-        hidden = sum(
-            abs(share)
-            for at_s, share in self.flows
-            if abs(share) <= SMALL_FLOW and self.now_s() - at_s <= FLOW_DOUBT_S + 20.0
-        )
+        grace_s = self.story.policy.suspect_grace_s
+        hidden = 0.0
+        for at_s, share, record in self.flows:
+            age_s = self.now_s() - at_s
+            is_small = abs(share) <= SMALL_FLOW and age_s <= FLOW_DOUBT_S + 20.0
+            # Behaviour.md section 3: a fall for which the ledger cannot be read is a loss then.
+            is_untold = record not in self.told and age_s >= grace_s
+            hidden += abs(share) if is_small or is_untold else 0.0
         slack = MARGIN + self.by_hand + hidden
-        return invariants.groundless(1 - nav / (self.peak or 1.0), threshold, slack=slack)
+        lost = (1 - nav / (self.peak or 1.0)) * (1 + self.blur)
+        return invariants.groundless(lost, threshold, slack=slack)
 

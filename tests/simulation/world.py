@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from decision import Decision
-from errors import LockError, StoreError
+from errors import LockError, Malformed, StoreError, Unavailable
 from memory import IncidentStatus, Records
 from model import (
     CloseInstruction,
@@ -70,6 +70,7 @@ class StoryVenue(MemoryVenue):
             for entry in ledger.entries
             if self.listed_at.get(int(entry.record_id), 0.0) <= now_s
         )
+        self.house.monitor.truth.told.update(int(entry.record_id) for entry in entries)
         return replace(ledger, since=since, asked_at=asked_at, entries=entries)
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
@@ -78,10 +79,12 @@ class StoryVenue(MemoryVenue):
         return await super().submit_close(instruction)
 
     async def _read(self, name: str, about: str = "") -> AccountView:
-        answer = "ok"
+        answer = "given up"
         try:
-            return await super()._read(name, about)
-        except Exception as fault:
+            view = await super()._read(name, about)
+            answer = "ok"
+            return view
+        except (Unavailable, Malformed) as fault:
             answer = type(fault).__name__
             raise
         finally:
