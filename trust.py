@@ -19,7 +19,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from explanation import GAP_S, Explanation, Interval, explain_by_prices, failed_cross_checks
+from explanation import (
+    GAP_S,
+    Explanation,
+    Interval,
+    explain_by_prices,
+    failed_cross_checks,
+    unlisted_profit,
+)
 from flows import Settled, is_small, settle, sum_pending
 from ledger import learn_ledger
 from memory import (
@@ -118,12 +125,16 @@ def observe_scope(
     )
     memory, wants = _wanted(memory, verdict, policy=policy, now=now, begins_streak=begins_streak)
     last = memory.history.last
+    # A reading that is trusted while the doubt goes on stands at what prices explain: no flow
+    # that is on its way is in that value, so there is nothing to judge it without.
+    is_explained = verdict.trust is Trust.TRUSTED and memory.suspicion is not None
+    equity = last.equity if last is not None else 0.0
     return ScopeStep(
         memory=memory,
         trust=verdict.trust,
         equity=verdict.equity,
         reasons=verdict.reasons,
-        pending_flow=sum_pending(memory, equity=last.equity if last else 0.0, now=now),
+        pending_flow=0.0 if is_explained else sum_pending(memory, equity=equity, now=now),
         wants=wants,
         flows=settled.changed,
         baseline_at=settled.baseline_at,
@@ -200,7 +211,9 @@ def _judge(
     return suspect(
         case,
         doubt,
-        explained_equity=case.reference.equity + attempt.explained,
+        explained_equity=case.reference.equity
+        + explanation.total
+        + sum_known_flows(case, memory),
         by=explanation,
         reasons=reasons,
     )
@@ -259,6 +272,9 @@ def _case(
             marks=marks,
             is_gap=is_gap,
             is_covered=memory.ledger_until >= reading.asked_at - policy.flow_poll_s,
+            unlisted=0.0
+            if trusted is None
+            else unlisted_profit(trusted, equity=reference.equity),
         ),
         policy=policy,
         breach_equity=breach_equity,

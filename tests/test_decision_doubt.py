@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.decision_values import (
     ONLY_ONE,
     ONLY_THREE,
     SCOPE,
+    SOL,
     THREE,
     TWO,
     Guard,
@@ -90,6 +92,42 @@ def test_a_fall_that_nothing_explains_is_a_loss_in_the_end() -> None:
     guard.look(seen(130, *losing(0.0), wallet=7_000.0, ledger=()))
     decision = guard.look(seen(131, *losing(0.0), wallet=7_000.0, ledger=(), is_second=True))
     assert [one.incident.stage for one in decision.opened] == [THREE]
+
+
+def test_a_listed_withdrawal_is_no_loss_while_another_is_in_doubt() -> None:
+    """5 % are lost, 800 leave twice, the venue lists one: 5 % are proven, not 13 %.
+
+    The equity that prices explain is 9,500. With the listed flow it would be 8,700, which is over
+    the 10 % of stage 3 and no loss at all.
+    """
+    guard = calm()
+    for at in (10, 13):
+        guard.lose(at, 0.044)
+    guard.look(seen(16, *losing(0.05), wallet=8_400.0, ledger=()))
+    one_of_two = (transfer(15, -800.0),)
+    for at in (19, 22, 25):
+        decision = guard.look(seen(at, *losing(0.05), wallet=8_400.0, ledger=one_of_two))
+        assert decision.verdicts[0].trust is Trust.TRUSTED
+        assert decision.verdicts[0].equity == 9_500.0
+        assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.05)
+    assert guard.incident.stage is ONE
+
+
+def test_a_position_that_a_list_lacked_for_once_is_no_new_loss() -> None:
+    """The short has lost 4 % when it is missing in one list whose total is complete.
+
+    Back in the list it would count as opened with its whole loss: 8 %, and stage 2.
+    """
+    guard = calm()
+    guard.lose(10, 0.04)
+    short, long = losing(0.04)
+    for at, held in ((13, (long,)), (16, (short, long)), (19, (short, long))):
+        whole = seen(at, *held, equity=9_600.0)
+        assert whole.reading is not None
+        decision = guard.look(replace(whole, reading=replace(whole.reading, unrealised_pnl=-400.0)))
+        assert decision.verdicts[0].trust is Trust.TRUSTED
+        assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.04)
+    assert dict(guard.scope.results)[SOL] == pytest.approx(-400.0)
 
 
 # --- blindness ----------------------------------------------------------------------------------

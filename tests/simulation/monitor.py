@@ -65,7 +65,6 @@ class Monitor:
     moved_by_others: list[tuple[float, str, Decimal]] = field(default_factory=list)
     opened_s: dict[IncidentId, float] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
-    executed: set[str] = field(default_factory=set)
     stage: int = 0
     recorded_stage: int = 0
     committed: dict[str, str] = field(default_factory=dict)
@@ -138,8 +137,11 @@ class Monitor:
         )
         self.hold(2, f"{instruction.symbol} is never to be touched" if is_spared else "")
 
-    def look_at_fills(self) -> None:
-        """Judge what the exchange has executed since the last look."""
+    def look_at_fills(self, *, is_repeated: bool = False) -> None:
+        """Judge what the exchange has executed since the last look.
+
+        `is_repeated` says that it was a request of ours that arrived a second time.
+        """
         ledger = self.exchange.ledger
         for entry in ledger[self.entries_seen :]:
             if entry["event"] != "fill":
@@ -156,12 +158,11 @@ class Monitor:
             if aim is None:
                 self.hold(6, f"{client_id} was executed and never sent")
                 continue
-            if client_id in self.executed:
+            if is_repeated:
                 # One request, sent once, that the venue took twice: no guard can prevent it. It
                 # must not open, increase or flip (1), but what it takes is the venue's doing.
                 self.moved_by_others.append((self.now_s(), symbol, abs(before) - abs(after)))
                 continue
-            self.executed.add(client_id)
             since_s = self.now_s() - ORDER_AGE_S
             taken = sum(
                 (by for at_s, of, by in self.moved_by_others

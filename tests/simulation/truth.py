@@ -113,8 +113,11 @@ class Truth:
         account = self.exchange.account(KEY)
         for trade in account.trades[self._trades_seen :]:
             side = Side.LONG if trade.side is OrderSide.SELL else Side.SHORT
+            if trade.realised == 0:
+                side = side.opposite
             key = (trade.symbol, side)
-            self._realised[key] = self._realised.get(key, 0.0) + float(trade.realised)
+            made = float(trade.realised - trade.fee)
+            self._realised[key] = self._realised.get(key, 0.0) + made
         self._trades_seen = len(account.trades)
         results = dict(self._realised)
         for leg in account.legs.values():

@@ -95,13 +95,17 @@ class StoryVenue(MemoryVenue):
         kind = Effect.ORDER if name == "submit_close" else Effect.CANCEL
         house.monitor.on_send(name, about)
 
+        arrived = 0
+
         def carry_out() -> Outcome:
+            nonlocal arrived
+            arrived += 1
             if house.may_cut(kind, is_after=False):
                 return Unknown(cause="the power failed")
             try:
                 return effect()
             finally:
-                house.monitor.look_at_fills()
+                house.monitor.look_at_fills(is_repeated=arrived > 1)
                 house.may_cut(kind, is_after=True)
 
         outcome = await super()._submit(name, about, carry_out)
