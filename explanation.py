@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger import share_by_row
 from memory import RowResults
@@ -38,10 +38,15 @@ RUNNING_COST_KINDS = (LedgerKind.FUNDING, LedgerKind.FEE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What each row made between two readings, and what the account made beside its rows."""
+    """What each row made between two readings, and what the account made beside its rows.
+
+    `at_most` is the part of the losses (>= 0) that rows made which got smaller: they count to the
+    later mark, and were closed somewhere on the way there.
+    """
 
     results: RowResults
     beside_rows: float = 0.0
+    at_most: float = 0.0
 
     @property
     def total(self) -> float:
@@ -75,7 +80,10 @@ def explain_by_prices(interval: Interval) -> Explanation:
     if interval.is_gap:
         changed = _changed_keys(interval)
         results = {key: 0.0 if key in changed else made for key, made in results.items()}
-    return _with_entries(interval, results, kinds=RUNNING_COST_KINDS)
+    by_prices = _with_entries(interval, results, kinds=RUNNING_COST_KINDS)
+    after = {row.key: row.quantity for row in interval.later}
+    smaller = [row.key for row in interval.earlier if after.get(row.key, 0.0) < row.quantity]
+    return replace(by_prices, at_most=sum(max(0.0, -results[key]) for key in smaller))
 
 
 def explain_by_ledger(interval: Interval) -> Explanation | None:

@@ -23,6 +23,7 @@ from explanation import (
     GAP_S,
     Explanation,
     Interval,
+    explain_by_ledger,
     explain_by_prices,
     failed_cross_checks,
     unlisted_profit,
@@ -208,15 +209,25 @@ def _judge(
     ending = find_ending(case, attempt, doubt, undoing=undoing)
     if ending is not None:
         return replace(ending, reasons=reasons)
+    proven = _proven(case, explanation)
     return suspect(
         case,
         doubt,
-        explained_equity=case.reference.equity
-        + explanation.total
-        + sum_known_flows(case, memory),
-        by=explanation,
+        explained_equity=case.reference.equity + proven.total + sum_known_flows(case, memory),
+        by=proven,
         reasons=reasons,
     )
+
+
+def _proven(case: Case, explanation: Explanation) -> Explanation:
+    """The explanation, or that of the ledger where it shows that less was lost.
+
+    What was closed meanwhile counts to the present price, which it did not wait for: that alone
+    proves no breach once the records tell better.
+    """
+    by_ledger = explain_by_ledger(case.interval)
+    is_better = by_ledger is not None and by_ledger.total > explanation.total
+    return by_ledger if by_ledger is not None and is_better else explanation
 
 
 def _judge_first(memory: ScopeMemory, reading: Reading, *, policy: Policy) -> Verdict:

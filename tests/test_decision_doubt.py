@@ -10,7 +10,7 @@ import pytest
 from decision import Observation, decide
 from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, Memory, Severity
-from model import Stage, Trust, Want
+from model import LedgerKind, Stage, Trust, Want
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,
@@ -26,11 +26,13 @@ from tests.decision_values import (
     TWO,
     Guard,
     asked,
+    btc,
     at_stage_1,
     calm,
     dark,
     live,
     losing,
+    record,
     seen,
     transfer,
 )
@@ -128,6 +130,39 @@ def test_a_position_that_a_list_lacked_for_once_is_no_new_loss() -> None:
         assert decision.verdicts[0].trust is Trust.TRUSTED
         assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.04)
     assert dict(guard.scope.results)[SOL] == pytest.approx(-400.0)
+
+
+@pytest.mark.parametrize("left", [10_000.0, 10_050.0, 9_990.0])
+def test_a_position_that_was_closed_before_its_price_ran_is_no_loss(left: float) -> None:
+    """The short is closed at 100 and its price goes to 112: by prices 12 % are lost, in truth 0.
+
+    A deposit of 50 or a fee of 10 beside it does not make the stop that worked a doubt, nor a loss.
+    """
+    guard = calm()
+    guard.look(seen(10, *losing(0.0)))
+    for at in (13, 16, 19):
+        marks = {SOL.symbol: 112.0}
+        decision = guard.look(seen(at, btc(), equity=left, marks=marks))
+        assert decision.verdicts[0].trust is Trust.TRUSTED
+        assert decision.verdicts[0].equity == left
+    assert guard.book == BookMemory(name=BOOK)
+
+
+def test_what_was_closed_in_a_doubt_is_lost_as_far_as_the_records_say() -> None:
+    """Closed 5 % down by the records; the price goes on to 12 %, and 3,000 are missing besides.
+
+    Proven are the 5 %, which is stage 1; by the present price it would be 12 %, and stage 3.
+    """
+    guard = calm()
+    for at in (10, 13):
+        guard.lose(at, 0.045)
+    realised = replace(record("close", 14, -500.0, LedgerKind.REALISED), symbol=SOL.symbol)
+    for at in (16, 19):
+        gone = seen(at, btc(), wallet=6_500.0, ledger=(realised,), marks={SOL.symbol: 112.0})
+        decision = guard.look(gone)
+        assert decision.verdicts[0].equity == 9_500.0
+        assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.05)
+    assert guard.book.stage is ONE
 
 
 # --- blindness ----------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ and the faults keep them, because past them no guard can be right:
 - two answers that lie by leaving a position out are at least 30 s apart: the end of an incident
   is believed after two position reads, and a venue that tells the same lie twice cannot be told
   from one that tells the truth;
+- a clock jumps by little, or by more than the 30 s from which it is noticed: what is between takes
+  its length off a doubt, which is 20 s here and not 120;
 - totals that lack a part last no longer than `suspect_grace_s`, which is how long the guard
   doubts them.
 """
@@ -190,8 +192,8 @@ def draw_seconds(fault: Fault, rng: random.Random) -> float:
         case Fault.LOCK_SLOW:
             return rng.uniform(0.1, 2.0)
         case Fault.CLOCK_AHEAD:
-            return rng.choice((5.0, 25.0, 90.0, 3600.0))
+            return rng.choice((5.0, 45.0, 90.0, 3600.0))
         case Fault.CLOCK_BACK:
-            return -rng.choice((5.0, 25.0, 90.0, 3600.0))
+            return -rng.choice((5.0, 45.0, 90.0, 3600.0))
         case _:
             return 0.0
