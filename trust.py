@@ -283,9 +283,7 @@ def _case(
             marks=marks,
             is_gap=is_gap,
             is_covered=memory.ledger_until >= reading.asked_at - policy.flow_poll_s,
-            unlisted=0.0
-            if trusted is None
-            else unlisted_profit(trusted, equity=reference.equity),
+            unlisted=0.0 if trusted is None else unlisted_profit(trusted, equity=reference.equity),
         ),
         policy=policy,
         breach_equity=breach_equity,

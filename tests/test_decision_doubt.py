@@ -157,12 +157,12 @@ def test_what_was_closed_in_a_doubt_is_lost_as_far_as_the_records_say() -> None:
     for at in (10, 13):
         guard.lose(at, 0.045)
     realised = replace(record("close", 14, -500.0, LedgerKind.REALISED), symbol=SOL.symbol)
-    for at in (16, 19):
+    for at in (16, 19, 22):
         gone = seen(at, btc(), wallet=6_500.0, ledger=(realised,), marks={SOL.symbol: 112.0})
         decision = guard.look(gone)
         assert decision.verdicts[0].equity == 9_500.0
         assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.05)
-    assert guard.book.stage is ONE
+    assert guard.incident.stage is ONE
 
 
 # --- blindness ----------------------------------------------------------------------------------

@@ -131,7 +131,8 @@ def draw_orders(
     if rng.random() < 0.15:
         made.append({"symbol": symbol, "side": closing, "type": "STOP_MARKET",
                      "close_position": True, "trigger_price": away(-sign * near), **leg})  # fmt: skip
-    if rng.random() < 0.1 and not is_hedged and quantity * mark > 2 * market.min_notional:
+    whole = min(quantity, market.market_max)
+    if rng.random() < 0.1 and not is_hedged and whole * mark > 2 * market.min_notional:
         made.append({"symbol": symbol, "side": closing, "type": "STOP_MARKET",
                      "quantity": str(min(quantity * rng.choice((1, 2)), market.market_max)),
                      "trigger_price": away(-sign * Decimal(30))})  # fmt: skip

@@ -312,15 +312,11 @@ def draw_moves(rng: random.Random, *, ends_s: float) -> tuple[Move, ...]:
     ]
     if rng.random() < 0.12:
         at_s = rng.uniform(WARM_S, ends_s - 4.0)
-        moves.append(
-            Move(at_s=at_s, act=Act.SWITCH_MODE, number=0, share=Decimal(1), obeys=False)
-        )
+        moves.append(Move(at_s=at_s, act=Act.SWITCH_MODE, number=0, share=Decimal(1), obeys=False))
     return tuple(sorted(moves, key=lambda move: move.at_s))
 
 
-def draw_transfers(
-    rng: random.Random, *, policy: Policy, ends_s: float
-) -> tuple[Transfer, ...]:
+def draw_transfers(rng: random.Random, *, policy: Policy, ends_s: float) -> tuple[Transfer, ...]:
     """Money in or out, listed late, but within the time for which the guard doubts.
 
     A withdrawal of up to 5 % whose record is late counts as a loss at once: KNOWN_LIMITATIONS.md.

@@ -27,6 +27,9 @@ from model import Side, Source, Stage
 LOOSENING = ("rearmed", "reset")
 """Audit events of a decision that may lower the stage."""
 
+FEES = 20.0
+"""Less lost in all than this, in quote, is fees, which this judge gives to no side."""
+
 BLAME_TOLERANCE = 0.10
 """How far the share of a side may differ between the guard's peak and the nearest moment known
 here: prices move between a reading and the look of this judge."""
@@ -69,7 +72,9 @@ def undershot(entry: Mapping[str, object], aim: Aim, *, reduced_by_others: Decim
     missing = aim.target.may_remain - left - reduced_by_others
     if missing <= aim.step:
         return ""
-    return f"{entry['client_id']} left {left} of {aim.target.key.symbol}, {aim.target.may_remain} may"
+    return (
+        f"{entry['client_id']} left {left} of {aim.target.key.symbol}, {aim.target.may_remain} may"
+    )
 
 
 def wrong_side(aim: Aim) -> str:
@@ -106,14 +111,16 @@ def _share(source: Source, before: Made, now: Made, spared: Collection[str]) -> 
         if key[0] not in spared:
             lost[key[1]] += max(0.0, before.results.get(key, 0.0) - made)
     total = sum(lost.values())
-    return lost[Side(source.value)] / total if total > 0 else 0.0
+    return lost[Side(source.value)] / total if total >= FEES else 1.0
 
 
 def unkept(target: CloseTarget, *, held: Decimal, is_dust: bool) -> str:
     """(3) A target of an incident that is done, and does not hold."""
     if held <= target.may_remain or is_dust:
         return ""
-    return f"done with {held} of {target.key.symbol} {target.key.side}, {target.may_remain} may remain"
+    return (
+        f"done with {held} of {target.key.symbol} {target.key.side}, {target.may_remain} may remain"
+    )
 
 
 def unended(open_s: float, *, within_s: float) -> str:

@@ -105,7 +105,9 @@ class Monitor:
 
     def on_send(self, name: str, about: str) -> None:
         """An order or a cancel leaves the guard."""
-        self.hold(5, invariants.sent_in_rehearsal(f"{name} {about}", dry_run=self.story.policy.dry_run))
+        self.hold(
+            5, invariants.sent_in_rehearsal(f"{name} {about}", dry_run=self.story.policy.dry_run)
+        )
 
     def on_instruction(self, instruction: CloseInstruction) -> None:
         """A closing order leaves the guard: it is recorded, locked, and on the right side."""
@@ -116,9 +118,7 @@ class Monitor:
         key = RowKey(instruction.scope, instruction.symbol, instruction.side)
         target = next(target for target in incident.targets if target.key == key)
         market = self.exchange.markets[instruction.symbol]
-        aim = Aim(
-            target=target, stage=incident.stage, source=incident.source, step=market.step
-        )
+        aim = Aim(target=target, stage=incident.stage, source=incident.source, step=market.step)
         self.aims[instruction.client_id] = aim
         self.hold(2, invariants.wrong_side(aim))
         opened_s = self.opened_s.get(incident.incident_id, self.now_s())

@@ -165,4 +165,3 @@ class Truth:
         slack = MARGIN + self.by_hand + hidden
         lost = (1 - nav / (self.peak or 1.0)) * (1 + self.blur)
         return invariants.groundless(lost, threshold, slack=slack)
-
