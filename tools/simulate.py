@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.simulation.coverage import Tally  # noqa: E402
-from tests.simulation.draw import draw_story  # noqa: E402
-from tests.simulation.run import Result, simulate  # noqa: E402
+from tests.simulation.coverage import Tally
+from tests.simulation.draw import draw_story
+from tests.simulation.run import Result, simulate
 
 TOLD_EVERY_S = 10.0
 SEEDS_AT_ONCE = 8

@@ -45,12 +45,15 @@ class Book:
 
 def draw_book(rng: random.Random) -> Book:
     """An account with 1 to 60 positions."""
-    count = rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 8, 12, 20, 60) if rng.random() < 0.5 else
-                       (1, 2, 3, 4, 5, 6))  # fmt: skip
+    count = rng.choice(
+        (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 8, 12, 20, 60) if rng.random() < 0.5 else (1, 2, 3, 4, 5, 6)
+    )
     is_hedged = rng.random() < 0.4
     symbols = rng.sample([*PRICES, *MORE] if count > 12 else [*PRICES, *MORE[:2]], count)
-    marks = {symbol: Decimal(PRICES.get(symbol, rng.choice(("0.02", "1.5", "40")))) for symbol in
-             (*PRICES, *MORE)}  # fmt: skip
+    marks = {
+        symbol: Decimal(PRICES.get(symbol, rng.choice(("0.02", "1.5", "40"))))
+        for symbol in (*PRICES, *MORE)
+    }
     known = {market.symbol: market for market in CATALOGUE}
     markets = [known.get(s) or default_market(s, price=marks[s]) for s in (*PRICES, *MORE[:2])]
     markets += [default_market(s, price=marks[s]) for s in symbols if s in MORE[2:]]
@@ -93,11 +96,17 @@ def draw_book(rng: random.Random) -> Book:
         "position_mode": "hedge" if is_hedged else "one_way",
         "wallet": {"USDT": EQUITY},
         "prices": {symbol: str(marks[symbol]) for symbol in (*PRICES, *MORE[:2])},
-        "markets": [*({"symbol": m.symbol, "price": str(marks[m.symbol]), "depth": None}
-                      for m in markets if m.symbol in MORE), *changes],
+        "markets": [
+            *(
+                {"symbol": m.symbol, "price": str(marks[m.symbol]), "depth": None}
+                for m in markets
+                if m.symbol in MORE
+            ),
+            *changes,
+        ],
         "positions": positions,
         "orders": orders,
-    }  # fmt: skip
+    }
     return Book(
         seed=seed, marks=marks, markets=tuple(markets), rows=tuple(rows), is_hedged=is_hedged
     )
@@ -126,19 +135,46 @@ def draw_orders(
     made: list[dict[str, Any]] = []
     if rng.random() < 0.15:
         reduce = {} if is_hedged else {"reduce_only": True}
-        made.append({"symbol": symbol, "side": closing, "type": "LIMIT", "quantity": str(quantity),
-                     "price": away(sign * near), **reduce, **leg})  # fmt: skip
+        made.append(
+            {
+                "symbol": symbol,
+                "side": closing,
+                "type": "LIMIT",
+                "quantity": str(quantity),
+                "price": away(sign * near),
+                **reduce,
+                **leg,
+            }
+        )
     if rng.random() < 0.15:
-        made.append({"symbol": symbol, "side": closing, "type": "STOP_MARKET",
-                     "close_position": True, "trigger_price": away(-sign * near), **leg})  # fmt: skip
+        made.append(
+            {
+                "symbol": symbol,
+                "side": closing,
+                "type": "STOP_MARKET",
+                "close_position": True,
+                "trigger_price": away(-sign * near),
+                **leg,
+            }
+        )
     whole = min(quantity, market.market_max)
     if rng.random() < 0.1 and not is_hedged and whole * mark > 2 * market.min_notional:
-        made.append({"symbol": symbol, "side": closing, "type": "STOP_MARKET",
-                     "quantity": str(min(quantity * rng.choice((1, 2)), market.market_max)),
-                     "trigger_price": away(-sign * Decimal(30))})  # fmt: skip
+        made.append(
+            {
+                "symbol": symbol,
+                "side": closing,
+                "type": "STOP_MARKET",
+                "quantity": str(min(quantity * rng.choice((1, 2)), market.market_max)),
+                "trigger_price": away(-sign * Decimal(30)),
+            }
+        )
     if rng.random() < 0.15 and quantity * mark > 60:
-        kind = rng.choice(({"type": "LIMIT", "price": away(-sign * near)},
-                           {"type": "STOP_MARKET", "trigger_price": away(sign * near)}))  # fmt: skip
+        kind = rng.choice(
+            (
+                {"type": "LIMIT", "price": away(-sign * near)},
+                {"type": "STOP_MARKET", "trigger_price": away(sign * near)},
+            )
+        )
         value = max(quantity / 10, market.min_notional * 2 / mark)
         amount = _floor(value, market.step) + market.step
         made.append({"symbol": symbol, "side": adding, "quantity": str(amount), **kind, **leg})

@@ -59,15 +59,36 @@ class Bots:
                 self._market(symbol, present.opposite, abs(held), of=present)
                 self._market(symbol, present.opposite, quantity * move.share)
             case Act.ENTRY:
-                self._rest(symbol, present, type="LIMIT", away=-present.sign * 2, share=move.share,
-                           quantity=quantity)  # fmt: skip
+                self._rest(
+                    symbol,
+                    present,
+                    type="LIMIT",
+                    away=-present.sign * 2,
+                    share=move.share,
+                    quantity=quantity,
+                )
             case Act.TAKE_PROFIT:
                 extra = {} if leg is not Leg.BOTH else {"reduce_only": True}
-                self._rest(symbol, present.opposite, type="LIMIT", away=present.sign * 20,
-                           share=Decimal(1), quantity=abs(held), of=present, **extra)  # fmt: skip
+                self._rest(
+                    symbol,
+                    present.opposite,
+                    type="LIMIT",
+                    away=present.sign * 20,
+                    share=Decimal(1),
+                    quantity=abs(held),
+                    of=present,
+                    **extra,
+                )
             case Act.STOP:
-                self._rest(symbol, present.opposite, type="STOP_MARKET", away=-present.sign * 5,
-                           share=Decimal(1), quantity=abs(held), of=present)  # fmt: skip
+                self._rest(
+                    symbol,
+                    present.opposite,
+                    type="STOP_MARKET",
+                    away=-present.sign * 5,
+                    share=Decimal(1),
+                    quantity=abs(held),
+                    of=present,
+                )
             case Act.SWITCH_MODE:
                 self._switch_mode()
             case _:
@@ -84,23 +105,38 @@ class Bots:
     def _worth(self, symbol: str, value: Decimal) -> Decimal:
         return max(value, SMALLEST) / self.exchange.marks[symbol]
 
-    def _place(self, symbol: str, towards: Side, quantity: Decimal, of: Side | None, **order: Any)\
-            -> None:  # fmt: skip
+    def _place(
+        self, symbol: str, towards: Side, quantity: Decimal, of: Side | None, **order: Any
+    ) -> None:
         """An order that goes `towards` a side, on the position of side `of`."""
         leg = self._leg(of or towards)
-        entry = {"symbol": symbol, "side": towards.opposite.closing_order.value,
-                 "quantity": self._floor(symbol, quantity), **order}  # fmt: skip
+        entry = {
+            "symbol": symbol,
+            "side": towards.opposite.closing_order.value,
+            "quantity": self._floor(symbol, quantity),
+            **order,
+        }
         if leg is not Leg.BOTH:
             entry["position_side"] = leg.value
         self.exchange.place(KEY, order_request(entry, cause=Cause.BOT))
 
-    def _market(self, symbol: str, towards: Side, quantity: Decimal, of: Side | None = None)\
-            -> None:  # fmt: skip
+    def _market(
+        self, symbol: str, towards: Side, quantity: Decimal, of: Side | None = None
+    ) -> None:
         most = self.exchange.markets[symbol].market_max
         self._place(symbol, towards, min(quantity, most), of)
 
-    def _rest(self, symbol: str, towards: Side, *, away: int, share: Decimal, quantity: Decimal,
-              of: Side | None = None, **order: Any) -> None:  # fmt: skip
+    def _rest(
+        self,
+        symbol: str,
+        towards: Side,
+        *,
+        away: int,
+        share: Decimal,
+        quantity: Decimal,
+        of: Side | None = None,
+        **order: Any,
+    ) -> None:
         market = self.exchange.markets[symbol]
         price = self.exchange.marks[symbol] * (1 + Decimal(away) / 100)
         price = (price / market.tick).to_integral_value(ROUND_DOWN) * market.tick

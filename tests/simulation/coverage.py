@@ -61,8 +61,9 @@ class Tally:
             for moment in MOMENTS:
                 met = sum(self.crashes[effect, moment, phase] for phase in Phase)
                 yield f"crash {moment} {effect}", met
-        recovering = sum(n for (_, _, phase), n in self.crashes.items()
-                         if phase is Phase.RECOVERING)  # fmt: skip
+        recovering = sum(
+            n for (_, _, phase), n in self.crashes.items() if phase is Phase.RECOVERING
+        )
         yield "crash in the recovery", recovering
         yield from ((f"stage {name}", self.transitions[name]) for name in TRANSITIONS)
         yield from ((name, self.outcomes[name]) for name in ("DONE", "REFUSED", "UNKNOWN"))

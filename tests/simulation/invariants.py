@@ -167,7 +167,7 @@ def sent_in_rehearsal(name: str, *, dry_run: bool) -> str:
 
 
 def lost_records(kept: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """(6) Something that was committed and is not in the database any more, or says another thing."""
+    """(6) Something that was committed and is gone from the database, or says another thing."""
     gone = sorted(key for key, value in kept.items() if found.get(key) != value)
     return "" if not gone else f"committed and gone: {', '.join(gone[:3])}"
 

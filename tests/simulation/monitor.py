@@ -16,7 +16,7 @@ from typing import Any
 from client_ids import PREFIX
 from decision import Decision
 from memory import Incident, IncidentStatus, Memory, Records
-from model import CloseInstruction, IncidentId, PositionMode, RowKey, Side, Stage, outcome_word
+from model import CloseInstruction, IncidentId, PositionMode, RowKey, Stage, outcome_word
 from simulator.exchange import Exchange
 from simulator.state import Leg
 from tests.memory_venue import KEY
@@ -165,10 +165,13 @@ class Monitor:
                 continue
             since_s = self.now_s() - ORDER_AGE_S
             taken = sum(
-                (by for at_s, of, by in self.moved_by_others
-                 if of == symbol and at_s >= since_s and by > 0),
+                (
+                    by
+                    for at_s, of, by in self.moved_by_others
+                    if of == symbol and at_s >= since_s and by > 0
+                ),
                 Decimal(0),
-            )  # fmt: skip
+            )
             self.hold(2, invariants.undershot(entry, aim, reduced_by_others=taken))
         self.entries_seen = len(ledger)
 
@@ -223,8 +226,9 @@ class Monitor:
             incident = opening.incident
             is_new = incident.incident_id not in self.opened_s
             self.opened_s.setdefault(incident.incident_id, self.now_s())
-            self.note("opened", f"{incident.incident_id} {incident.stage} {incident.source} "
-                      f"{[f'{t.key.symbol} {t.key.side} {t.may_remain}' for t in incident.targets]}")  # fmt: skip
+            targets = [f"{t.key.symbol} {t.key.side} {t.may_remain}" for t in incident.targets]
+            told = f"{incident.incident_id} {incident.stage} {incident.source} {targets}"
+            self.note("opened", told)
             if is_new:
                 self.tally.counts["incidents"] += 1
                 self.tally.counts["with targets"] += bool(incident.targets)

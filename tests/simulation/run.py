@@ -132,7 +132,7 @@ class Teller:
         with suppress(Rejected):
             house.exchange.transfer(KEY, "USDT", amount)
             record = account.income[-1].record_id
-            house.venue.listed_at[record] = listed_s
+            house.listed_at[record] = listed_s
             house.monitor.truth.on_transfer(amount, record)
             house.note("transfer", f"{amount} listed at {listed_s:.0f}")
 

@@ -122,8 +122,8 @@ class Truth:
         results = dict(self._realised)
         for leg in account.legs.values():
             key = (leg.symbol, leg.side)
-            made = leg.amount * (self.exchange.marks[leg.symbol] - leg.entry_price)
-            results[key] = results.get(key, 0.0) + float(made)
+            unrealised = leg.amount * (self.exchange.marks[leg.symbol] - leg.entry_price)
+            results[key] = results.get(key, 0.0) + float(unrealised)
         return results
 
     def waiting(self) -> list[Stage]:

@@ -29,7 +29,8 @@ from model import (
     outcome_word,
 )
 from simulator.state import AccountView
-from tests.memory_venue import KEY, Effect as Deed, MemoryVenue, Planned
+from tests.memory_venue import KEY, MemoryVenue, Planned
+from tests.memory_venue import Effect as Deed
 from tests.simulation.coverage import Tally
 from tests.simulation.draw import Crash, Effect, Story
 from tests.simulation.faults import Fault, Misfortune, Phase
@@ -47,7 +48,6 @@ class StoryVenue(MemoryVenue):
 
     house: StoryHouse
     misfortune: Misfortune
-    listed_at: dict[int, float] = field(default_factory=dict)
 
     def venue_now(self) -> float:
         """The venue's time."""
@@ -68,7 +68,7 @@ class StoryVenue(MemoryVenue):
         entries = tuple(
             replace(entry, at=entry.at + offset_s)
             for entry in ledger.entries
-            if self.listed_at.get(int(entry.record_id), 0.0) <= now_s
+            if self.house.listed_at.get(int(entry.record_id), 0.0) <= now_s
         )
         self.house.monitor.truth.told.update(int(entry.record_id) for entry in entries)
         return replace(ledger, since=since, asked_at=asked_at, entries=entries)
@@ -182,6 +182,7 @@ class StoryHouse(House):
     restart_at_s: float = 0.0
     crashes: list[Crash] = field(default_factory=list)
     counted: int = 0
+    listed_at: dict[int, float] = field(default_factory=dict)
     dead: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
