@@ -24,6 +24,8 @@ MARGIN = 0.004
 FLOW_DOUBT_S = 60.0
 SMALL_FLOW = 0.055
 """A late withdrawal of up to 5 % counts as a loss at once: see KNOWN_LIMITATIONS.md."""
+LONGEST_PAUSE_S = 35.0
+"""A venue that failed is asked again after at most 30 s (behaviour.md section 3)."""
 RESET_LOOKS_BACK_S = 30.0
 """A reset measures from the last trusted reading, which may be so old."""
 
@@ -142,6 +144,8 @@ class Truth:
             assert rules is not None
             since_s = max(below_s, self.unreadable_s)
             within_s = (max(2, rules.confirm_consecutive) + 1) * policy.poll_s + 20.0
+            if self.unreadable_s >= below_s - LONGEST_PAUSE_S:
+                within_s += LONGEST_PAUSE_S
             if self.doubted_s >= below_s - policy.poll_s:
                 within_s += policy.suspect_limit_s + FLOW_DOUBT_S
             lost = 1 - self.navs[-1][1] / (self.reference or 1.0)
