@@ -16,7 +16,7 @@ from configuration.schema import STAGE_DEFAULTS
 from model import Side, Symbol
 from policy import Policy
 from tests.simulation.books import EQUITY, Book, draw_book
-from tests.simulation.faults import Fault, Span, draw_seconds
+from tests.simulation.faults import Fault, Phase, Span, draw_seconds
 from tests.virtual_house import policy
 
 WARM_S = 16.0
@@ -255,21 +255,21 @@ def draw_spans(rng: random.Random, *, ends_s: float, policy: Policy) -> tuple[Sp
     spans: list[Span] = []
     for _ in range(rng.choice((1, 2, 3, 4, 6, 8))):
         fault = rng.choice(tuple(Fault))
-        from_s = rng.uniform(WARM_S, ends_s - 5.0)
-        lasts_s = rng.choice((6.0, 15.0, 40.0, 90.0))
+        only = rng.choice((None, None, Phase.CONFIRMING, Phase.CLOSING, Phase.RECOVERING))
+        from_s = rng.uniform(WARM_S, WARM_S + 5.0 if only else ends_s - 5.0)
+        lasts_s = ends_s if only else rng.choice((6.0, 15.0, 40.0, 90.0))
         if fault is Fault.READ_GLITCH:
-            lasts_s = min(lasts_s, policy.suspect_grace_s / 2)
+            only, lasts_s = None, min(lasts_s, policy.suspect_grace_s / 2)
         if fault in (Fault.CLOCK_AHEAD, Fault.CLOCK_BACK):
-            lasts_s = 0.1
-        if fault is Fault.READ_STALE:
-            lasts_s = min(lasts_s, 40.0)
+            lasts_s = ends_s
         spans.append(
             Span(
                 fault=fault,
                 from_s=from_s,
                 until_s=min(ends_s, from_s + lasts_s),
-                rate=rng.choice((0.1, 0.3, 0.6, 1.0)),
+                rate=rng.choice((0.1, 0.3, 0.6, 1.0)) if only is None else rng.choice((0.3, 0.7)),
                 seconds=draw_seconds(fault, rng),
+                only=only,
             )
         )
     return tuple(spans)

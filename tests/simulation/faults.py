@@ -87,6 +87,7 @@ class Span:
     """A fault that strikes the share `rate` of the calls it is about, from one time to another.
 
     `seconds` is what it needs: a pause, a delay, a lag, a jump. Times are seconds of the story.
+    With `only` it strikes in that phase alone, so that rare phases meet every fault.
     """
 
     fault: Fault
@@ -94,10 +95,11 @@ class Span:
     until_s: float
     rate: float = 1.0
     seconds: float = 0.0
+    only: Phase | None = None
 
-    def is_on(self, at_s: float) -> bool:
+    def is_on(self, at_s: float, phase: Phase) -> bool:
         """Whether it may strike now."""
-        return self.from_s <= at_s < self.until_s
+        return self.from_s <= at_s < self.until_s and self.only in (None, phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +141,23 @@ _WAYS = {
 class Misfortune:
     """Strikes the calls of a venue as a story has drawn it.
 
-    `now_s` tells the time of the story, `met` is told each fault that struck. Lies are kept
-    apart by `LIES_APART_S`.
+    `now_s` tells the time of the story and `phase` what the guard is about; `met` is told each
+    fault that struck. Lies are kept apart by `LIES_APART_S`.
     """
 
     spans: tuple[Span, ...]
     rng: random.Random
     now_s: Callable[[], float]
+    phase: Callable[[], Phase]
     met: Callable[[Fault], None]
     lied_at: float = field(default=float("-inf"))
 
     def meet(self, name: str) -> Planned | None:
         """The trouble of this call, None for an ordinary one."""
-        at_s = self.now_s()
+        at_s, phase = self.now_s(), self.phase()
         for span in self.spans:
             way = _WAYS.get(span.fault)
-            if way is None or not span.is_on(at_s) or not name.startswith(way.calls):
+            if way is None or not span.is_on(at_s, phase) or not name.startswith(way.calls):
                 continue
             if self.rng.random() >= span.rate or not self._may_lie(span.fault, at_s):
                 continue

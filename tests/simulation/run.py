@@ -121,7 +121,8 @@ class Teller:
                 house.ask(wish.command, confirm=BOOK if wish.is_confirmed else "", **arguments)
         for number, span in enumerate(story.spans):
             is_jump = span.fault in (Fault.CLOCK_AHEAD, Fault.CLOCK_BACK)
-            if is_jump and span.from_s <= now_s and not self._jumps >> number & 1:
+            is_done = self._jumps >> number & 1
+            if is_jump and not is_done and span.is_on(now_s, house.phase) and not house.is_dark:
                 self._jumps |= 1 << number
                 house.met(span.fault)
                 house.clock.jump(span.seconds)

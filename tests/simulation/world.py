@@ -191,6 +191,7 @@ class StoryHouse(House):
             spans=self.story.spans,
             rng=random.Random(f"{self.story.seed} calls"),
             now_s=self.clock.monotonic,
+            phase=lambda: self.phase,
             met=self.met,
         )
         super().__post_init__()
@@ -259,8 +260,8 @@ class StoryHouse(House):
 
     def apply_machine_faults(self) -> None:
         """Let the machine be as ill as the story says; what changes is noted by who meets it."""
-        now_s = self.clock.monotonic()
-        on = {span.fault: span for span in self.story.spans if span.is_on(now_s)}
+        now_s, phase = self.clock.monotonic(), self.phase
+        on = {span.fault: span for span in self.story.spans if span.is_on(now_s, phase)}
         for store in self.stores:
             store.is_down = Fault.STORE_DOWN in on
             store.is_hanging = Fault.STORE_HANGS in on
