@@ -372,7 +372,7 @@ def _newest_time(memory: ScopeMemory) -> float:
 
 
 def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:
-    """Move every time of our own clock in a scope's memory; the venue's times stay."""
+    """Move every time in a scope's memory with our clock, by which venues' records are told too."""
     trusted, suspicion = memory.last_trusted, memory.suspicion
     points = tuple(replace(point, at=point.at + by_s) for point in memory.history.points())
     return replace(
@@ -390,11 +390,14 @@ def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:
         if suspicion
         else None,
         flows=tuple(
-            flow
-            if flow.effective_at is None
-            else replace(flow, effective_at=flow.effective_at + by_s)
+            replace(
+                flow,
+                at=flow.at + by_s,
+                effective_at=None if flow.effective_at is None else flow.effective_at + by_s,
+            )
             for flow in memory.flows
         ),
+        entries=tuple(replace(entry, at=entry.at + by_s) for entry in memory.entries),
         accepted_losses=tuple(replace(loss, at=loss.at + by_s) for loss in memory.accepted_losses),
         ledger_asked_at=memory.ledger_asked_at + by_s,
         ledger_until=memory.ledger_until + by_s,

@@ -1176,6 +1176,42 @@ def test_times_move_with_everything_that_hangs_on_them() -> None:
     assert move_times(blank, by_s=5.0).last_trusted is None
 
 
+def test_a_withdrawal_that_was_listed_before_the_clock_was_set_is_found_at_its_step() -> None:
+    """1,500 of two withdrawals are listed, the clock is set an hour ahead, then comes the other.
+
+    Left at its old time the first would lie before the history: it would scale nothing, and count
+    as a loss of 15 % once the doubt is over.
+    """
+    watch = watching((0, 10_000), (10, 10_000))
+    first = record("1", LedgerKind.TRANSFER, 12, -1_500.0)
+    assert watch.see(13, 7_700, ledger=(first,)).trust is SUSPECT
+    watch.memory = move_times(watch.memory, by_s=3_600.0)
+    assert watch.memory.flows[0].at == first.at + 3_600.0
+    second = record("2", LedgerKind.TRANSFER, 3_612, -800.0)
+    assert watch.see(3_616, 7_700, ledger=(second,)).trust is TRUSTED
+    assert watch.adjusted == [7_700.0] * 3
+
+
+def test_a_deposit_and_a_withdrawal_between_two_readings_replace_one_inferred_inflow() -> None:
+    """4,000 came and 1,500 went, both listed late: 2,500 are inferred, and counted once.
+
+    Neither record is within 10 % of what was inferred; booked beside it they would be a peak of
+    15,000, and the 12,500 that are there a drawdown of 17 %.
+    """
+    watch = watching((0, 10_000))
+    for at in (10, 13, 16):
+        watch.see(at, 12_500, ledger=())
+    assert [flow.amount for flow in watch.memory.flows] == [2_500.0]
+    late = (
+        record("1", LedgerKind.TRANSFER, 8, -1_500.0),
+        record("2", LedgerKind.TRANSFER, 9, 4_000.0),
+    )
+    watch.see(20, 12_500, ledger=late)
+    assert watch.adjusted == [12_500.0] * 3
+    assert [flow.is_cancelled for flow in watch.memory.flows] == [True, False, False]
+    assert watch.memory.unexplained == pytest.approx(0.0)
+
+
 def test_history_and_results_are_forgotten_after_two_days() -> None:
     """A closed row that made nothing for 48 h goes; one still held stays."""
     watch = Watch()

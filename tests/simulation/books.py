@@ -71,7 +71,7 @@ def draw_book(rng: random.Random) -> Book:
         quantity = _floor(Decimal(value) / marks[symbol], market.step)
         if quantity < market.min_quantity:
             quantity = market.min_quantity
-        if rng.random() < 0.1 and quantity >= 4 * market.step:
+        if rng.random() < 0.2 and quantity >= 4 * market.step:
             most = _floor(quantity / rng.choice((2, 3)), market.step)
             changes.append({"symbol": symbol, "market_max": str(most)})
             markets[markets.index(market)] = replace(market, market_max=most)

@@ -255,7 +255,11 @@ def draw_spans(rng: random.Random, *, ends_s: float, policy: Policy) -> tuple[Sp
     spans: list[Span] = []
     for _ in range(rng.choice((1, 2, 3, 4, 6, 8))):
         fault = rng.choice(tuple(Fault))
-        only = rng.choice((None, None, Phase.CONFIRMING, Phase.CLOSING, Phase.RECOVERING))
+        if fault is Fault.READ_GLITCH and any(span.fault is fault for span in spans):
+            continue
+        only = rng.choice(
+            (None, None, Phase.CONFIRMING, Phase.CLOSING, Phase.RECOVERING, Phase.RECOVERING)
+        )
         from_s = rng.uniform(WARM_S, WARM_S + 5.0 if only else ends_s - 5.0)
         lasts_s = ends_s if only else rng.choice((6.0, 15.0, 40.0, 90.0))
         if fault is Fault.READ_GLITCH:
@@ -281,7 +285,7 @@ def draw_crashes(rng: random.Random) -> tuple[Crash, ...]:
     for number in range(rng.choice((0, 0, 1, 1, 2, 3))):
         effect = rng.choice(tuple(Effect))
         is_early = number > 0 and rng.random() < 0.6
-        in_closing = rng.random() < 0.6
+        in_closing = rng.random() < 0.7
         crashes.append(
             Crash(
                 effect=effect,

@@ -5,9 +5,9 @@ and the faults keep them, because past them no guard can be right:
 
 - a read lags at most 4 s behind (`order_fates.SHOWS_WITHIN_S` is 5);
 - a request that was not answered lands within 9 s (the venue's receive window is 10);
-- two answers that lie by leaving a position out are at least 30 s apart: the end of an incident
-  is believed after two position reads, and a venue that tells the same lie twice cannot be told
-  from one that tells the truth;
+- two answers that lie by leaving a position out are at least 30 s apart, and one that does not lie
+  is between them: the end of an incident is believed after two position reads, and a venue that
+  tells the same lie twice cannot be told from one that tells the truth;
 - a clock jumps by little, or by more than the 30 s from which it is noticed: what is between takes
   its length off a doubt, which is 20 s here and not 120;
 - totals that lack a part last no longer than `suspect_grace_s`, which is how long the guard
@@ -151,6 +151,7 @@ class Misfortune:
     phase: Callable[[], Phase]
     met: Callable[[Fault], None]
     lied_at: float = field(default=float("-inf"))
+    lied: set[str] = field(default_factory=set)
 
     def meet(self, name: str) -> Planned | None:
         """The trouble of this call, None for an ordinary one."""
@@ -159,7 +160,7 @@ class Misfortune:
             way = _WAYS.get(span.fault)
             if way is None or not span.is_on(at_s, phase) or not name.startswith(way.calls):
                 continue
-            if self.rng.random() >= span.rate or not self._may_lie(span.fault, at_s):
+            if self.rng.random() >= span.rate or not self._may_lie(span.fault, name, at_s):
                 continue
             self.met(span.fault)
             return Planned(
@@ -168,14 +169,16 @@ class Misfortune:
                 seconds=span.seconds,
                 reason=way.reason,
             )
+        self.lied.discard(name)
         return None
 
-    def _may_lie(self, fault: Fault, at_s: float) -> bool:
+    def _may_lie(self, fault: Fault, name: str, at_s: float) -> bool:
         if fault is not Fault.READ_PARTIAL:
             return True
-        if at_s - self.lied_at < LIES_APART_S:
+        if name in self.lied or at_s - self.lied_at < LIES_APART_S:
             return False
         self.lied_at = at_s
+        self.lied.add(name)
         return True
 
 
