@@ -11,11 +11,13 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memory import CloseTarget
 from model import RowKey, Side, Source, Stage, Symbol
+from simulator.state import OrderRequest
 from tests.memory_venue import SCOPE
 from tests.simulation import invariants
 from tests.simulation.coverage import LEAST_MET, LEAST_SEEDS, Tally, is_possible
@@ -172,6 +174,35 @@ def test_an_answer_that_comes_late_or_for_nothing_is_found() -> None:
     assert invariants.late(0.06, 0.045, for_s=51.0, within_s=50.0) != ""
     assert invariants.groundless(0.045, 0.045, slack=0.004) == ""
     assert invariants.groundless(0.04, 0.045, slack=0.004) != ""
+
+
+async def nothing(*_given: object, **_named: object) -> None:
+    """Do nothing, whatever was asked for."""
+
+
+def thrice(**wanted: Any) -> OrderRequest:
+    """The order without what keeps it from opening the other side."""
+    return OrderRequest(**{**wanted, "quantity": wanted["quantity"] * 3, "reduce_only": None})
+
+
+SABOTAGE: dict[str, tuple[int, str, Any]] = {
+    "an order three times as large": (1, "tests.memory_venue.OrderRequest", thrice),
+    "an incident that never ends": (3, "executor.CONFIRM_AFTER_S", 1e9),
+    "a lock that is never written": (4, "tests.virtual_house.House._replace_lock", nothing),
+    "orders without a record": (6, "executor.Executor._write", nothing),
+    "a guard that sees no breach": (7, "drawdown.breached_stages", lambda _drawdowns: ()),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_a_guard_that_was_sabotaged_is_found_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that is built in shows within a few stories, as a violation of its own invariant."""
+    number, place, replacement = SABOTAGE[name]
+    monkeypatch.setattr(place, replacement)
+    found = (violation.number for seed in range(1, 40) for violation in simulate(seed).violations)
+    assert number in found
 
 
 # --- coverage -----------------------------------------------------------------------------------
