@@ -6,7 +6,7 @@ PURE := model policy errors memory lock_document exposure order_sizes client_ids
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
 	draft timekeeping decision
 
-.PHONY: demo test kill-test soak simulate check format lock clean
+.PHONY: demo test kill-test mutants soak simulate check format lock clean
 
 .venv/runtime: requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,10 @@ test: .venv/dev
 # A real guard is killed with -9 at every order and cancel of an incident, over 200 times.
 kill-test: .venv/dev
 	@$(BIN)/python tools/kill_test.py
+
+# The worst faults, put into a copy of the source one at a time: the tests must notice each.
+mutants: .venv/dev
+	@$(BIN)/python tools/mutants.py
 
 # A day in virtual time at a venue that fails a fifth of all requests; 72 for a full history.
 HOURS ?= 24

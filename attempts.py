@@ -8,7 +8,8 @@ included) is no answer, so that one bad field in one list never keeps a close fr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import traceback
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +49,42 @@ async def attempt(
         abandon(task)
 
 
+async def attempt_beside(
+    begin: Callable[[], Coroutine[Any, Any, Value]],
+    *,
+    within_s: float,
+    again_after_s: float,
+    what: str,
+) -> Got[Value] | Missed:
+    """Do the work as `attempt` does, but begin it anew beside what is silent for so long.
+
+    The first answer counts and what is slower is given up. A failure counts when nothing else is
+    under way any more.
+    """
+    first = asyncio.ensure_future(attempt(begin(), within_s=within_s, what=what))
+    tasks = [first]
+    try:
+        await asyncio.wait(tasks, timeout=again_after_s)
+        left_s = within_s - again_after_s
+        if first.done() or left_s < again_after_s:
+            return await first
+        again = attempt_beside(begin, within_s=left_s, again_after_s=again_after_s, what=what)
+        tasks.append(asyncio.ensure_future(again))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ends = [task.result() for task in tasks if task.done()]
+        if not any(isinstance(end, Got) for end in ends):
+            ends = await asyncio.gather(*tasks)
+        return max(ends, key=_worth)
+    finally:
+        for task in tasks:
+            abandon(task)
+
+
+def _worth(end: Got[Any] | Missed) -> tuple[bool, float]:
+    """An answer is worth more than none, and of two refusals the longer pause counts."""
+    return isinstance(end, Got), end.retry_after_s if isinstance(end, Missed) else 0.0
+
+
 def outcome_of(task: asyncio.Future[Value], *, what: str) -> Got[Value] | Missed | None:
     """What became of a task, None while it runs. Raises InvariantViolation if that ended it."""
     if not task.done():
@@ -62,7 +99,16 @@ def outcome_of(task: asyncio.Future[Value], *, what: str) -> Got[Value] | Missed
     if isinstance(fault, KillSwitchError):
         pause_s = fault.retry_after_s if isinstance(fault, Unavailable) else None
         return Missed(why=str(fault), retry_after_s=pause_s or 0.0)
-    return Missed(why=f"{what}: {type(fault).__name__}: {fault}")
+    return Missed(why=f"{what}: {type(fault).__name__}: {words_of(fault)}")
+
+
+def words_of(fault: BaseException) -> str:
+    """What an exception says, even when it fails at that.
+
+    Some of libraries do, whose words need a request that never was; and a fault in telling a fault
+    would end what was to go on.
+    """
+    return str(traceback.TracebackException(type(fault), fault, None, limit=0, compact=True))
 
 
 def abandon(task: asyncio.Future[Any]) -> None:

@@ -72,6 +72,10 @@ class Decision:
         """Whether the scope must be polled at the faster pace."""
         return next((v.is_alert for v in self.verdicts if v.scope == scope), False)
 
+    def is_waiting(self, scope: ScopeId) -> bool:
+        """Whether a complete streak acts as soon as the venue's records were waited for."""
+        return next((v.is_waiting for v in self.verdicts if v.scope == scope), False)
+
 
 def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision:
     """Decide what this tick changes. Equal arguments give equal decisions."""
@@ -176,7 +180,7 @@ def _judge_scope(draft: Draft, seen: ScopeObservation) -> None:
     if step.record is not None:
         draft.readings.append(step.record)
     drawdowns: tuple[WindowDrawdown, ...] = ()
-    wants = list(step.wants)
+    wants, is_waiting = list(step.wants), False
     if step.trust is Trust.TRUSTED and step.equity is not None:
         drawdowns = _drawdowns(
             draft,
@@ -185,7 +189,8 @@ def _judge_scope(draft: Draft, seen: ScopeObservation) -> None:
             equity=step.equity,
             pending_flow=step.pending_flow,
         )
-        wants += _judge_book(draft, policy, seen=seen, step=step, drawdowns=drawdowns)
+        more, is_waiting = _judge_book(draft, policy, seen=seen, step=step, drawdowns=drawdowns)
+        wants += more
     draft.take(
         incidents.judge_blindness(
             draft.book(policy.name),
@@ -207,6 +212,7 @@ def _judge_scope(draft: Draft, seen: ScopeObservation) -> None:
             is_alert=needs_alert_pace(drawdowns or known)
             or step.memory.suspicion is not None
             or bool(draft.book(policy.name).streaks),
+            is_waiting=is_waiting,
             reasons=step.reasons,
         )
     )
@@ -267,8 +273,11 @@ def _judge_book(
     seen: ScopeObservation,
     step: trust.ScopeStep,
     drawdowns: tuple[WindowDrawdown, ...],
-) -> list[Want]:
-    """Count streaks on a trusted reading and open what they complete; returns further reads."""
+) -> tuple[list[Want], bool]:
+    """Count streaks on a trusted reading and open what they complete.
+
+    Returns further reads, and whether a complete streak waits for the venue's records.
+    """
     book = draft.book(policy.name)
     streaks = advance_streaks(
         streaks=book.streaks,
@@ -284,7 +293,9 @@ def _judge_book(
     wants: list[Want] = []
     if streaks.wants_second_reading and not seen.is_second_reading:
         wants.append(Want.SECOND_READING)
-    ready = _ready(draft, book, streaks, drawdowns=drawdowns, step=step)
+    ready = streaks.triggered
+    if not seen.has_waited:
+        ready = _ready(book, streaks, drawdowns=drawdowns, step=step)
     assert seen.reading is not None and step.equity is not None
     facts = openings.Facts(
         now=draft.now,
@@ -302,7 +313,7 @@ def _judge_book(
     draft.take(incidents.rearm(draft.book(policy.name), facts))
     if _is_in_the_dark(draft.book(policy.name), drawdowns, step.memory):
         wants.append(Want.LEDGER)
-    return wants
+    return wants, ready != streaks.triggered
 
 
 def _is_in_the_dark(
@@ -322,7 +333,6 @@ def _is_in_the_dark(
 
 
 def _ready(
-    draft: Draft,
     book: BookMemory,
     streaks: StreakStep,
     *,
@@ -336,9 +346,8 @@ def _ready(
         return breach is not None and must_wait_for_ledger(
             breach=breach,
             unexplained=step.memory.unexplained,
-            streak_began_at=book.streak(stage).began_at,
+            streak=book.streak(stage),
             ledger_until=step.memory.ledger_until,
-            now=draft.now,
         )
 
     return tuple(stage for stage in streaks.triggered if not must_wait(stage))

@@ -26,7 +26,10 @@ from policy import Policy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeVerdict:
-    """What was made of one scope's reading this tick, and the reasons where it was doubted."""
+    """What was made of one scope's reading this tick, and the reasons where it was doubted.
+
+    `is_waiting`: a complete streak would act, had the venue's records been waited for.
+    """
 
     scope: ScopeId
     trust: Trust
@@ -34,6 +37,7 @@ class ScopeVerdict:
     drawdowns: tuple[WindowDrawdown, ...] = ()
     wants: tuple[Want, ...] = ()
     is_alert: bool = False
+    is_waiting: bool = False
     reasons: tuple[str, ...] = ()
 
 

@@ -37,7 +37,7 @@ SECOND_READING_SPACING_S = 1.0
 """The least time between the two readings that a stage with one confirmation acts upon."""
 
 LEDGER_WAIT_S = 3.0
-"""The longest that a streak waits for the venue's ledger to explain its drawdown."""
+"""The longest that a complete streak waits for the venue's ledger to explain its drawdown."""
 
 LEDGER_WAIT_SHARE = 0.25
 """The unexplained share of a drawdown from which its streak waits for the ledger."""
@@ -211,22 +211,18 @@ def compute_unexplained_share(breach: WindowDrawdown, *, unexplained: float) -> 
 
 
 def must_wait_for_ledger(
-    *,
-    breach: WindowDrawdown,
-    unexplained: float,
-    streak_began_at: float,
-    ledger_until: float,
-    now: float,
+    *, breach: WindowDrawdown, unexplained: float, streak: Streak, ledger_until: float
 ) -> bool:
     """Say whether a complete streak still waits for the venue's records (behaviour.md 4).
 
-    It does while more than a quarter of its drawdown is unexplained, no answer reaches to the
-    beginning of the streak, and that beginning is less than 3 s ago.
+    It does while more than a quarter of its drawdown is unexplained and no answer reaches to its
+    beginning; once it was answered, nothing waits any more. For how long is `LEDGER_WAIT_S`, from
+    the moment at which it would act: that is for the caller to keep, who waits.
     """
     return (
-        compute_unexplained_share(breach, unexplained=unexplained) > LEDGER_WAIT_SHARE
-        and ledger_until < streak_began_at
-        and 0 <= now - streak_began_at < LEDGER_WAIT_S
+        not streak.is_answered
+        and ledger_until < streak.began_at
+        and compute_unexplained_share(breach, unexplained=unexplained) > LEDGER_WAIT_SHARE
     )
 
 

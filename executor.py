@@ -136,7 +136,7 @@ class Executor:
 
     `record` writes records in order and tells whether they were safe within the deadline.
     `load_orders` reads the order records of an incident, to learn what an earlier run sent;
-    `resumed` names the incidents that an earlier run left open.
+    `resumed` names the incidents that an earlier run left open on this scope.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Executor:
         clock: Clock,
         log: Logger,
         record: Callable[[Records, float], Awaitable[bool]],
-        load_orders: Callable[[Incident], Awaitable[Sequence[OrderRecord]]],
+        load_orders: Callable[[IncidentId], Awaitable[Sequence[OrderRecord]]],
         store_deadline_s: float = 1.0,
         resumed: Collection[IncidentId] = (),
     ) -> None:
@@ -159,7 +159,7 @@ class Executor:
         self._record = record
         self._load_orders = load_orders
         self._store_deadline_s = store_deadline_s
-        self._resumed = frozenset(resumed)
+        self._resumed = tuple(resumed)
         self._work: dict[IncidentId, _Work] = {}
         self._in_hand = asyncio.Lock()
         self._finishing = asyncio.Event()
@@ -235,7 +235,7 @@ class Executor:
                 # A higher stage takes over: what was sent before may still land.
                 fates.inherit(earlier.fates)
             work = _Work(fates=fates, believed_mode=rules.position_mode, rounds=incident.rounds)
-            if incident.incident_id in self._resumed:
+            if self._resumed:
                 await self._recall(incident, work)
             self._work = {incident.incident_id: work}
         if rules.position_mode is not work.believed_mode:
@@ -246,13 +246,14 @@ class Executor:
     async def _recall(self, incident: Incident, work: _Work) -> None:
         """Learn what an earlier run sent, waiting no longer than for a write.
 
-        Not all of it need be on disk: a run that waited for no write may have died before it. Two
-        rounds are never closer than a pause, so as many are left out as there can have been, and
-        no id is used twice.
+        A higher stage may have taken over since the start: what was sent before may land all the
+        same. Not all of it need be on disk: a run that waited for no write may have died before
+        it. Two rounds are never closer than a pause, so as many are left out as there can have
+        been, and no id is used twice.
         """
 
         async def load() -> Sequence[OrderRecord]:
-            return await self._load_orders(incident)
+            return [order for one in self._resumed for order in await self._load_orders(one)]
 
         sent = await attempt(load(), within_s=self._store_deadline_s, what="order records")
         if isinstance(sent, Got):
@@ -262,6 +263,7 @@ class Executor:
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
         age_s = max(0.0, self._clock.now() - incident.opened_at)
         work.rounds += 1 + int(age_s / FIRST_PAUSE_S)
+        self._resumed = ()
 
     # --- one round ----------------------------------------------------------------------------
 
@@ -274,7 +276,10 @@ class Executor:
         is_current: Callable[[Incident], bool],
     ) -> _Step | None:
         """Read, send the excess, learn the outcomes; None when somebody ended the incident."""
-        await work.fates.look_up()
+        learnt = await work.fates.look_up()
+        if learnt:
+            # Nobody waits: what was found only informs.
+            await self._record(Records(orders=learnt), 0.0)
         seen = await self._eyes.look(
             incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
         )

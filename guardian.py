@@ -303,7 +303,11 @@ class Guardian:
         seen = await watch.reader.observe(
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
+        seen = await watch.wait_for_records(
+            seen, memory=self.memory, policy=self._policy, clock=self._clock
+        )
         decision = await self._unbroken.do(self._settle_seen(watch, seen))
+        watch.ask_at_once(self.memory, self._policy)
         watch.looks += 1
         return decision
 

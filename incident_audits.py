@@ -154,17 +154,34 @@ def ended_audit(ended: Incident, missed: tuple[CloseTarget, ...], *, now: float)
     rows = ", ".join(
         f"{target.key.symbol} {target.key.side} {target.status.value}" for target in ended.targets
     )
-    is_given_up = ended.status in (IncidentStatus.EXPIRED, IncidentStatus.ABANDONED)
+    is_expired = ended.status is IncidentStatus.EXPIRED
+    if is_expired:
+        left = _say_left_open(missed)
+    else:
+        left = f"; missed: {say_targets(missed)}" if missed else ""
+    is_warned_of = bool(missed) or ended.status is IncidentStatus.ABANDONED
+    severity = Severity.WARNING if is_warned_of else Severity.INFO
     return AuditEntry(
         at=now,
         scope=ended.book,
         event=f"incident_{ended.status.value.lower()}",
-        message=f"{ended.stage.name} {ended.status.value}: {rows or 'nothing was to be closed'}"
-        + (f"; missed: {say_targets(missed)}" if missed else ""),
+        message=f"{ended.stage.name} {ended.status.value}: "
+        f"{rows or 'nothing was to be closed'}{left}",
         stage=ended.stage,
         mode=ended.mode,
-        severity=Severity.WARNING if missed or is_given_up else Severity.INFO,
+        # Nobody asked for it, and no target holds any longer what it leaves open.
+        severity=Severity.CRITICAL if is_expired else severity,
         details=(("incident_id", ended.incident_id), ("rounds", ended.rounds)),
+    )
+
+
+def _say_left_open(missed: tuple[CloseTarget, ...]) -> str:
+    """What an incident that was given up leaves behind, and what a person should do."""
+    if not missed:
+        return "; every target held when it was last read, not twice -> compare with the exchange"
+    return (
+        f"; still above its target: {say_targets(missed)}; nothing is closed of it until a stage "
+        "is confirmed anew -> close it by hand"
     )
 
 

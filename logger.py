@@ -31,6 +31,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from attempts import words_of
 from clock import SystemClock
 from redaction import Redactor
 from terminal_log import TerminalRenderer
@@ -102,6 +103,15 @@ def _takes_more(descriptor: int) -> bool:
 
 class _LibraryHandler(logging.StreamHandler[_Output]):
     """Our handler on the root logger, told apart from those of others."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Say where a line comes from that cannot be formatted.
+
+        The standard library would print it with its arguments to stderr, past every mask.
+        """
+        place = f"{PurePath(record.pathname).name}:{record.lineno}"
+        message = f"a line of {record.name} ({place}) cannot be formatted"
+        get_logger("logger").warning("library", message=message)
 
 
 class _Repeats:
@@ -219,7 +229,7 @@ def _say_exception(error: BaseException) -> str:
     """An exception in one line: what, why, and the place it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+    return f"{type(error).__name__}: {' '.join(words_of(error).split())}{place}"
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

@@ -433,7 +433,8 @@ class ScopeObservation:
 
     `marks` are the current marks of symbols that the last trusted reading held and this one does
     not; `ledger` is None when it was not asked for, is still on its way or could not be read.
-    `limits` are the venue's market rules, by symbol.
+    `limits` are the venue's market rules, by symbol. `has_waited`: the ledger was waited for as
+    long as a complete streak may wait for it.
     """
 
     scope: ScopeId
@@ -444,6 +445,7 @@ class ScopeObservation:
     ledger: Ledger | None = None
     limits: Mapping[Symbol, MarketLimits] = field(default_factory=dict)
     is_second_reading: bool = False
+    has_waited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

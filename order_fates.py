@@ -54,9 +54,10 @@ class _InFlight:
     """An order that may have been executed or may still be.
 
     `before` is what was held when it was sent, None when an earlier run sent it. `lands_until` is
-    on the monotonic clock.
+    on the monotonic clock. `record` is what the database is to hold of it.
     """
 
+    record: OrderRecord
     key: RowKey
     quantity: Decimal
     before: Decimal | None
@@ -151,7 +152,7 @@ class OrderFates:
         now = self._clock.now()
         for record in records:
             match record.outcome:
-                case None | Unknown():
+                case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
                     self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
                 case Done() as done:
@@ -174,6 +175,7 @@ class OrderFates:
     ) -> None:
         if record.action is OrderAction.CLOSE and record.key is not None:
             self._in_flight[record.client_id] = _InFlight(
+                record=record,
                 key=record.key,
                 quantity=record.quantity,
                 before=before,
@@ -185,6 +187,8 @@ class OrderFates:
         pause_s = 0.0
         self._blocked.clear()
         for record in sent:
+            if (order := self._in_flight.get(record.client_id)) is not None:
+                self._in_flight[record.client_id] = replace(order, record=record)
             match record.outcome:
                 case Refused() as refused:
                     pause_s = max(pause_s, refused.retry_after_s or 0.0)
@@ -277,16 +281,18 @@ class OrderFates:
             expected=expected, filled=filled, believed_until=believed_until
         )
 
-    async def look_up(self) -> None:
+    async def look_up(self) -> tuple[OrderRecord, ...]:
         """Ask once for every order in flight; the position read that follows shows its effect.
 
-        An order that the venue still does not know when it can no longer land is forgotten.
+        An order that the venue still does not know when it can no longer land is forgotten. Returns
+        what is to be recorded: outcomes that were found, and that none will be.
         """
         waiting = tuple(self._in_flight.items())
         fates = await asyncio.gather(
             *(self._find(client_id, order.key.symbol) for client_id, order in waiting)
         )
         now = self._clock.monotonic()
+        learnt: list[OrderRecord] = []
         for (client_id, order), fate in zip(waiting, fates, strict=True):
             if isinstance(fate, Done):
                 self._log.info(
@@ -296,11 +302,21 @@ class OrderFates:
                     client_id=client_id,
                 )
                 # It may still be at work, so all of it counts as executed until a read shows it.
-                self._land(client_id, replace(fate, filled=None))
+                at_work = replace(fate, filled=None)
+                self._land(client_id, at_work)
+                is_whole = fate.filled == order.quantity
+                learnt.append(self._answered(order.record, fate if is_whole else at_work))
             elif order.asked + 1 >= LOOK_UPS and now >= order.lands_until:
                 del self._in_flight[client_id]
+                if order.record.outcome is None:
+                    never = Unknown(cause="sent by an earlier run; the venue knows no such order")
+                    learnt.append(self._answered(order.record, never))
             else:
                 self._in_flight[client_id] = replace(order, asked=order.asked + 1)
+        return tuple(learnt)
+
+    def _answered(self, record: OrderRecord, outcome: Outcome) -> OrderRecord:
+        return replace(record, outcome=outcome, answered_at=self._clock.now())
 
     async def _find(self, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         found = await attempt(

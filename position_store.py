@@ -83,6 +83,7 @@ LOAD_OPEN_INCIDENTS = """
 SELECT * FROM incidents WHERE dry_run = ? AND status = 'OPEN' ORDER BY opened_ts, incident_id"""
 PENDING_REQUESTS = "SELECT * FROM operator_requests WHERE answered_ts IS NULL ORDER BY request_id"
 LOAD_ORDERS = "SELECT * FROM orders WHERE incident_id = ? ORDER BY order_number"
+LOAD_FACT = "SELECT value FROM store_facts WHERE name = ?"
 LATEST_ACTION = "SELECT ts FROM actions WHERE dry_run = ? ORDER BY action_id DESC LIMIT 1"
 LOAD_FLOW = "SELECT * FROM flows WHERE scope = ? AND record_id = ?"
 
@@ -144,15 +145,23 @@ class PositionStore:
         """Give a database without an instance tag its tag."""
         tag = "".join(rng.choice(_TAG_ALPHABET) for _ in range(TAG_LENGTH))
         with translated("naming the database"):
-            found = self._connection.execute(
-                "SELECT value FROM store_facts WHERE name = ?", (_TAG,)
-            ).fetchone()
-            if found is not None:
-                return
-            with transaction(self._connection, full_sync=True):
-                self._connection.execute(
-                    "INSERT OR IGNORE INTO store_facts VALUES (?, ?)", (_TAG, tag)
-                )
+            self._settle_fact(_TAG, tag)
+
+    def claim(self, scope: ScopeId, origin: str) -> str:
+        """Say what kind of account a scope is; gives what was said first, which stands."""
+        with translated("naming an account"):
+            return self._settle_fact(f"origin/{scope}", origin)
+
+    def _settle_fact(self, name: str, value: str) -> str:
+        """The fact of that name, which is `value` if there was none."""
+        found = self._connection.execute(LOAD_FACT, (name,)).fetchone()
+        if found is not None:
+            return str(found["value"])
+        with transaction(self._connection, full_sync=True):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO store_facts VALUES (?, ?)", (name, value)
+            )
+        return value
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -162,10 +171,7 @@ class PositionStore:
     def instance_tag(self) -> str:
         """Four lowercase base-36 characters that mark the client order ids of this database."""
         with strictly("reading the instance tag"):
-            row = self._connection.execute(
-                "SELECT value FROM store_facts WHERE name = ?", (_TAG,)
-            ).fetchone()
-            return str(row["value"])
+            return str(self._connection.execute(LOAD_FACT, (_TAG,)).fetchone()["value"])
 
     # Writing.
 

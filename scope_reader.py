@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from attempts import Got, Missed, abandon, attempt
+from attempts import Got, Missed, abandon, attempt, attempt_beside
 from clock import Clock
 from clock_drift import MAX_DRIFT_S
 from ledger import ledger_since
@@ -42,8 +42,14 @@ LEDGER_GRACE_S = 0.3
 """A ledger that arrives this soon after its reading is judged together with it."""
 LEDGER_TRIES_S = (2.0, 2.0, HELP_DEADLINE_S)
 """One lost answer must not let a withdrawal pass for a loss: a ledger that fails or is late is
-asked for again at once, the last time with patience."""
-LEDGER_TRY_AGAIN_S = 1.0
+asked for again soon, the last time with patience."""
+LEDGER_PAUSES_S = (0.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""The pause after a try that failed, by how many failed in the last minute: a fresh need is met
+quickly, and a ledger that goes on failing costs at most ten tries a minute."""
+LEDGER_PAUSES_COUNT_S = 60.0
+FRESH_READ_AFTER_S = 3.0
+"""A reading that has not come by then is asked for anew, beside the first: a request that hangs
+costs no more, and a venue that is slow but alive is still waited for."""
 MARKS_DEADLINE_S = 2.0
 LIMITS_MAX_AGE_S = 6 * 3600.0
 LIMITS_MIN_PAUSE_S = 60.0
@@ -77,6 +83,8 @@ class ScopeReader:
         self._limits_failed = True
         self._listing: asyncio.Task[Got[Ledger] | Missed] | None = None
         self._listed_at_offset_s = 0.0
+        self._ledger_misses: tuple[float, ...] = ()
+        self._ledger_rests_until = float("-inf")
 
     def close(self) -> None:
         """Give up what is still being fetched."""
@@ -125,9 +133,12 @@ class ScopeReader:
             return self._without_reading(why, asked_at=asked_at)
         await self._get_ready()
         asked_at = self._clock.now()
-        self._begin_ledger(known)
-        got = await attempt(
-            self._venue.fetch_reading(self._scope), within_s=READ_DEADLINE_S, what="reading"
+        self.begin_ledger(known)
+        got = await attempt_beside(
+            lambda: self._venue.fetch_reading(self._scope),
+            within_s=READ_DEADLINE_S,
+            again_after_s=FRESH_READ_AFTER_S,
+            what="reading",
         )
         ledger = await self._ledger(grace_s=LEDGER_GRACE_S if isinstance(got, Got) else 0.0)
         if isinstance(got, Missed):
@@ -146,7 +157,7 @@ class ScopeReader:
         self._learn_limits(is_missing=is_missing)
         return ScopeObservation(
             scope=self._scope,
-            asked_at=asked_at,
+            asked_at=max(asked_at, reading.asked_at),
             reading=reading,
             marks=await self._read_marks(known, reading),
             ledger=ledger,
@@ -222,7 +233,7 @@ class ScopeReader:
         if isinstance(learnt, Got):
             self.limits = learnt.value
 
-    def _begin_ledger(self, known: ScopeMemory) -> None:
+    def begin_ledger(self, known: ScopeMemory) -> None:
         """Ask for the records if they are wanted; what failed meanwhile is in nobody's way."""
         if self._listing is not None and self._listing.done():
             listed = self._listing.result()
@@ -235,17 +246,41 @@ class ScopeReader:
             self._listing = asyncio.create_task(self._list(since))
             self._listed_at_offset_s = self._offset_s()
 
+    async def wait_for_ledger(
+        self, known: ScopeMemory, *, reaching: float, until: float
+    ) -> Ledger | None:
+        """Wait for records that were asked for since `reaching` (UTC), asking if nobody has.
+
+        At most `until`, on the monotonic clock; None when none come at all.
+        """
+        ledger: Ledger | None = None
+        while (left_s := until - self._clock.monotonic()) > 0:
+            self.wants = tuple(dict.fromkeys((*self.wants, Want.LEDGER)))
+            self.begin_ledger(known)
+            ledger = await self._ledger(grace_s=left_s) or ledger
+            if ledger is not None and ledger.asked_at >= reaching:
+                break
+        return ledger
+
     async def _list(self, since: float) -> Got[Ledger] | Missed:
-        """The venue's records; tried again at once unless the venue asked for a pause."""
-        *hasty, patient = LEDGER_TRIES_S
-        for within_s in hasty:
+        """The venue's records; tried again soon unless the venue asked for a pause."""
+        for within_s in LEDGER_TRIES_S:
+            await self._clock.sleep(self._ledger_rests_until - self._clock.monotonic())
             work = self._venue.fetch_ledger(self._scope, since)
             listed = await attempt(work, within_s=within_s, what="ledger")
+            if isinstance(listed, Missed):
+                self._rest_from_ledger(listed.retry_after_s)
             if isinstance(listed, Got) or listed.retry_after_s:
-                return listed
-            await self._clock.sleep(LEDGER_TRY_AGAIN_S)
-        work = self._venue.fetch_ledger(self._scope, since)
-        return await attempt(work, within_s=patient, what="ledger")
+                break
+        return listed
+
+    def _rest_from_ledger(self, asked_s: float) -> None:
+        """Let the next try wait, as the venue asked or by how often it failed of late."""
+        now = self._clock.monotonic()
+        recent = [at for at in self._ledger_misses if at > now - LEDGER_PAUSES_COUNT_S]
+        self._ledger_misses = (*recent, now)
+        own_s = LEDGER_PAUSES_S[min(len(self._ledger_misses), len(LEDGER_PAUSES_S) - 1)]
+        self._ledger_rests_until = now + max(asked_s, own_s)
 
     async def _ledger(self, *, grace_s: float) -> Ledger | None:
         """The venue's records if they have arrived."""

@@ -1,17 +1,20 @@
 """What the loop keeps of one scope: who reads it, who closes on it, and how soon it is due again.
 
-Owns the pace of reading and the rules that an executor gets from the settings of the book. It is
-lost on restart, by design: what must outlive the process stands in the memory.
+Owns the pace of reading, the wait of a complete streak for the venue's records, and the rules that
+an executor gets from the settings of the book. It is lost on restart, by design: what must outlive
+the process stands in the memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from decision import Decision
+from clock import Clock
+from decision import Decision, Observation, decide
+from drawdown import LEDGER_WAIT_S
 from executor import DriveRules, Executor
-from memory import Incident
-from model import PositionMode, ScopeId
+from memory import Incident, Memory, Streak
+from model import PositionMode, ScopeId, ScopeObservation
 from plans import untouchable_symbols
 from policy import Policy
 from scope_reader import ScopeReader
@@ -30,7 +33,8 @@ class ScopeWatch:
     """One scope while it is watched. Without an `executor` nothing is ever sent.
 
     `looks` counts the readings that came to a decision; `rests_until` is when the next one begins,
-    on the monotonic clock, and never while one is under way.
+    on the monotonic clock, and never while one is under way. `waiting_since` is when a complete
+    streak would have acted but for the venue's records, on the same clock.
     """
 
     scope: ScopeId
@@ -39,6 +43,39 @@ class ScopeWatch:
     is_alert: bool = False
     looks: int = 0
     rests_until: float = float("-inf")
+    waiting_since: float | None = None
+
+    async def wait_for_records(
+        self, seen: ScopeObservation, *, memory: Memory, policy: Policy, clock: Clock
+    ) -> ScopeObservation:
+        """The observation to decide on: with the venue's records if it would act without them.
+
+        What it would come to is tried out and thrown away. It is held for 3 s at most from the
+        moment at which it would act, and not at all while a lower stage acts on it.
+        """
+        streaks = _unanswered(memory, policy, self.scope)
+        if streaks and seen.reading is None:
+            return seen
+        observation = Observation(now=clock.now(), scopes=(seen,))
+        trial = decide(memory, observation, policy) if streaks else None
+        if trial is None or not trial.is_waiting(self.scope):
+            self.waiting_since = None
+            return seen
+        if self.waiting_since is None:
+            self.waiting_since = clock.monotonic()
+        if trial.opened:
+            return seen
+        ledger = await self.reader.wait_for_ledger(
+            memory.scope(self.scope),
+            reaching=max(streak.began_at for streak in streaks),
+            until=self.waiting_since + LEDGER_WAIT_S,
+        )
+        return replace(seen, ledger=ledger or seen.ledger, has_waited=True)
+
+    def ask_at_once(self, memory: Memory, policy: Policy) -> None:
+        """Have the records asked for now, and not with the next reading, while a streak runs."""
+        if _unanswered(memory, policy, self.scope):
+            self.reader.begin_ledger(memory.scope(self.scope))
 
     def take_note(self, decision: Decision) -> None:
         """Remember what a decision asks for next."""
@@ -63,3 +100,10 @@ class ScopeWatch:
             cancel_entry_orders=stage is None or stage.cancel_entry_orders,
             untouchable=() if book is None else untouchable_symbols(book, incident.stage),
         )
+
+
+def _unanswered(memory: Memory, policy: Policy, scope: ScopeId) -> tuple[Streak, ...]:
+    """The running streaks of a scope's book that nothing was done about yet."""
+    book = policy.book_of(scope)
+    streaks = () if book is None else memory.book(book.name).streaks
+    return tuple(streak for streak in streaks if not streak.is_answered)

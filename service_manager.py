@@ -49,17 +49,20 @@ class ServiceManager:
         """Send `READY="1"`, `STATUS="..."` and the like as one message; never waits or raises."""
         if not self.is_present:
             return
-        self._undelivered |= news
-        lines = (f"{name}={' '.join(text.split())}" for name, text in self._undelivered.items())
+        # Never changed in place: the handler of a signal may speak in the middle of this.
+        told = self._undelivered = self._undelivered | news
+        lines = [f"{name}={' '.join(text.split())}" for name, text in told.items()]
         message = "\n".join(lines).encode("utf-8", errors="replace")
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(message, os.fsencode(self._address))
         except OSError:
             # An old sign of life proves nothing; whatever else was said still holds later.
-            self._undelivered.pop("WATCHDOG", None)
+            self._undelivered = {
+                name: text for name, text in self._undelivered.items() if name != "WATCHDOG"
+            }
             return
-        self._undelivered.clear()
+        self._undelivered = {}
 
 
 class ServiceReport:

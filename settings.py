@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,10 +23,12 @@ from pydantic import BaseModel, SecretStr
 from configuration.config_file import ConfigFile, read_config_file
 from configuration.environment import (
     Environment,
+    default_names,
     note_secrets,
     read_credentials,
     read_environment,
     say_missing,
+    variable_names,
 )
 from configuration.rules import (
     KNOWN_IDS,
@@ -45,6 +47,7 @@ from policy import BookPolicy, Policy, StagePolicy, Threshold
 from redaction import Redactor
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
+_UNLISTED = "keys found, not in {file}, NOT WATCHED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,13 @@ class VenueSettings:
     demo: bool
     simulator_url: str | None
     stables: tuple[Asset, ...]
+
+    @property
+    def origin(self) -> str:
+        """What kind of account this is: what was seen of one says nothing about another."""
+        if self.simulator_url is not None:
+            return "simulator"
+        return "sandbox" if self.sandbox else "demo" if self.demo else "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +175,7 @@ def load_settings(
     roster = _Roster(config=config, environment=environment, require_keys=require_venues)
     for venue in sections.venues:
         roster.consider(venue, general)
+    roster.name_unlisted(sections.venues)
     if require_venues and not config.problems and not roster.venues:
         raise ConfigurationError((_nothing_to_watch(config, roster),))
     if config.problems:
@@ -255,6 +266,19 @@ class _Roster:
                 stables=general.stables_keep,
             )
         )
+
+    def name_unlisted(self, listed: Collection[VenueSections]) -> None:
+        """Name the venues that have keys under their own names and that the file says nothing of.
+
+        Keys that another venue of the file reads, or would if it were switched on, are spoken for.
+        """
+        known = {name for venue in listed for name in (venue.name, *variable_names(venue).values())}
+        for venue_id in KNOWN_IDS:
+            names = default_names(venue_id)
+            keys = {names["api_key_env"], names["api_secret_env"]}
+            if known.isdisjoint({venue_id, *keys}) and any(map(self._environment.get, keys)):
+                said = _UNLISTED.format(file=Path(self._config.file).name)
+                self.unwatched.append(f"{venue_id}: {said}")
 
     def _refuse(self, venue: VenueSections) -> None:
         """A venue without an adapter: a mistake when it is wanted, a line when it has keys."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from book_locks import EVERY_BOOK, REASON_STATE_LOST, add_lock, halt_lock
 from lock_document import FOREVER_TS, LockEntry, LockMode
-from memory import BookMemory
+from memory import AuditEntry, BookMemory, Severity
 from model import CLOSING_STAGES, Stage
 from policy import BookPolicy
 from stage_machine import is_latching
@@ -58,6 +58,33 @@ def adopt_locks(
         locks=add_lock(locks, halt),
         manual_reset_required=book.manual_reset_required
         or is_latching(stage, policy=policy, dry_run=dry_run),
+    )
+
+
+def adoption_audits(
+    before: BookMemory, after: BookMemory, *, source: str, now: float, dry_run: bool
+) -> tuple[AuditEntry, ...]:
+    """One entry for each lock that a book took over, its halt included; `source` says from what."""
+    known = {(entry.reason, entry.stage) for entry in before.locks}
+    return tuple(
+        AuditEntry(
+            at=now,
+            scope=after.name,
+            event="lock_adopted",
+            message=f"{source}: {entry.reason} holds, and {after.name} stands at "
+            f"{after.stage.name} until its reset",
+            stage=entry.stage,
+            mode=entry.mode.value,
+            dry_run=dry_run,
+            severity=Severity.CRITICAL,
+            details=(
+                ("reason", entry.reason),
+                ("created_ts", entry.created_ts),
+                ("expires_ts", entry.expires_ts),
+            ),
+        )
+        for entry in after.locks
+        if (entry.reason, entry.stage) not in known
     )
 
 

@@ -10,6 +10,7 @@ worker that finds it taken waits that moment out before it believes that another
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -27,6 +28,7 @@ MOST_DIGITS = 20
 LOOK_S = 0.1
 """A look lasts microseconds; this also covers one put aside by a busy machine."""
 _LOOK_AGAIN_S = 0.002
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StateLock:
@@ -116,7 +118,12 @@ def _take(descriptor: int) -> bool:
 
 def _tell_pid(state_dir: Path) -> None:
     """Write our process id; raises OSError when the directory cannot be written."""
-    descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno in _FULL:
+            return
+        raise
     try:
         with suppress(OSError):
             os.ftruncate(descriptor, 0)

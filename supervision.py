@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from attempts import nap
+from attempts import nap, words_of
 from clock import Clock
 from errors import InvariantViolation
 from logger import Logger
@@ -128,4 +128,4 @@ class Supervisor:
         count = self._faults[name] = self._faults.get(name, 0) + 1
         if count == 1 or count % FAULTS_TOLD_EVERY == 0:
             self._log.error("task_failed", task=name, faults=count, exc_info=fault)
-            self.record(f"{name}: {type(fault).__name__}: {fault}")
+            self.record(f"{name}: {type(fault).__name__}: {words_of(fault)}")

@@ -7,8 +7,8 @@ The theory: between the last trusted reading (the reference) and this one, equit
 records and flows explain a part of that. A large rest makes the reading SUSPECT, and a suspicion
 begins. While it lasts the reference stays where it is. It ends when
 - a later reading leaves no large rest, or flows or losses in the ledger account for it;
-- the rest takes back what nothing explained two minutes ago at most: that answer was wrong and
-  leaves the history;
+- the rest takes back what nothing explained two minutes ago at most: that answer was wrong, and
+  the history keeps what was explained of it;
 - the rest undoes an inferred inflow or an accepted loss, for three readings: back to what was
   proven;
 - a rise stays the same for three readings: booked as an inferred inflow, never a peak;
@@ -27,9 +27,28 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-from explanation import Explanation, explain_by_prices
-from flows import Settled, compute_unexplained, is_small, matches, take_effect, undo
-from memory import AuditEntry, Chunk, Doubt, Flow, History, Point, Severity, Suspicion
+from explanation import GAP_S, Explanation, explain_by_prices
+from flows import (
+    Settled,
+    compute_unexplained,
+    is_small,
+    matches,
+    settle,
+    take_effect,
+    undo,
+    with_newest,
+)
+from memory import (
+    AuditEntry,
+    Chunk,
+    Doubt,
+    Flow,
+    History,
+    Point,
+    ScopeMemory,
+    Severity,
+    Suspicion,
+)
 from model import LedgerKind, RecordId, Trust
 from verdict import Attempt, Case, Verdict, accept, add_results, audit_of
 
@@ -51,6 +70,10 @@ TAKEN_BACK_WITHIN_S = 120.0
 
 LEDGER_LOSS_SHARE = 0.5
 """The share of an unexplained fall that the ledger must show for the rest to be believed."""
+
+
+ROUNDING = 1e-9
+"""A proven value is compared after a division and a multiplication by the same units."""
 
 
 def doubts_of(case: Case, unexplained: float, checks: tuple[str, ...]) -> tuple[str, ...]:
@@ -87,12 +110,7 @@ def suspect(
         unexplained=unexplained,
         audits=audits,
     )
-    is_proven = (
-        case.breach_equity is not None
-        and math.isfinite(explained_equity)
-        and explained_equity <= case.breach_equity
-    )
-    if not is_proven:
+    if case.breach_equity is None or not math.isfinite(explained_equity):
         return verdict
     point = Point(
         at=case.reading.asked_at,
@@ -102,13 +120,38 @@ def suspect(
         unexplained=memory.unexplained,
         may_be_peak=False,
     )
+    settled = _proven(case, memory, point)
+    newest = settled.memory.history.last
+    assert newest is not None
+    # Against the breach as it was before: a withdrawal on the way is no loss that is proven.
+    if newest.nav * memory.units > case.breach_equity * (1 + ROUNDING):
+        return verdict
     return replace(
         verdict,
-        settled=Settled(memory=replace(memory, history=memory.history.append(point))),
+        settled=settled,
         trust=Trust.TRUSTED,
         equity=explained_equity,
         reasons=(*reasons, f"in breach already at the explained {explained_equity:.2f}"),
     )
+
+
+def _proven(case: Case, memory: ScopeMemory, point: Point) -> Settled:
+    """The memory with a point at its explained value, and in effect the flows that explain it.
+
+    The point accounts for them already: nothing unexplained is left for them to relieve.
+    """
+    settled = settle(
+        replace(memory, history=memory.history.append(point)),
+        equity=case.reference.equity,
+        min_equity=case.policy.min_equity,
+        newest_began_at=case.reference.at,
+    )
+    newest = settled.memory.history.last
+    assert newest is not None
+    newest = replace(newest, unexplained=point.unexplained)
+    history = with_newest(settled.memory.history, newest)
+    told = replace(settled.memory, history=history, unexplained=point.unexplained)
+    return replace(settled, memory=told)
 
 
 # --- how a doubt grows and ends ---------------------------------------------------------------
@@ -117,22 +160,24 @@ def suspect(
 def advance(case: Case, doubt: Doubt | None) -> Suspicion:
     """The suspicion with one more doubt; None is a reading without any figure to compare.
 
-    The run of agreeing doubts keeps its first, so that a slow drift is no agreement.
+    The run of agreeing doubts keeps its first, so that a slow drift is no agreement. A doubt about
+    something else after a long silence is a new one: what was not looked at is not in doubt.
     """
     known, at = case.memory.suspicion, case.reading.asked_at
     since = known.since if known is not None else at
     if doubt is None:
         return Suspicion(since=since, doubts=(), consistent_since=None)
-    alone = Suspicion(since=since, doubts=(doubt,), consistent_since=at)
+    alone = Suspicion(since=at, doubts=(doubt,), consistent_since=at)
     if known is None or not known.doubts:
-        return alone
+        return replace(alone, since=since)
     last = known.doubts[-1]
     if abs(at - last.at) < CONSISTENT_SPACING_S:
         return known
     tolerance = CONSISTENT_SHARE * case.scale
     agreeing = [d for d in known.doubts if abs(d.unexplained - doubt.unexplained) <= tolerance]
     if last not in agreeing:
-        return replace(alone, consistent_since=None)
+        is_new = at - last.at > GAP_S
+        return alone if is_new else replace(alone, since=known.since, consistent_since=None)
     if len(agreeing) < len(known.doubts):
         return Suspicion(
             since=since, doubts=(last, doubt), consistent_since=last.at, consistent_count=2
@@ -184,10 +229,13 @@ def is_limit_reached(case: Case, suspicion: Suspicion) -> bool:
 def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
     """A step back to what was proven: of an inferred inflow, or of an accepted loss.
 
-    None for any other step. It is a doubt by itself: on the higher equity that an inflow left, its
-    undoing may be less than what makes a reading SUSPECT.
+    None for any other step, and for one that is small beside what the account has become. It is a
+    doubt by itself: on the higher equity that an inflow left, its undoing may be less than what
+    makes a reading SUSPECT.
     """
     rest = attempt.unexplained
+    if is_small(rest, equity=case.reference.equity):
+        return None
     memory = attempt.settled.memory
     for flow in memory.flows:
         is_concluded = flow.is_inferred and flow.kind is LedgerKind.OTHER
@@ -210,7 +258,8 @@ def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
 def take_back(case: Case, attempt: Attempt) -> Verdict | None:
     """A step back to where the unexplained total stood before a wrong answer, None for others.
 
-    The wrong answer was small enough to be trusted, and leaves the history now. As a fall it would
+    The wrong answer was small enough to be trusted. The history keeps what was explained meanwhile
+    (a real peak may lie there) and loses the rest. As a fall it would
     make the way back look like money that came in, as a rise it would be a peak that the account
     never had, and either way a step that a flow could be mistaken for.
     """
@@ -226,23 +275,34 @@ def take_back(case: Case, attempt: Attempt) -> Verdict | None:
             message = f"{rest:+.2f} takes back what nothing explained since then"
             audits = (audit_of(case, "step_taken_back", message, unexplained=rest),)
             memory = attempt.settled.memory
-            memory = replace(memory, history=_without(memory.history, since=wrong.at))
+            history = _corrected(memory.history, since=wrong.at, unexplained=before.unexplained)
+            memory = replace(memory, history=history)
             settled = replace(attempt.settled, memory=memory)
             return accept(case, replace(attempt, settled=settled), audits=audits)
     return None
 
 
-def _without(history: History, *, since: float) -> History:
-    """The history without the points from a time on, its newest excepted."""
-    newest = history.chunks[-1].points[-1]
-    kept = tuple(
-        chunk
-        if chunk.points[-1].at < since
-        else Chunk.of(tuple(point for point in chunk.points if point.at < since))
+def _corrected(history: History, *, since: float, unexplained: float) -> History:
+    """The history with what is explained of its points from a time on, its newest excepted."""
+
+    def corrected(point: Point) -> Point:
+        if point.at < since or point is history.last:
+            return point
+        equity = point.equity - (point.unexplained - unexplained)
+        is_whole = point.equity > 0 and equity > 0
+        return replace(
+            point,
+            equity=equity,
+            nav=point.nav * equity / point.equity if is_whole else point.nav,
+            unexplained=unexplained,
+            may_be_peak=point.may_be_peak and is_whole,
+        )
+
+    chunks = tuple(
+        chunk if chunk.points[-1].at < since else Chunk.of(tuple(map(corrected, chunk.points)))
         for chunk in history.chunks
-        if chunk.points[0].at < since
     )
-    return replace(history, chunks=kept).append(newest)
+    return replace(history, chunks=chunks)
 
 
 def _is_loss_in_ledger(case: Case, attempt: Attempt) -> bool:

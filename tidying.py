@@ -11,9 +11,28 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from errors import StoreError
 from supervision import Supervisor
+from troubles import Troubles
 
 Step = Callable[[], Coroutine[Any, Any, object]]
+
+
+def telling(step: Step, troubles: Troubles) -> Step:
+    """The step, whose failure is a trouble of the disk: told once while it lasts, no fault of ours.
+
+    It has a name of its own among the troubles: that a step worked proves nothing of a commit.
+    """
+
+    async def step_and_tell() -> None:
+        try:
+            await step()
+        except StoreError as error:
+            troubles.begin("store_upkeep", str(error))
+        else:
+            troubles.end("store_upkeep")
+
+    return step_and_tell
 
 
 class Tidying:

@@ -126,16 +126,12 @@ def observe_scope(
     )
     memory, wants = _wanted(memory, verdict, policy=policy, now=now, begins_streak=begins_streak)
     last = memory.history.last
-    # A reading that is trusted while the doubt goes on stands at what prices explain: no flow
-    # that is on its way is in that value, so there is nothing to judge it without.
-    is_explained = verdict.trust is Trust.TRUSTED and memory.suspicion is not None
-    equity = last.equity if last is not None else 0.0
     return ScopeStep(
         memory=memory,
         trust=verdict.trust,
         equity=verdict.equity,
         reasons=verdict.reasons,
-        pending_flow=0.0 if is_explained else sum_pending(memory, equity=equity, now=now),
+        pending_flow=sum_pending(memory, equity=last.equity if last else 0.0, now=now),
         wants=wants,
         flows=settled.changed,
         baseline_at=settled.baseline_at,
@@ -213,7 +209,7 @@ def _judge(
     return suspect(
         case,
         doubt,
-        explained_equity=case.reference.equity + proven.total + sum_known_flows(case, memory),
+        explained_equity=case.reference.equity + proven.total + attempt.known,
         by=proven,
         reasons=reasons,
     )
@@ -372,7 +368,10 @@ def _newest_time(memory: ScopeMemory) -> float:
 
 
 def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:
-    """Move every time in a scope's memory with our clock, by which venues' records are told too."""
+    """Move every time in a scope's memory, those of records too: they were told on our clock.
+
+    A record left where it was would find no step, confirm no inflow, or explain a move to come.
+    """
     trusted, suspicion = memory.last_trusted, memory.suspicion
     points = tuple(replace(point, at=point.at + by_s) for point in memory.history.points())
     return replace(

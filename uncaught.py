@@ -87,7 +87,9 @@ def watch_process() -> None:
     threading.excepthook = words.of_thread
     sys.unraisablehook = words.of_finalizer
     logging.captureWarnings(capture=True)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A sandbox may refuse the call; a guard that does not start guards nothing.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def learn_secrets(redactor: Redactor, log: Logger | None = None) -> None:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from attempts import abandon
+from attempts import Got, abandon, attempt
 from clock import Clock
 from commands.recall import Recalled, recall
 from decision import Decision
-from errors import LockError
+from errors import ConfigurationError, LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
 from lock_port import LockPort, Replace, showing
@@ -36,10 +36,13 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.protocol import Venue
 
+CLAIM_WITHIN_S = 2.0
+"""A start waits so long for a busy disk to say whose account the database is about."""
 CLOSE_WITHIN_S = 5.0
 """A connection that does not close in time is left to the end of the process."""
 
@@ -88,7 +91,8 @@ async def assemble(
 
     With `may_act=False` nothing is sent even when live. Venues without keys are not connected;
     their books keep their place in the policy. Raises StoreError or LockError when the state
-    directory or the lock folder cannot be used, ConfigurationError for an unusable connection.
+    directory or the lock folder cannot be used, ConfigurationError for an unusable connection or a
+    database of another kind of account.
     """
     check_lock_file(settings.trading_lock_file)
     rng = rng or random.Random(secrets.randbits(64))  # noqa: S311 - a tag, not a secret
@@ -111,6 +115,7 @@ async def assemble(
     )
     connections: dict[ScopeId, Venue] = {}
     try:
+        await _check_origins(settings, store)
         connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
         yield put_together(
             settings.to_policy(),
@@ -136,6 +141,26 @@ async def assemble(
         await store.aclose()
         lock.close()
         descriptors.release()
+
+
+async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
+    """Refuse a database that was filled by another kind of account under the same name.
+
+    A practice account that was larger would look like a loss of the real one, and close it. A disk
+    that cannot be asked in time keeps no guard from guarding.
+    """
+    problems = []
+    for venue in settings.venues:
+        for scope in venue.scopes:
+            claim = store.claim(scope, venue.origin)
+            known = await attempt(claim, within_s=CLAIM_WITHIN_S, what="account")
+            if isinstance(known, Got) and known.value != venue.origin:
+                problems.append(
+                    f"{settings.path}: {venue.name} is {venue.origin}, and {settings.state_db} "
+                    f"knows it as {known.value} -> name another state_db and trading_lock_file"
+                )
+    if problems:
+        raise ConfigurationError(tuple(problems))
 
 
 def _connect_all(
@@ -200,9 +225,9 @@ def put_together(
             clock=clock,
             log=log,
             record=record,
-            load_orders=lambda incident: store.order_records(incident.incident_id),
+            load_orders=store.order_records,
             store_deadline_s=store_deadline_s,
-            resumed=_left_open(recalled.memory),
+            resumed=_left_open(recalled.memory, policy, scope),
         )
         for scope, venue in venues.items()
         if may_act and not policy.dry_run
@@ -221,7 +246,7 @@ def put_together(
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
-        tidy=lambda: store.thin(clock.now()),
+        tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(
         guardian=guardian,
@@ -232,9 +257,11 @@ def put_together(
     )
 
 
-def _left_open(memory: Memory) -> tuple[IncidentId, ...]:
-    """The incidents that an earlier run may have sent orders for."""
-    return tuple(book.incident.incident_id for book in memory.books if book.incident is not None)
+def _left_open(memory: Memory, policy: Policy, scope: ScopeId) -> tuple[IncidentId, ...]:
+    """The incident of a scope that an earlier run may have sent orders for."""
+    book = policy.book_of(scope)
+    incident = None if book is None else memory.book(book.name).incident
+    return () if incident is None else (incident.incident_id,)
 
 
 def check_lock_file(path: Path) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from book_locks import REASON_STATE_LOST
 from errors import StoreError, StoreUnreadable
 from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
 from model import BookName
 from policy import BookPolicy, Policy, unconfigured
-from stage_recovery import adopt_locks, recover_book
+from stage_recovery import adopt_locks, adoption_audits, recover_book
 from store.access import ThreadedStore
 from store.files import move_aside
 
@@ -135,13 +136,26 @@ class _Adopted:
 
 
 async def _keep(
-    store: ThreadedStore, books: tuple[BookMemory, ...], *, dry_run: bool
+    store: ThreadedStore,
+    adopted: Sequence[tuple[BookMemory, BookMemory]],
+    *,
+    source: str,
+    now: float,
+    dry_run: bool,
 ) -> tuple[tuple[bool, Records], ...]:
-    """Write adopted books; gives back what could not be. Raises StoreUnreadable.
+    """Write books, given as before and after their adoption; gives back what could not be written.
 
-    What kept the stage from being written may last: the guard must run all the same.
+    What kept the stage from being written may last: the guard must run all the same. A write that
+    only takes long may leave its audit entries twice. Raises StoreUnreadable.
     """
-    records = Records(books=books)
+    records = Records(
+        books=tuple(after for _, after in adopted),
+        audits=tuple(
+            entry
+            for before, after in adopted
+            for entry in adoption_audits(before, after, source=source, now=now, dry_run=dry_run)
+        ),
+    )
     try:
         async with asyncio.timeout(KEEP_WITHIN_S):
             await store.commit(records)
@@ -166,36 +180,38 @@ async def _adopt(
     kept_back: tuple[tuple[bool, Records], ...] = ()
     for dry_run in kinds:
         memory = await store.load_memory(dry_run=dry_run, now=now)
-        adopted: tuple[BookMemory, ...] = tuple(
-            adopt_locks(
-                memory.book(book.name),
-                entries=entries or (),
-                policy=book,
-                now=now,
-                dry_run=dry_run,
+        adopted: list[tuple[BookMemory, BookMemory]] = []
+        for policy_of_book in _books_of(policy, entries or (), dry_run=dry_run):
+            book = memory.book(policy_of_book.name)
+            after = adopt_locks(
+                book, entries=entries or (), policy=policy_of_book, now=now, dry_run=dry_run
             )
-            for book in _books_of(policy, entries or (), dry_run=dry_run)
-        )
-        kept_back += await _keep(store, adopted, dry_run=dry_run)
+            adopted.append((book, after))
+        kept_back += await _keep(store, adopted, source=told, now=now, dry_run=dry_run)
     return _Adopted((f"{told}; bots stay locked until every book is reset",), kept_back)
 
 
 async def _adopt_unrecorded(
     store: ThreadedStore, *, lock_path: Path, policy: Policy, now: float
 ) -> _Adopted:
-    """Take over a live stage of the lock file that the database never learnt of.
+    """Take over what the lock file holds of a live guard and the database never learnt of.
 
-    The database could not be written when the stage acted, and the guard died before it could.
-    Without this the lock would be lifted, and the stage would close the same share once more.
+    The database could not be written when a stage acted or a lost state was taken over, and the
+    guard died before it could. Without this the lock would be lifted, and the stage would close
+    the same share once more.
     A lock that was lifted has its record: it is older than the newest one.
     """
     entries, _ = await asyncio.to_thread(_entries_of, lock_path)
-    live = tuple(entry for entry in entries or () if _is_live(entry) and entry.expires_ts > now)
+    live = tuple(
+        entry
+        for entry in entries or ()
+        if (_is_live(entry) or _is_lost_state(entry)) and entry.expires_ts > now
+    )
     if not live:
         return _Adopted()
     recorded_at = await store.latest_action_at(dry_run=False)
     memory = await store.load_memory(dry_run=False, now=now)
-    adopted: list[BookMemory] = []
+    adopted: list[tuple[BookMemory, BookMemory]] = []
     for policy_of_book in _books_of(policy, live, dry_run=False):
         book = memory.book(policy_of_book.name)
         new = tuple(
@@ -206,14 +222,14 @@ async def _adopt_unrecorded(
             and not any(lock.reason == entry.reason for lock in book.locks)
         )
         if new:
-            adopted.append(
-                adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
-            )
+            after = adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
+            adopted.append((book, after))
     if not adopted:
         return _Adopted()
-    names = ", ".join(book.name for book in adopted)
-    notice = f"the lock file is newer than the database: {names} stays locked until its reset"
-    return _Adopted((notice,), await _keep(store, tuple(adopted), dry_run=False))
+    source = "the lock file is newer than the database"
+    names = ", ".join(book.name for book, _ in adopted)
+    kept_back = await _keep(store, adopted, source=source, now=now, dry_run=False)
+    return _Adopted((f"{source}: {names} stays locked until its reset",), kept_back)
 
 
 def _books_of(
@@ -227,6 +243,10 @@ def _books_of(
 
 def _is_live(entry: LockEntry) -> bool:
     return not entry.dry_run and entry.mode in (LockMode.STAGE, LockMode.KILL)
+
+
+def _is_lost_state(entry: LockEntry) -> bool:
+    return not entry.dry_run and entry.reason == REASON_STATE_LOST
 
 
 def _entries_of(lock_path: Path) -> tuple[tuple[LockEntry, ...] | None, str]:

@@ -7,6 +7,7 @@ and the line that the service manager shows. Decides nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -96,7 +97,18 @@ class Service:
             loop.add_signal_handler(number, self.stop)
         self._guardian = guardian
         if not self.is_stopping:
+            keep_for_good()
             await guardian.run(on_ready=report.ready, on_tick_end=report.tick_ended)
+
+
+def keep_for_good() -> None:
+    """Take what a start has made out of what the garbage collector looks at.
+
+    Modules and three days of history stay. One full look at them takes 0.1 to 0.15 s on a busy
+    machine, and the collector does not choose a moment in which nothing is closed.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def say_standing(memory: Memory, policy: Policy) -> str:

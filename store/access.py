@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from attempts import attempt
 from errors import StoreError
 from memory import BookMemory, Memory, OrderRecord, Records, RequestAnswer
-from model import IncidentId, OperatorRequest
+from model import IncidentId, OperatorRequest, ScopeId
 from own_thread import OwnThread
 from position_store import PositionStore
 
@@ -136,6 +136,10 @@ class ThreadedStore:
     async def instance_tag(self) -> str:
         """The mark of this database."""
         return await self._run(self._store.instance_tag)
+
+    async def claim(self, scope: ScopeId, origin: str) -> str:
+        """Say what kind of account a scope is; the first answer stands."""
+        return await self._run(partial(self._store.claim, scope, origin))
 
     async def has_open_incident(self, dry_run: bool) -> bool:
         """True when an incident is not finished."""

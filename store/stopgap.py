@@ -89,7 +89,7 @@ def _open_in_memory(path: Path) -> sqlite3.Connection:
 def put_back(connection: sqlite3.Connection, path: Path) -> None:
     """Copy an open database to where it belongs, and close it.
 
-    Raises StoreError or sqlite3.Error; until the copy is whole nothing is changed.
+    Raises StoreError or sqlite3.Error; the connection is then open and may be put back again.
     """
     fresh = path.with_name(f"{path.name}.restored")
     is_whole = False
@@ -101,10 +101,13 @@ def put_back(connection: sqlite3.Connection, path: Path) -> None:
         if holds_nothing(path):
             path.unlink(missing_ok=True)
         rename_apart(path, "replaced")
-        # First, because a connection that closes removes the log that bears its name.
-        connection.close()
         fresh.rename(path)
-        sync_folder(path.parent)
+        with suppress(OSError):
+            # It stands; to do it all again would leave one more copy aside with every try.
+            sync_folder(path.parent)
+        # Last, because until then this is all there is. The log that bears its name lies aside,
+        # and SQLite removes none of a file that has moved.
+        connection.close()
     except OSError as error:
         raise StoreError(f"putting {path} back: {error}") from error
     finally:

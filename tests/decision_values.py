@@ -183,6 +183,7 @@ def seen(
     ledger: Iterable[LedgerEntry] | None = None,
     marks: dict[Symbol, float] | None = None,
     is_second: bool = False,
+    has_waited: bool = False,
 ) -> ScopeObservation:
     """One reading; equity is the wallet and the profit of the positions unless it is named."""
     profit = sum(one.unrealised_pnl for one in positions)
@@ -204,6 +205,7 @@ def seen(
         else Ledger(scope=SCOPE, since=NOON - HOUR, asked_at=NOON + at, entries=tuple(ledger)),
         limits=LIMITS,
         is_second_reading=is_second,
+        has_waited=has_waited,
     )
 
 

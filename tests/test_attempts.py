@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 
-from attempts import Got, Missed, Unbroken, attempt, nap
+from attempts import Got, Missed, Unbroken, attempt, attempt_beside, nap
 from errors import InvariantViolation, Malformed, Unavailable
 from simulator.virtual_time import LoopClock
 from tests.virtual_house import play
+
+
+class Mute(Exception):
+    """What a library raises whose words need a request that never was."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise AttributeError("real_url")
 
 
 async def answers(seconds: float = 0.0) -> str:
@@ -49,6 +57,79 @@ def test_what_takes_too_long_is_left_behind_at_the_deadline() -> None:
     assert at == pytest.approx(2.0)
 
 
+BUSY = Unavailable("busy", retry_after_s=7.0)
+
+
+@pytest.mark.parametrize(
+    ("times", "began", "end", "took_s"),
+    [
+        ((1.0,), [0.0], Got("1.0"), 1.0),
+        ((5.0, 9.0), [0.0, 3.0], Got("5.0"), 5.0),  # slow but alive: the first is not given up
+        ((99.0, 1.0), [0.0, 3.0], Got("1.0"), 4.0),
+        ((99.0, 99.0, 1.0), [0.0, 3.0, 6.0], Got("1.0"), 7.0),
+        ((99.0, 99.0, 99.0), [0.0, 3.0, 6.0], Missed(why="work: no answer in 10 s"), 10.0),
+        ((Malformed("no field"),), [0.0], Missed(why="no field"), 0.0),
+        (
+            (99.0, Malformed("no field"), 99.0),
+            [0.0, 3.0],
+            Missed(why="work: no answer in 10 s"),
+            10,
+        ),
+        ((5.0, BUSY), [0.0, 3.0], Got("5.0"), 5.0),
+        ((99.0, BUSY), [0.0, 3.0], Missed(why="busy", retry_after_s=7.0), 10.0),
+    ],
+)
+def test_what_is_silent_is_begun_anew_beside_it(
+    times: tuple[float | Exception, ...],
+    began: list[float],
+    end: Got[str] | Missed,
+    took_s: float,
+) -> None:
+    """Every 3 s while 3 s are left; the first answer counts, and nothing of the rest goes on."""
+    starts: list[float] = []
+    left = list(times)
+
+    async def work() -> str:
+        starts.append(asyncio.get_running_loop().time())
+        what = left.pop(0)
+        if isinstance(what, Exception):
+            raise what
+        await asyncio.sleep(what)
+        return str(what)
+
+    async def story() -> None:
+        assert await attempt_beside(work, within_s=10, again_after_s=3, what="work") == end
+        assert starts == pytest.approx(began)
+        assert asyncio.get_running_loop().time() == pytest.approx(took_s)
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(story)
+
+
+def test_work_begun_anew_ends_with_whoever_waits_for_it() -> None:
+    """A guard that is told to stop leaves no request under way; our own bug is still raised."""
+
+    async def story() -> None:
+        waiter = asyncio.create_task(
+            attempt_beside(lambda: answers(99), within_s=10, again_after_s=3, what="work")
+        )
+        await asyncio.sleep(4)
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        with pytest.raises(InvariantViolation):
+            await attempt_beside(
+                lambda: raises(InvariantViolation("ours")),
+                within_s=10,
+                again_after_s=3,
+                what="work",
+            )
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("fault", "why", "pause_s"),
     [
@@ -57,6 +138,7 @@ def test_what_takes_too_long_is_left_behind_at_the_deadline() -> None:
         (Malformed("no field"), "no field", 0.0),
         (KeyError("x"), "work: KeyError: 'x'", 0.0),
         (asyncio.CancelledError(), "work: was given up", 0.0),
+        (Mute(), "work: Mute: <exception str() failed>", 0.0),
     ],
 )
 def test_every_failure_is_a_value(fault: BaseException, why: str, pause_s: float) -> None:

@@ -667,7 +667,7 @@ def test_an_order_answer_with_its_id_is_done(
     ],
 )
 def test_an_order_answer_without_proof_is_unknown(answer: object, is_lookup: bool) -> None:
-    """No id, no success: an empty body with status 200 has fooled others."""
+    """No id, no success: an empty body with status 200 has fooled others (lesson 24)."""
     assert isinstance(judge_order(answer, client_id=OURS, is_lookup=is_lookup), Unknown)
 
 

@@ -162,7 +162,7 @@ async def test_a_close_larger_than_the_position_never_flips_it() -> None:
 
 
 async def test_a_hedged_close_touches_its_own_leg_alone() -> None:
-    """The long leg shrinks by 0.2, the short leg stays."""
+    """The long leg shrinks by 0.2, the short leg stays (lesson 18)."""
     async with simulated(HEDGED) as (service, venue):
         reading = await venue.fetch_reading(SCOPE)
         assert reading.position_mode is PositionMode.HEDGE
@@ -191,7 +191,7 @@ async def test_a_close_in_the_wrong_mode_is_refused_and_does_nothing(
 
 
 async def test_a_resting_reduce_only_order_is_named_as_the_obstacle_and_can_be_cancelled() -> None:
-    """A full-size take-profit blocks the close; gone, the close goes through."""
+    """A full-size take-profit blocks the close; gone, the close goes through (lesson 21)."""
     profit = {
         "symbol": "BTCUSDT",
         "side": "SELL",
@@ -219,7 +219,7 @@ async def test_a_resting_reduce_only_order_is_named_as_the_obstacle_and_can_be_c
 
 
 async def test_both_kinds_of_orders_are_seen_and_cancelled() -> None:
-    """A stop lives behind another endpoint than a limit order, and both go."""
+    """A stop lives behind another endpoint than a limit order, and both go (lesson 22)."""
     orders = [
         {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "quantity": "0.1", "price": 50000},
         {

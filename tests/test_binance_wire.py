@@ -200,7 +200,7 @@ async def test_a_reading_joins_account_and_positions(
 async def test_a_reading_needs_all_legs(
     server: CannedVenue, venue: BinanceFutures, leg: str
 ) -> None:
-    """One failing or damaged leg is no reading, whatever ccxt would make of it."""
+    """One failing or damaged leg is no reading, whatever ccxt would make of it (lesson 1)."""
     damage = [
         (Canned(text="<html>busy</html>", headers={"Content-Type": "text/html"}), Unavailable),
         (Canned(text=""), Unavailable),
@@ -351,6 +351,25 @@ async def test_a_refused_time_stamp_has_the_clock_measured_again(
     assert len(server.of("GET", f"{V1}/time")) == 3
 
 
+async def test_records_asked_for_by_a_clock_that_proved_wrong_are_no_answer(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """An hour off, they would leave an hour out, and be placed where no step is."""
+    at_ms = int((START_S + SERVER_AHEAD_S + 3600) * 1000)
+    server.set("GET", f"{V1}/time", Canned(json={"serverTime": at_ms}))
+    row = income_row(time=at_ms - 5_000, tranId=77, income="-500", incomeType="TRANSFER")
+
+    def strict(heard: Heard) -> Canned:
+        is_near = abs(int(heard.fields["timestamp"]) - at_ms) < 5000
+        return Canned(json=[row]) if is_near else error(-1021)
+
+    server.set("GET", f"{V1}/income", strict)
+    with pytest.raises(Unavailable, match="measured anew"):
+        await venue.fetch_ledger(SCOPE, START_S - 60)
+    (entry,) = (await venue.fetch_ledger(SCOPE, START_S - 60)).entries
+    assert entry.at == pytest.approx(START_S - 5, abs=0.1)
+
+
 async def test_an_order_refused_for_its_time_is_not_sent_twice_but_the_next_is_signed_anew(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:
@@ -492,7 +511,7 @@ async def test_a_close_can_only_close(
     mode: PositionMode,
     expected: dict[str, str],
 ) -> None:
-    """Exactly these fields: reduce-only in one-way mode, bound to its leg in hedge mode."""
+    """Exactly these fields: reduce-only in one-way mode, bound to a leg if hedged (lesson 18)."""
     server.set("POST", f"{V1}/order", filled)
     outcome = await venue.submit_close(close_of(side, mode))
     assert outcome == Done(order_id=VenueOrderId("8001"), filled=Decimal("1.5"))
@@ -511,7 +530,7 @@ async def test_a_close_can_only_close(
 async def test_every_answer_to_an_order_is_judged_by_its_own_code(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:
-    """Refused where the code proves it, Unknown for all else, and never an exception."""
+    """Refused where the code proves it, Unknown for all else, never an exception (lesson 24)."""
     r = RefusalReason
     table: list[tuple[Canned, RefusalReason | None]] = [
         (error(-2022), r.NOTHING_TO_REDUCE),

@@ -81,7 +81,7 @@ def query(settings: Settings, text: str) -> Sequence[tuple[object, ...]]:
 
 
 def test_a_reset_says_beforehand_what_it_does_and_does_not(tmp_path: Path) -> None:
-    """Before anything is asked or changed, also where it is refused."""
+    """Before anything is asked or changed, also where it is refused (lesson 33)."""
     settings = at_stage_3(tmp_path)
     ended = run(settings, "reset", BOOK)
     assert "is in ALL_CLOSED" in ended.err

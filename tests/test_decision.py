@@ -276,7 +276,7 @@ def test_books_and_scopes_of_earlier_settings_are_kept() -> None:
 def test_stages_act_at_their_thresholds_after_their_confirmations(
     fraction: float, acts_at: float | None, stage: Stage, expected: dict[object, Decimal]
 ) -> None:
-    """The 15 minute thresholds, one reading every 3 s; the highest complete stage wins."""
+    """Those of 15 minutes, one reading every 3 s; the highest complete stage wins (lesson 15)."""
     guard = calm()
     opened = {at: guard.lose(at, fraction).opened for at in (10, 13, 16)}
     assert [at for at, found in opened.items() if found] == ([] if acts_at is None else [acts_at])
@@ -458,7 +458,7 @@ def test_stage_1_of_an_unknown_source_closes_nothing_but_locks_and_rests() -> No
     """490 of 10,000 are gone and no price explains it: nobody is known to have lost it."""
     guard = calm(ONLY_ONE)
     for at in (10, 13, 16):
-        guard.look(seen(at, *losing(0.0), wallet=9_510.0))
+        guard.look(seen(at, *losing(0.0), wallet=9_510.0, has_waited=True))
     assert (guard.incident.source, guard.incident.targets) == (Source.UNKNOWN, ())
     assert guard.book.stage is NORMAL
     assert guard.locks == [(LockMode.STAGE, ONE, 16 + 1_800)]

@@ -62,7 +62,7 @@ def test_stage_3_of_an_account_without_positions_rests_and_does_not_latch() -> N
     guard = Guard(policy=ONLY_THREE)
     guard.look(seen(0, ledger=()))
     for at, wallet in (*FALLING_WALLET, (20, 8_900.0)):
-        guard.look(seen(at, wallet=wallet))
+        guard.look(seen(at, wallet=wallet, has_waited=True))
     assert guard.incident.stage is THREE
     assert (guard.incident.targets, guard.incident.had_positions_since_peak) == ((), False)
     assert guard.book.stage is NORMAL
@@ -161,7 +161,7 @@ def test_an_incident_without_progress_expires_and_streaks_decide_anew() -> None:
         replace(missed, status=IncidentStatus.EXPIRED, ended_at=NOON + 1_818),
     )
     assert [(one.event, one.severity) for one in decision.records.audits] == [
-        ("incident_expired", Severity.WARNING)
+        ("incident_expired", Severity.CRITICAL)
     ]
     assert (guard.book.cooldowns, guard.book.stage_baselines) == ((0.0,) * 3, (0.0,) * 3)
     assert guard.book.stage is ONE

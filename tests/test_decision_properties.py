@@ -115,7 +115,7 @@ flow_steps = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(steps=flow_steps)
 def test_no_flow_ever_triggers(steps: list[tuple[float, int, bool]]) -> None:
-    """Deposits and withdrawals of any size, told with the step or one reading later."""
+    """Deposits and withdrawals of any size, told with the step or one reading later (lesson 4)."""
     guard = calm()
     at, wallet = 0.0, 10_000.0
     records: tuple[LedgerEntry, ...] = ()

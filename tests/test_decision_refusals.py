@@ -80,12 +80,12 @@ def without_stage_2() -> Policy:
 
 
 def test_a_refusal_after_the_wait_for_records_is_told() -> None:
-    """Complete at 17 s but waiting, refused at 20 s with a count of 3: told then, and only then."""
+    """Complete at 17 s but waiting, refused when that is over: told then, and only then."""
     guard = Guard(policy=ONLY_THREE, memory=Memory(books=(resting(THREE, 1_000),)))
     guard.look(seen(0, *losing(0.0), ledger=()))
     for at, wallet in (*FALLING_WALLET, (17, 8_900.0)):
         assert told(guard.look(seen(at, *losing(0.0), wallet=wallet))) == []
-    assert told(guard.look(seen(20, *losing(0.0), wallet=8_900.0))) == [
+    assert told(guard.look(seen(20, *losing(0.0), wallet=8_900.0, has_waited=True))) == [
         (THREE, "SAME_STAGE_COOLDOWN")
     ]
     assert told(guard.look(seen(23, *losing(0.0), wallet=8_900.0))) == []

@@ -13,6 +13,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 NAMED_TEST = re.compile(r"\b(?:tests/)?((?:\w+/)*test_\w+\.py)::(\w+)(?:::(\w+))?")
 MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:Users|home|mnt|root|tmp|work)\b|[A-Z]:\\)")
 UPWARD_PATH = re.compile(r"(?<![\w.])(?:\.\./)+[\w./-]*")
+LESSON = re.compile(r"\(lesson (\d+)\)")
+LESSON_COUNT = 38
 STATES = {"held", "partly", "open", "not built yet"}
 
 
@@ -74,6 +76,34 @@ def coverage_rows() -> list[tuple[str, str, str]]:
     return rows
 
 
+def lessons(text: str) -> dict[int, str]:
+    """The numbered entries of a page of lessons; a number that stands twice is an error."""
+    entries = re.split(r"^(\d+)\. ", text, flags=re.MULTILINE)
+    numbers = [int(number) for number in entries[1::2]]
+    assert len(set(numbers)) == len(numbers), numbers
+    return {n: entry.split("\n## ")[0] for n, entry in zip(numbers, entries[2::2], strict=True)}
+
+
+def linked_tests(text: str) -> set[tuple[int, str]]:
+    """Which lesson of a page links which test, as (number, `file::name`)."""
+    return {
+        (number, "::".join(filter(None, names)))
+        for number, entry in lessons(text).items()
+        for names in NAMED_TEST.findall(entry)
+    }
+
+
+def naming_tests(tests: Path) -> set[tuple[int, str]]:
+    """Which lesson the docstring of which test names, as (number, `file::name`)."""
+    return {
+        (int(number), f"{file.relative_to(tests).as_posix()}::{node.name}")
+        for file in tests.rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for number in LESSON.findall(ast.get_docstring(node) or "")
+    }
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     """A link whose target was moved or never written is found here, not by a reader."""
@@ -114,6 +144,24 @@ def test_a_rule_counts_as_held_only_with_a_test() -> None:
         assert NAMED_TEST.search(test) or test == "open", rule
 
 
+def test_every_lesson_has_a_test_or_says_what_is_missing() -> None:
+    """Numbered without holes; a lesson that nothing holds will be learnt again, at full price."""
+    entries = lessons((ROOT / "docs" / "lessons.md").read_text(encoding="utf-8"))
+    assert list(entries) == list(range(1, LESSON_COUNT + 1))
+    for number, entry in entries.items():
+        has_test = re.search(r"^ +\*Test:\* `tests/", entry, re.MULTILINE)
+        says_why = re.search(r"^ +\*Not built yet:\* \S", entry, re.MULTILINE)
+        assert has_test or says_why, number
+        assert bool(has_test) == bool(NAMED_TEST.search(entry)), number
+
+
+def test_lessons_and_tests_name_each_other() -> None:
+    """Who changes a test sees whose failure it holds, and who reads the page finds the test."""
+    text = (ROOT / "docs" / "lessons.md").read_text(encoding="utf-8")
+    assert missing_tests(text, ROOT / "tests") == []
+    assert linked_tests(text) == naming_tests(ROOT / "tests")
+
+
 def test_every_version_of_the_changelog_begins_with_safety() -> None:
     """Whoever upgrades reads first what changes when the guard acts."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -132,6 +180,13 @@ def test_the_checks_of_this_file_find_faults(tmp_path: Path) -> None:
     named = "`tests/test_a.py::test_one`, test_a.py::TestA::test_one, test_a.py::test_two"
     assert missing_tests(named, tmp_path) == ["test_a.py::test_two"]
     assert missing_tests("tests/test_b.py::test_one", tmp_path) == ["test_b.py::test_one"]
+    (tmp_path / "test_a.py").write_text('def test_one():\n    """Not again (lesson 2)."""\n')
+    assert naming_tests(tmp_path) == {(2, "test_a.py::test_one")}
+    entries = (
+        "1. **A.**\n   *Test:* `tests/test_a.py::test_one`,\n   `test_b.py::test_two`.\n2. B.\n## C"
+    )
+    assert lessons(entries)[2] == "B."
+    assert linked_tests(entries) == {(1, "test_a.py::test_one"), (1, "test_b.py::test_two")}
     assert MACHINE_PATH.search("see /home/me/notes")
     assert not MACHINE_PATH.search("docs/home/page and https://x.org/home/")
     page.write_text("../beside/notes.md and ./page.md")

@@ -320,26 +320,24 @@ def test_unexplained_share_counts_from_the_peak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unexplained", "ledger_until", "waited", "waits"),
+    ("unexplained", "ledger_until", "is_answered", "waits"),
     [
-        (-300.0, NOON - 5, 1.0, True),
-        (-250.0, NOON - 5, 1.0, False),  # a quarter is not more than a quarter
-        (-300.0, NOON + 1, 1.0, False),  # the ledger has answered since
-        (-300.0, NOON - 5, 3.0, False),  # at most 3 s
-        (-300.0, NOON - 5, -9.0, False),  # the clock was set back: no waiting for it
+        (-300.0, NOON - 5, False, True),
+        (-250.0, NOON - 5, False, False),  # a quarter is not more than a quarter
+        (-300.0, NOON, False, False),  # the ledger has answered since
+        (-300.0, NOON - 5, True, False),  # it acted already
     ],
 )
-def test_streak_waits_for_the_ledger_at_most_three_seconds(
-    unexplained: float, ledger_until: float, waited: float, waits: bool
+def test_a_streak_waits_for_records_that_may_explain_it(
+    unexplained: float, ledger_until: float, is_answered: bool, waits: bool
 ) -> None:
     """Drawdown 1,000 of 10,000."""
     breach = drawdowns(history((0, 10_000)), 9_000, at=0)[0]
     answer = must_wait_for_ledger(
         breach=breach,
         unexplained=unexplained,
-        streak_began_at=NOON,
+        streak=Streak(stage=breach.stage, count=2, began_at=NOON, is_answered=is_answered),
         ledger_until=ledger_until,
-        now=NOON + waited,
     )
     assert answer is waits
 

@@ -130,7 +130,7 @@ class Bench:
         await self.clock.sleep(min(deadline_s, self.store_takes_s))
         return self.store_takes_s < deadline_s
 
-    async def _load(self, _incident: Incident) -> Sequence[OrderRecord]:
+    async def _load(self, _incident: IncidentId) -> Sequence[OrderRecord]:
         if self.store_takes_s:
             await self.clock.sleep(self.store_takes_s)
         if isinstance(self.earlier, Exception):
@@ -186,7 +186,7 @@ class Bench:
 
 @pytest.mark.parametrize("mode", ["one_way", "hedge"])
 def test_half_is_closed_and_confirmed_by_two_reads_5_s_apart(mode: str) -> None:
-    """One order; done when the target held in reads at least 5 s apart."""
+    """One order; done when the target held in reads at least 5 s apart (lesson 27)."""
     leg = Leg.SHORT if mode == "hedge" else Leg.BOTH
 
     async def story() -> None:
@@ -241,7 +241,7 @@ def test_a_dry_run_incident_never_gets_here() -> None:
 
 
 def test_a_position_larger_than_the_markets_maximum_goes_in_parts() -> None:
-    """100 SOL with at most 30 a market order: four orders in one round."""
+    """100 SOL with at most 30 a market order: four orders in one round (lesson 20)."""
 
     async def story() -> None:
         bench = Bench(targets=ALL[:1], seed={"markets": [{"symbol": "SOLUSDT", "market_max": 30}]})
@@ -268,7 +268,7 @@ def test_an_unknown_maximum_is_found_by_halving() -> None:
 
 
 def test_a_rest_too_small_for_the_venue_is_told_once_and_counts_as_done() -> None:
-    """Dust: 0.004 SOL over the target on a step of 0.01."""
+    """Dust: 0.004 SOL over the target on a step of 0.01 (lesson 20)."""
 
     async def story() -> None:
         bench = Bench(targets=(target(1, SOL_SHORT, "99.996"),))
@@ -293,7 +293,7 @@ def test_a_rest_too_small_for_the_venue_is_told_once_and_counts_as_done() -> Non
 def test_an_order_without_an_answer_is_looked_up_before_anything_is_sent_again(
     trouble: Trouble, targets: tuple[CloseTarget, ...]
 ) -> None:
-    """Whether it never came, came, or comes seconds later: exactly the target remains."""
+    """Whether it never came, came, or comes seconds later, the target remains (lesson 23)."""
 
     async def story() -> None:
         bench = Bench(targets=targets)
@@ -311,7 +311,7 @@ def test_an_order_without_an_answer_is_looked_up_before_anything_is_sent_again(
 
 
 def test_an_order_that_may_still_land_is_not_sent_again_where_a_part_must_remain() -> None:
-    """It lands 10 s later: a second one would have closed the half that must remain."""
+    """It lands 10 s later: a second one would have closed the half that must remain (lesson 23)."""
 
     async def story() -> None:
         bench = Bench()
@@ -399,7 +399,7 @@ def test_fewer_answers_than_orders_prove_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_resting_reduce_only_order_in_the_way_is_cancelled() -> None:
-    """A full-size take-profit makes every close fail until it is gone."""
+    """A full-size take-profit makes every close fail until it is gone (lesson 21)."""
 
     async def story() -> None:
         bench = Bench()
@@ -426,7 +426,7 @@ def test_protection_stays_in_stages_1_and_2_and_goes_with_its_position() -> None
 
 
 def test_every_order_goes_after_stage_3() -> None:
-    """Also on symbols that hold nothing, of both kinds."""
+    """Also on symbols that hold nothing, of both kinds (lesson 22)."""
 
     async def story() -> None:
         bench = Bench(targets=ALL, stage=Stage.ALL_CLOSED, seed={"prices": {"BTCUSDT": 60000}})
@@ -521,7 +521,7 @@ def test_a_refused_close_is_retried_for_ever_with_pauses_of_at_most_30_s() -> No
     "trouble", [Trouble.UNAVAILABLE, Trouble.MALFORMED, Trouble.BUG, Trouble.HANG]
 )
 def test_positions_that_cannot_be_read_are_never_flat(trouble: Trouble) -> None:
-    """Nothing is sent and nothing is done, however long the targets held before."""
+    """Nothing is sent and nothing is done, however long the targets held before (lesson 10)."""
 
     async def story() -> None:
         bench = Bench()
@@ -798,6 +798,28 @@ def test_an_order_of_the_stage_that_is_taken_over_still_counts() -> None:
             targets=(target(1, SOL_SHORT, "30"),),
             rounds=0,
         )
+        await bench.finish()
+        assert bench.held(SOL) == -30
+
+    play(story)
+
+
+def test_an_order_of_an_earlier_run_counts_for_the_stage_that_takes_over_first() -> None:
+    """The run before sent 50 and died; stage 2 acts before stage 1 was driven once in this one."""
+
+    async def story() -> None:
+        order = earlier_order(at=EPOCH)
+        bench = Bench(earlier=(order,))
+        request = {"symbol": SOL, "side": "BUY", "quantity": 50, "reduce_only": True}
+        bench.incident = replace(
+            bench.incident,
+            incident_id=IncidentId("test2"),
+            stage=Stage.DOMINANT_CLOSED,
+            targets=(target(1, SOL_SHORT, "30"),),
+            rounds=0,
+        )
+        await bench.drive(within_s=1.0)
+        bench.exchange.place(KEY, order_request({**request, "client_id": order.client_id}))
         await bench.finish()
         assert bench.held(SOL) == -30
 

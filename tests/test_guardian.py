@@ -160,7 +160,7 @@ def test_what_appears_while_everything_is_closed_is_closed_again(tmp_path: Path)
 
 
 def test_stage_1_rearms_after_its_cooldown_and_frees_the_bots(tmp_path: Path) -> None:
-    """5 minutes after the close here; the old peak in the window does not fire again."""
+    """5 minutes after the close; the old peak in the window does not fire again (lesson 34)."""
 
     async def story() -> None:
         house = House(folder=tmp_path, policy=short_rests(policy()))
@@ -278,7 +278,7 @@ def test_a_database_that_has_hung_for_long_delays_a_close_no_more(tmp_path: Path
 
 
 def test_a_withdrawal_is_looked_up_at_once_and_triggers_nothing(tmp_path: Path) -> None:
-    """20 % leave the account: the ledger is asked with the next reading, and explains it."""
+    """20 % leave: the ledger is asked with the next reading, and explains it (lesson 4)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -298,7 +298,7 @@ def test_a_withdrawal_is_looked_up_at_once_and_triggers_nothing(tmp_path: Path) 
 
 
 def test_closing_keeps_the_pause_that_the_reading_was_told(tmp_path: Path) -> None:
-    """Banned for a minute in the middle of an incident: nothing is asked until it is over."""
+    """Banned for a minute in an incident: nothing is asked until it is over (lesson 25)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -450,7 +450,7 @@ def test_the_pace_follows_the_danger(tmp_path: Path) -> None:
 
 
 def test_a_failing_venue_is_asked_again_for_ever_at_most_30_s_apart(tmp_path: Path) -> None:
-    """The pauses grow to 30 s and stay there."""
+    """The pauses grow to 30 s and stay there (lesson 12)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -532,7 +532,7 @@ def test_a_slow_venue_delays_only_itself(tmp_path: Path) -> None:
 def test_a_power_cut_at_any_moment_closes_nothing_twice(
     tmp_path: Path, seed: dict[str, str]
 ) -> None:
-    """Whenever the guard dies after the trigger, the next one ends with exactly half left."""
+    """Whenever it dies after the trigger, the next one ends with exactly half left (lesson 26)."""
     short = leg_of(seed, Leg.SHORT)
 
     async def story(folder: Path, dies_after_s: float) -> None:
@@ -565,7 +565,7 @@ def test_a_power_cut_at_any_moment_closes_nothing_twice(
 
 
 def test_a_restart_goes_on_before_it_reads_anything_else(tmp_path: Path) -> None:
-    """An open incident is worked on first; its account may still be unreadable as a whole."""
+    """An open incident comes first; its account may still be unreadable as a whole (lesson 14)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -677,7 +677,7 @@ def test_a_stop_between_two_rounds_begins_no_other(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_sends_nothing_and_locks_nobody(tmp_path: Path) -> None:
-    """It decides as live does; its incidents are simulated and stage 3 re-arms by itself."""
+    """It decides as live does; incidents are simulated, stage 3 re-arms by itself (lesson 37)."""
 
     async def story() -> None:
         house = House(folder=tmp_path, policy=short_rests(policy(dry_run=True)))
@@ -858,7 +858,7 @@ def test_a_request_nobody_answered_for_long_is_refused(tmp_path: Path) -> None:
 def test_a_fault_in_deciding_locks_the_book_and_the_closing_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A computation that fails never means "no lock": the book goes blind, targets are closed."""
+    """A computation that fails never means "no lock": blind, and targets are closed (lesson 11)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -874,6 +874,7 @@ def test_a_fault_in_deciding_locks_the_book_and_the_closing_goes_on(
                 return decide(memory, observation, its_policy)
 
             monkeypatch.setattr("guardian.decide", broken)
+            await house.wait(30)  # the drive in hand has come to its end
             house.venue.calm()
             await house.until(lambda: house.held("SOL") == -50, within_s=40)
             await house.until(
@@ -886,7 +887,7 @@ def test_a_fault_in_deciding_locks_the_book_and_the_closing_goes_on(
 
 
 def test_what_is_only_shown_may_fail(tmp_path: Path) -> None:
-    """Whoever is shown the decisions raises at each: it is told, and the account is guarded."""
+    """Whoever is shown the decisions raises at each: told, and guarded all the same (lesson 31)."""
 
     def trip(_decision: Decision) -> None:
         raise KeyError("a screen that is gone")

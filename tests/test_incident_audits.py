@@ -41,7 +41,7 @@ CLASHING = {field.name for field in fields(AuditEntry)} | {"event", "message"}
 
 
 def test_an_opening_is_told_with_all_that_led_to_it() -> None:
-    """Stage 3 at 10 %: 1,000 lost by the short; 50 BTC at 100 less 100 SOL at 110 were held."""
+    """The short lost 10 %; 50 BTC at 100 less 100 SOL at 110 were held (lesson 8)."""
     guard = at_stage_3()
     opening = guard.decisions[-1].opened[0]
     assert opening_audit(opening) == AuditEntry(
@@ -132,7 +132,7 @@ def test_what_is_added_to_a_running_incident_is_told_apart() -> None:
         (IncidentStatus.DONE, Severity.INFO),
         (IncidentStatus.SIMULATED, Severity.INFO),
         (IncidentStatus.TAKEN_OVER, Severity.INFO),
-        (IncidentStatus.EXPIRED, Severity.WARNING),
+        (IncidentStatus.EXPIRED, Severity.CRITICAL),
         (IncidentStatus.ABANDONED, Severity.WARNING),
     ],
 )
@@ -146,18 +146,34 @@ def test_an_incident_that_was_given_up_is_warned_of(
 
 def test_an_end_says_how_every_target_stands() -> None:
     """Done or missed, and "nothing was to be closed" for an empty plan."""
-    incident = replace(at_stage_3().incident, status=IncidentStatus.EXPIRED, rounds=4)
+    incident = replace(at_stage_3().incident, status=IncidentStatus.ABANDONED, rounds=4)
     missed = (replace(incident.targets[0], status=TargetStatus.MISSED),)
     entry = ended_audit(
         replace(incident, targets=(*missed, *incident.targets[1:])), missed, now=NOON
     )
     assert entry.message == (
-        "ALL_CLOSED EXPIRED: SOLUSDT SHORT MISSED, BTCUSDT LONG OPEN; "
+        "ALL_CLOSED ABANDONED: SOLUSDT SHORT MISSED, BTCUSDT LONG OPEN; "
         "missed: SOLUSDT SHORT 100 -> 0"
     )
     assert entry.details == (("incident_id", incident.incident_id), ("rounds", 4))
     empty = ended_audit(replace(incident, targets=()), (), now=NOON)
-    assert empty.message == "ALL_CLOSED EXPIRED: nothing was to be closed"
+    assert empty.message == "ALL_CLOSED ABANDONED: nothing was to be closed"
+
+
+def test_what_an_expired_incident_leaves_open_is_named_with_what_to_do() -> None:
+    """No target holds it any longer: whoever reads this is the last to act."""
+    incident = replace(at_stage_3().incident, status=IncidentStatus.EXPIRED)
+    missed = (replace(incident.targets[0], status=TargetStatus.MISSED),)
+    entry = ended_audit(replace(incident, targets=missed), missed, now=NOON)
+    assert entry.message == (
+        "ALL_CLOSED EXPIRED: SOLUSDT SHORT MISSED; still above its target: SOLUSDT SHORT 100 -> 0; "
+        "nothing is closed of it until a stage is confirmed anew -> close it by hand"
+    )
+    unconfirmed = ended_audit(replace(incident, targets=()), (), now=NOON)
+    assert unconfirmed.message == (
+        "ALL_CLOSED EXPIRED: nothing was to be closed; every target held when it was last read, "
+        "not twice -> compare with the exchange"
+    )
 
 
 def test_blindness_is_told_when_it_begins_and_when_it_ends() -> None:

@@ -313,7 +313,7 @@ def test_an_expired_incident_is_always_warned_of() -> None:
     assert keep_up(state, 1_799).ended == ()
     step = keep_up(state, 1_800)
     assert [(one.event, one.severity) for one in step.audits] == [
-        ("incident_expired", Severity.WARNING)
+        ("incident_expired", Severity.CRITICAL)
     ]
     assert [one.status for one in step.ended] == [IncidentStatus.EXPIRED]
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import sys
@@ -24,6 +25,8 @@ from typing import Any
 import pytest
 
 from errors import StoreMissing
+from model import ScopeId
+from position_store import PositionStore
 from simulator.control import start_simulator
 from store.views import read_status
 from tests.simulated import KEY, SECRET, Simulated, simulated
@@ -250,7 +253,7 @@ async def test_bots_stay_out_from_stage_1_to_the_reset(tmp_path: Path) -> None:
 
 
 async def test_odd_answers_trigger_nothing_and_end_nothing(tmp_path: Path) -> None:
-    """A page, NaN and null where the equity stands, and half an answer, one after the other."""
+    """A page, NaN and null in place of the equity, half an answer: one after another (lesson 9)."""
     account = {"asset": "USDT", "walletBalance": "1", "unrealizedProfit": "0"}
     plain: dict[str, Any] = {"kind": "answer_before", "status": 200}
     answers: list[dict[str, Any]] = [
@@ -399,6 +402,21 @@ async def test_a_start_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> No
     assert "BINANCE_API_KEY" in lines[0][0]
     assert "pol_seconds" in lines[1][0]
     assert "not writable" in lines[2][0]
+
+
+async def test_what_was_seen_of_another_kind_of_account_guards_no_account(tmp_path: Path) -> None:
+    """The peak of a practice account would close a smaller real one: exit 2 (lesson 5)."""
+    here = place(tmp_path)
+    store = PositionStore.open(here.db_path, rng=random.Random(1))
+    store.claim(ScopeId(BOOK), "live")
+    store.close()
+    ended = await here.run()
+    (line,) = ended.err.splitlines()
+    assert ended.code == 2
+    assert "binance is simulator" in line
+    assert "as live" in line
+    assert "-> name another state_db and trading_lock_file" in line
+    assert not here.lock_path.exists()
 
 
 async def test_a_venue_that_is_down_at_the_start_is_waited_for(tmp_path: Path) -> None:

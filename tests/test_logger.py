@@ -26,6 +26,14 @@ LINES = "first line of a canary key\nsecond line of a canary key\n"
 SECRETS = (LONG, SHORT, LINES, "")
 
 
+class Mute(Exception):
+    """What a library raises whose words need a request that never was."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise AttributeError("real_url")
+
+
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     """Leave the process's logging as it was."""
@@ -186,6 +194,29 @@ def test_what_libraries_log_passes_the_same_mask(json_output: bool) -> None:
     assert SHORT not in text
 
 
+def test_a_line_of_a_library_that_cannot_be_formatted_is_told_by_its_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The standard library would print its arguments to stderr, past every mask."""
+    stream = configured()
+    root = logging.getLogger()
+    root.handlers[:] = root.handlers[-1:]  # those of the test's own tool raise
+    logging.getLogger("some.library").error("%d requests failed", LONG)
+    event = only(stream)
+    assert (event["event"], event["level"]) == ("library", "warning")
+    assert "some.library" in str(event["message"])
+    assert "test_logger.py" in str(event["message"])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_exception_that_cannot_be_told_is_an_event_all_the_same() -> None:
+    """A log that raises would end the guard where it reports a fault."""
+    stream = configured()
+    get_logger("test").error("failed", exc_info=Mute())
+    event = only(stream)
+    assert event["error"] == "Mute: <exception str() failed>"
+
+
 def test_debug_output_of_libraries_stays_out() -> None:
     """Even a verbose guard does not print other people's request dumps."""
     stream = configured(verbose=True)
@@ -320,7 +351,7 @@ def test_a_log_whose_reader_has_gone_leaves_nothing_for_the_end() -> None:
 def test_eight_characters_of_a_long_secret_are_too_many(
     secret: str, before: str, after: str, cut: int
 ) -> None:
-    """Whatever surrounds it, no run of eight characters of the secret is left."""
+    """Whatever surrounds it, no run of eight characters of the secret is left (lesson 36)."""
     start = cut % (len(secret) - 7)
     left = Redactor((secret,)).text(f"{before}{secret[start:]}{after}").split(MASK)
     fragments = {secret[n : n + 8] for n in range(len(secret) - 7)}

@@ -256,6 +256,60 @@ def test_an_order_that_is_found_at_work_may_still_be_executed_whole() -> None:
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("kind", "filled"), [({"type": "MARKET"}, "5"), ({"type": "LIMIT", "price": 1}, None)]
+)
+def test_what_a_look_up_finds_is_to_be_recorded(
+    kind: dict[str, object], filled: str | None
+) -> None:
+    """With its quantity only where it is final: one at work may still be executed whole."""
+
+    async def story() -> None:
+        case = Case()
+        case.venue.exchange.set_prices({"SOLUSDT": 100})
+        case.venue.exchange.account(KEY).wallet["USDT"] = Decimal(1000)
+        entry = {"symbol": "SOLUSDT", "side": "BUY", "quantity": 5, **kind}
+        request = order_request({**entry, "client_id": close().client_id})
+        case.venue.exchange.place(KEY, request)
+        case.fates.recall((close(),))
+        (found,) = await case.fates.look_up()
+        assert isinstance(found.outcome, Done)
+        assert found.outcome.filled == (None if filled is None else Decimal(filled))
+        assert found == replace(close(outcome=found.outcome), answered_at=case.clock.now())
+
+    play(story)
+
+
+@pytest.mark.parametrize("known", [None, LOST])
+def test_an_order_that_never_arrived_is_recorded_as_unknown_once(known: Outcome | None) -> None:
+    """What the run that sent it knew of it says more, where there is anything."""
+
+    async def story() -> None:
+        case = Case()
+        await case.clock.sleep(FATE_KNOWN_AFTER_S)
+        case.fates.recall((close(outcome=known),))
+        learnt = [record for _ in range(LOOK_UPS) for record in await case.fates.look_up()]
+        assert not case.fates.is_waiting
+        causes = [one.outcome.cause for one in learnt if isinstance(one.outcome, Unknown)]
+        never = "sent by an earlier run; the venue knows no such order"
+        assert causes == ([never] if known is None else [])
+
+    play(story)
+
+
+def test_a_silence_of_this_run_is_not_recorded_over() -> None:
+    """Its own words say what went wrong; only a proof replaces them."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(LOST)
+        await case.clock.sleep(FATE_KNOWN_AFTER_S)
+        assert [await case.fates.look_up() for _ in range(LOOK_UPS)] == [()] * LOOK_UPS
+        assert not case.fates.is_waiting
+
+    play(story)
+
+
 def test_a_look_up_that_hangs_is_given_up_after_two_seconds() -> None:
     """Other rows wait for it."""
 
@@ -342,6 +396,17 @@ def test_what_an_earlier_run_executed_just_now_need_not_show_yet(
             if after_s > 0:
                 await case.clock.sleep(after_s)
                 assert case.in_flight("10") == in_flight
+
+    play(story)
+
+
+def test_a_duplicate_id_of_an_earlier_run_is_taken_up() -> None:
+    """It proves that a request under this id had landed: a part that must remain would go too."""
+
+    async def story() -> None:
+        case = Case()
+        case.fates.recall((close(outcome=refused(RefusalReason.DUPLICATE_ID)),))
+        assert case.in_flight() == {ROW: 5}
 
     play(story)
 

@@ -797,6 +797,17 @@ def test_the_tag_is_drawn_once_per_database(path: Path, tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_scope_belongs_to_the_kind_of_account_that_named_it_first(path: Path) -> None:
+    """Over restarts, each scope for itself."""
+    first = PositionStore.open(path, rng=random.Random(1))
+    assert first.claim(SCOPE, "simulator") == "simulator"
+    first.close()
+    again = PositionStore.open(path, rng=random.Random(1))
+    assert again.claim(SCOPE, "live") == "simulator"
+    assert again.claim(ScopeId("other"), "live") == "live"
+    again.close()
+
+
 def test_a_file_that_is_no_database_is_unreadable_and_moves_aside(path: Path) -> None:
     """The guard goes on with a new file; the old one and its log stay for a person to look at."""
     path.parent.mkdir()

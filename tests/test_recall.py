@@ -14,14 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from commands.assembly import check_lock_file
+from book_locks import REASON_STATE_LOST
+from clock import SystemClock
+from commands.assembly import assemble, check_lock_file
 from commands.recall import Recalled, recall
-from errors import LockError, StoreError
-from lock_document import LockContent, LockMode
-from memory import BookMemory, Records
+from errors import ConfigurationError, LockError, StoreError
+from lock_document import FOREVER_TS, LockContent, LockMode
+from logger import get_logger
+from memory import AuditEntry, BookMemory, Records
 from model import Stage
+from settings import Settings
 from store.access import ThreadedStore
-from tests.guard_files import BOOK, LOCK, NOW, settings_in, write, write_lock
+from store.views import read_status
+from tests.guard_files import BOOK, LOCK, NOW, SCOPE, opened, settings_in, write, write_lock
 
 STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
 
@@ -78,6 +83,12 @@ def state_of(found: Recalled) -> tuple[Stage, set[LockMode]]:
     return book.stage, {entry.mode for entry in book.locks}
 
 
+def adopted_rows(settings: Settings, *, dry_run: bool = False) -> list[AuditEntry]:
+    """What the audit says of adopted locks, oldest first."""
+    actions = read_status(settings.state_db, dry_run=dry_run).actions
+    return [row for row in reversed(actions) if row.event == "lock_adopted"]
+
+
 async def test_the_first_start_ever_locks_nobody(tmp_path: Path) -> None:
     """Neither database nor lock file: nothing was lost."""
     found = await start(tmp_path)
@@ -94,6 +105,54 @@ async def test_what_was_adopted_is_known_to_every_later_start(tmp_path: Path) ->
         assert again.notices == ()
         assert state_of(again) == (Stage.REDUCED_TOP_RISK, {LockMode.STAGE, LockMode.HALT})
         assert again.memory.book(BOOK).incident is None
+
+
+async def test_every_lock_that_was_adopted_has_a_row_in_the_audit(tmp_path: Path) -> None:
+    """The stage's own and the halt that waits for a reset; a later start adds none."""
+    settings = settings_in(tmp_path)
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+    for number in range(2):
+        await start(tmp_path, now=NOW + number)
+        rows = adopted_rows(settings)
+        assert [(row.at, row.mode, row.dry_run) for row in rows] == [
+            (NOW, "stage", False),
+            (NOW, "halt", False),
+        ]
+        assert [dict(row.details)["reason"] for row in rows] == [LOCK.reason, "state_lost"]
+        assert "older than the database" in rows[0].message
+
+
+async def test_an_unreadable_lock_file_leaves_the_row_of_its_halt(tmp_path: Path) -> None:
+    """Why bots are locked is in the audit, also when nothing could be taken over."""
+    settings = settings_in(tmp_path)
+    settings.trading_lock_file.parent.mkdir(parents=True, exist_ok=True)
+    settings.trading_lock_file.write_text("{", encoding="utf-8")
+    await start(tmp_path)
+    (row,) = adopted_rows(settings)
+    assert (row.mode, row.scope) == ("halt", BOOK)
+    assert "the lock file cannot be read" in row.message
+
+
+async def test_a_rehearsal_records_the_adoption_of_both_kinds(tmp_path: Path) -> None:
+    """The live stage that it saves is a live row, its own halt one of the dry run."""
+    settings = settings_in(tmp_path)
+    write_lock(settings, content=LockContent(locks=(STAGE_3,)))
+    await start(tmp_path, dry_run=True)
+    assert [row.mode for row in adopted_rows(settings)] == ["stage", "halt"]
+    assert [row.mode for row in adopted_rows(settings, dry_run=True)] == ["halt"]
+
+
+async def test_a_halt_that_the_database_never_learnt_of_stays(tmp_path: Path) -> None:
+    """The new database took no record before the guard was killed; only a reset may lift it."""
+    settings = settings_in(tmp_path)
+    write(settings, Records())
+    halt = replace(LOCK, mode=LockMode.HALT, stage=Stage.NORMAL, reason=REASON_STATE_LOST)
+    halt = replace(halt, manual_reset_required=True, expires_ts=FOREVER_TS)
+    write_lock(settings, content=LockContent(locks=(halt,)))
+    first = await start(tmp_path)
+    assert state_of(first) == (Stage.NORMAL, {LockMode.HALT})
+    again = await start(tmp_path, now=NOW + 1)
+    assert (again.notices, state_of(again)) == ((), (Stage.NORMAL, {LockMode.HALT}))
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', "{", "", "[" * 100_000, '{"a": 1}'])
@@ -168,6 +227,29 @@ async def test_a_dry_run_knows_the_locks_it_must_leave(tmp_path: Path) -> None:
     found = await start(tmp_path, dry_run=True)
     assert found.standing == (STAGE_3,)
     assert found.memory.book(BOOK).locks == ()
+
+
+async def test_a_database_that_cannot_say_whose_account_it_knows_ends_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not keep the guard from guarding; the wrong account must be told."""
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(BookMemory(name=BOOK),)))
+    with opened(settings) as store:
+        store.claim(SCOPE, "live")
+
+    async def start() -> bool:
+        async with assemble(settings, clock=SystemClock(), log=get_logger("test")) as guard:
+            return guard.guardian.scopes == (SCOPE,)
+
+    with pytest.raises(ConfigurationError, match=r"binance is simulator, and .* knows it as live"):
+        await start()
+
+    async def fail(*_asked: object) -> str:
+        raise StoreError("database or disk is full")
+
+    monkeypatch.setattr(ThreadedStore, "claim", fail)
+    assert await start()
 
 
 def test_a_lock_that_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from configuration.schema import STAGE_DEFAULTS
 from memory import IncidentStatus
-from model import Stage, Trust
+from model import Done, Stage, Trust
 from policy import Policy
 from tests.memory_venue import KEY, SCOPE, Trouble
 from tests.virtual_house import BOOK, Guard, House, play, policy
@@ -70,7 +70,7 @@ async def two_of_three(house: House, guard: Guard) -> None:
 def test_a_fall_that_happened_while_the_guard_was_down_is_acted_on(
     tmp_path: Path, hours: float, sol: float, left: Decimal
 ) -> None:
-    """The last trusted reading before the windows still counts, and one reading proves nothing."""
+    """The last trusted reading before the windows counts, one alone proves nothing (lesson 13)."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -398,5 +398,31 @@ def test_a_suspicion_survives_a_clock_set_between_runs(tmp_path: Path, jump_s: f
             if jump_s < 0:
                 assert took >= 45
             await house.until(lambda: bool(house.venue.sent), within_s=20)
+
+    play(story)
+
+
+def test_an_order_that_arrived_in_the_last_moment_gets_its_outcome(tmp_path: Path) -> None:
+    """The power goes while its answer is on the way; the next run finds it and says so."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path, policy=short_rests(policy()))
+        async with house.guard() as guard:
+            await house.wait(15)
+            house.venue.plan("submit_close", Trouble.LOST_AFTER)
+            house.prices(SOL=105)
+            await house.until(lambda: house.held("SOL") == -50, within_s=30, step_s=0.01)
+            incident = guard.book.incident
+            assert incident is not None
+            await guard.crash()
+        house.venue.calm()
+        async with house.guard() as guard:
+            (sent,) = await guard.store.order_records(incident.incident_id)
+            assert sent.outcome is None
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            (found,) = await guard.store.order_records(incident.incident_id)
+            assert isinstance(found.outcome, Done)
+            assert (found.outcome.filled, found.client_id) == (Decimal(50), sent.client_id)
+            assert house.held("SOL") == -50
 
     play(story)

@@ -145,6 +145,88 @@ def test_a_ledger_that_fails_may_be_asked_for_again(trouble: Trouble) -> None:
     play(story)
 
 
+def test_a_reading_that_hangs_costs_three_seconds() -> None:
+    """It is asked for anew, and the time of what counts is that of the second question."""
+
+    async def story() -> None:
+        desk = Desk()
+        await desk.reader.observe(NOTHING)
+        desk.venue.plan("fetch_reading", Trouble.HANG, times=1)
+        began = desk.clock.now()
+        seen = await desk.reader.observe(NOTHING)
+        assert seen.reading is not None
+        assert seen.asked_at == seen.reading.asked_at == pytest.approx(began + 3)
+        assert desk.clock.now() - began <= 3.2
+        assert desk.reader.failures == 0
+
+    play(story)
+
+
+def test_a_venue_that_takes_five_seconds_for_every_answer_is_read() -> None:
+    """What is slow but alive is not given up for something that is no faster."""
+
+    async def story() -> None:
+        desk = Desk()
+        await desk.reader.observe(NOTHING)
+        desk.venue.plan("fetch_reading", Trouble.SLOW, seconds=5.0)
+        for _ in range(3):
+            began = desk.clock.now()
+            assert (await desk.reader.observe(NOTHING)).reading is not None
+            assert desk.clock.now() - began == pytest.approx(5.0)
+
+    play(story)
+
+
+def test_the_pause_that_a_venue_wants_before_its_records_is_kept() -> None:
+    """However often they are wanted meanwhile."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.UNAVAILABLE, times=1, seconds=60.0)
+        for _ in range(20):
+            desk.reader.wants = (Want.LEDGER,)
+            await desk.reader.observe(NOTHING)
+            await desk.clock.sleep(3)
+        first, second, *_ = (call.at for call in desk.venue.called("fetch_ledger"))
+        assert 60 <= second - first <= 61
+
+    play(story)
+
+
+def test_waiting_for_records_ends_with_an_answer_that_reaches_far_enough() -> None:
+    """One that was asked for too early does not: they are asked for once more."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.SLOW, times=1, seconds=1.0)
+        await desk.reader.observe(NOTHING)
+        reaching, began = desk.clock.now(), desk.clock.monotonic()
+        ledger = await desk.reader.wait_for_ledger(NOTHING, reaching=reaching, until=began + 3)
+        assert ledger is not None
+        assert ledger.asked_at >= reaching
+        assert desk.clock.monotonic() - began == pytest.approx(0.75, abs=0.1)
+
+    play(story)
+
+
+def test_waiting_for_records_keeps_one_that_reaches_less_far() -> None:
+    """It may explain something all the same."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.SLOW, times=1, seconds=1.0)
+        await desk.reader.observe(NOTHING)
+        desk.venue.plan("fetch_ledger", Trouble.HANG)
+        reaching, began = desk.clock.now(), desk.clock.monotonic()
+        ledger = await desk.reader.wait_for_ledger(NOTHING, reaching=reaching, until=began + 3)
+        assert ledger is not None
+        assert ledger.asked_at < reaching
+        assert desk.clock.monotonic() - began == pytest.approx(3.0)
+        desk.reader.close()
+
+    play(story)
+
+
 def test_the_mark_of_a_position_that_is_gone_is_asked_for() -> None:
     """What was closed or liquidated explains itself by the later price."""
 

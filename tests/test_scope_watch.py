@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from model import ScopeObservation
 from scope_watch import ScopeWatch
-from tests.memory_venue import SCOPE
+from tests.decision_values import (
+    BOOK_POLICY,
+    ONE,
+    ONLY_ONE,
+    TWO,
+    Guard,
+    calm,
+    dark,
+    live,
+    losing,
+    seen,
+)
+from tests.memory_venue import SCOPE, Trouble
 from tests.test_scope_reader import Desk
 from tests.virtual_house import play, policy
 
@@ -28,5 +41,91 @@ def test_pauses_grow_from_the_second_failure_on_and_less_in_danger(
         assert watch.pace(policy(), is_closing=False) == danger_s
         slow = policy(poll_s=45, alert_poll_s=20)
         assert watch.pace(slow, is_closing=True) == 20
+
+    play(story)
+
+
+async def waited(
+    watch: ScopeWatch, desk: Desk, guard: Guard, look: ScopeObservation
+) -> tuple[ScopeObservation, float]:
+    """What is decided on, and how long it was held."""
+    await desk.clock.sleep(look.asked_at - desk.clock.now())
+    began = desk.clock.monotonic()
+    told = await watch.wait_for_records(
+        look, memory=guard.memory, policy=guard.policy, clock=desk.clock
+    )
+    return told, desk.clock.monotonic() - began
+
+
+def about_to_act() -> Guard:
+    """Two readings of 4.7 % that nothing explains: the third completes stage 1."""
+    guard = calm(ONLY_ONE)
+    for at in (10, 13):
+        guard.look(seen(at, *losing(0.0), wallet=9_530.0))
+    return guard
+
+
+def test_what_would_act_in_the_dark_is_held_until_the_records_come() -> None:
+    """They answer after 0.05 s; a later reading that does not wait is not held."""
+
+    async def story() -> None:
+        desk, guard = Desk(), about_to_act()
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        told, took_s = await waited(watch, desk, guard, seen(16, *losing(0.0), wallet=9_530.0))
+        assert told.has_waited
+        assert took_s == pytest.approx(0.05)
+        assert told.ledger is not None
+        assert [one.incident.stage for one in guard.look(told).opened] == [ONE]
+        told, took_s = await waited(watch, desk, guard, seen(19, *losing(0.0), wallet=9_530.0))
+        assert (told.has_waited, took_s, watch.waiting_since) == (False, 0.0, None)
+
+    play(story)
+
+
+def test_a_restart_in_the_middle_of_a_streak_waits_as_well() -> None:
+    """Nothing of a watch outlives the process; the streak does, and its wait is 3 s at most."""
+
+    async def story() -> None:
+        desk, guard = Desk(), about_to_act()
+        desk.venue.plan("fetch_ledger", Trouble.HANG)
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        told, took_s = await waited(watch, desk, guard, seen(40, *losing(0.0), wallet=9_530.0))
+        assert told.has_waited
+        assert took_s == pytest.approx(3.0)
+        again, took_s = await waited(watch, desk, guard, seen(44, *losing(0.0), wallet=9_530.0))
+        assert (again.has_waited, took_s) == (True, 0.0)
+        desk.reader.close()
+
+    play(story)
+
+
+def test_what_acts_is_not_held_by_what_waits() -> None:
+    """Stage 2 is covered by records and acts; stage 3 waits, and its 3 s run meanwhile."""
+
+    async def story() -> None:
+        desk, guard = Desk(), calm(live(stages=BOOK_POLICY.stages[1:]))
+        desk.venue.plan("fetch_ledger", Trouble.HANG)
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        guard.look(seen(10, *losing(0.0), wallet=9_600.0))
+        guard.look(seen(13, *losing(0.0), wallet=9_200.0, ledger=()))
+        guard.look(seen(14, *losing(0.0), wallet=8_900.0))
+        told, took_s = await waited(watch, desk, guard, seen(16, *losing(0.0), wallet=8_900.0))
+        assert (told.has_waited, took_s) == (False, 0.0)
+        assert [one.incident.stage for one in guard.look(told).opened] == [TWO]
+        told, took_s = await waited(watch, desk, guard, seen(17, *losing(0.0), wallet=8_900.0))
+        assert told.has_waited
+        assert took_s == pytest.approx(2.0)
+        desk.reader.close()
+
+    play(story)
+
+
+def test_a_failed_reading_is_not_held() -> None:
+    """There is nothing that it could act on."""
+
+    async def story() -> None:
+        desk, guard = Desk(), about_to_act()
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        assert await waited(watch, desk, guard, dark(16)) == (dark(16), 0.0)
 
     play(story)

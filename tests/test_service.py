@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -18,13 +19,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from commands.service import Service, say_standing
 from configuration.schema import STAGE_DEFAULTS
 from errors import LockError, StateLockHeld
+from guardian import Guardian
 from memory import BookMemory, Incident, Memory, ScopeMemory
 from model import BookName, IncidentId, ScopeId, Source, Stage
 from policy import BookPolicy
@@ -150,6 +152,26 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: Socket) -> None:
     ours.tell(STATUS="new")
     ours.tell(WATCHDOG="1")
     assert manager.read() == [{"READY": "1", "STATUS": "new"}, {"WATCHDOG": "1"}]
+
+
+def test_a_signal_in_the_middle_of_a_message_loses_nothing(manager: Socket) -> None:
+    """SIGTERM comes while a start says what it waits for: its handler speaks in between."""
+    ours = ServiceManager(manager.address)
+
+    class Interrupted(str):
+        """A text at which the signal arrives."""
+
+        __slots__ = ()
+
+        def split(self, *_given: Any) -> list[str]:
+            """Let the handler speak."""
+            ours.tell(STOPPING="1", STATUS="stopping")
+            return ["waiting"]
+
+    ours.tell(STATUS=Interrupted("waiting"), EXTEND="1")
+    assert [message.get("STOPPING") for message in manager.read()].count("1") >= 1
+    ours.tell(STATUS="later")
+    assert manager.read()[-1] == {"STATUS": "later"}
 
 
 @pytest.mark.parametrize("address", ["/nowhere/notify", "@nobody", "/" + "x" * 200])
@@ -477,3 +499,30 @@ def test_the_wait_for_the_state_ends(tmp_path: Path, manager: Socket) -> None:
             assert held.value.pid == os.getpid()
             waited = manager.said("STATUS")
             assert len(waited) == (0 if not ours.is_present else 1)
+
+
+async def test_what_a_start_has_made_is_never_searched_for_garbage() -> None:
+    """A full collection of three days of history would hold up a close for 0.1 s."""
+    frozen: list[int] = []
+
+    class Watcher:
+        """Stands where the guard does."""
+
+        memory = Memory()
+        scopes = (SCOPE,)
+
+        def stop(self) -> None:
+            """Nothing runs."""
+
+        async def run(self, **_told: object) -> None:
+            """Look how much the collector leaves alone."""
+            frozen.append(gc.get_freeze_count())
+
+    try:
+        with Service.begin({}) as service:
+            await service.watch(cast("Guardian", Watcher()), policy=policy(), clock=HandClock())
+    finally:
+        gc.unfreeze()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+    assert frozen[0] > 10_000

@@ -130,6 +130,21 @@ def test_every_key_reaches_the_policy(load: Load) -> None:
     assert not stage.set_trading_lock
 
 
+@pytest.mark.parametrize(
+    ("line", "origin"),
+    [
+        ("enabled: true", "live"),
+        ("simulator_url: http://127.0.0.1:1", "simulator"),
+        ("sandbox: true", "sandbox"),
+        ("demo: true", "demo"),
+    ],
+)
+def test_an_account_is_of_one_kind(load: Load, line: str, origin: str) -> None:
+    """What was seen of a practice account is no past of a real one."""
+    (venue,) = load(f"exchanges:\n  binance:\n    {line}\n").venues
+    assert venue.origin == origin
+
+
 def test_policy_follows_what_is_replaced(load: Load) -> None:
     """`--dry-run` replaces one field of the settings, and decisions must see it."""
     loaded = load("dry_run: false\n")
@@ -316,6 +331,36 @@ def test_keys_of_an_unsupported_venue_are_named_not_watched(load: Load) -> None:
     assert loaded.to_policy().unwatched == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ("", {"BYBIT_API_KEY": "other-key"}, "bybit: keys found, not in config.yaml, NOT WATCHED"),
+        ("", {"BITGET_API_SECRET": "x-1"}, "bitget: keys found, not in config.yaml, NOT WATCHED"),
+        ("", {"BYBIT_PASSWORD": "x-1"}, ""),
+        ("", {"BYBIT_API_KEY": "  "}, ""),
+        ("  bybit: {enabled: false}\n", {"BYBIT_API_KEY": "other-key"}, ""),
+        (
+            "  sub1: {id: bybit, enabled: false, api_key_env: BYBIT_API_KEY}\n",
+            {"BYBIT_API_KEY": "other-key"},
+            "",
+        ),
+    ],
+    ids=["key", "half-a-pair", "only-a-password", "blank", "switched-off", "read-by-another"],
+)
+def test_keys_of_a_venue_that_the_file_does_not_mention_are_named(
+    load: Load, text: str, found: dict[str, str], said: str
+) -> None:
+    """Who put keys there expects a guard; an account that is switched off is no surprise."""
+    loaded = load(f"exchanges:\n  binance: {{}}\n{text}", {**KEYS, **found})
+    assert loaded.unwatched == ((said,) if said else ())
+
+
+def test_a_venue_under_another_name_speaks_for_its_keys(load: Load) -> None:
+    """`main` reads the variables of `binance`: that account is watched, so nothing is missing."""
+    text = "exchanges:\n  main:\n    id: binance\n    api_key_env: BINANCE_API_KEY\n"
+    assert load(f"{text}    api_secret_env: BINANCE_API_SECRET\n").unwatched == ()
+
+
 def test_a_spot_account_under_auto_is_named_not_watched(load: Load) -> None:
     """Spot has no adapter in this version."""
     text = "exchanges:\n  binance:\n    accounts:\n      spot: {enabled: auto}\n"
@@ -404,7 +449,7 @@ def test_an_own_variable_that_is_empty_is_named_by_its_line(load: Load) -> None:
 
 
 def test_one_account_under_two_names_is_refused(load: Load) -> None:
-    """The same key twice would judge and close one account twice."""
+    """The same key twice would judge and close one account twice (lesson 7)."""
     text = "exchanges:\n  binance: {}\n  again: {id: binance, api_key_env: BINANCE_API_KEY}\n"
     (line,) = problems(load, text, {**KEYS, "AGAIN_API_SECRET": "test-secret"})
     assert line.startswith("config.yaml:3  exchanges.again = {...}  has the same API key as")

@@ -13,7 +13,7 @@ from model import Stage
 from policy import BookPolicy
 from stage_events import RearmDue, ResetRequested, StageRefusal
 from stage_machine import advance
-from stage_recovery import adopt_locks, recover_book, shift_deadlines
+from stage_recovery import adopt_locks, adoption_audits, recover_book, shift_deadlines
 from tests.stage_cases import (
     BOOK,
     COOLDOWN,
@@ -64,6 +64,20 @@ def test_unreadable_lock_file_leaves_a_halt_until_reset() -> None:
     reset = ResetRequested(confirmation="", is_switch_running=True, has_trusted_reading=True)
     after = advance(adopted, reset, policy=POLICY, now=NOW, dry_run=False)
     assert after.book.locks == ()
+
+
+def test_an_adoption_is_one_audit_entry_for_each_lock_that_is_new() -> None:
+    """The stage's and the halt, with what the file said; a second adoption has nothing to add."""
+    adopted = adopt(lock(S2))
+    stage, halt = adoption_audits(BLANK, adopted, source="found", now=NOW, dry_run=True)
+    assert (stage.stage, stage.mode, stage.scope, stage.dry_run) == (S2, "stage", BOOK, True)
+    assert dict(stage.details)["expires_ts"] == NOW + 600
+    assert (halt.stage, halt.mode, halt.at) == (S0, "halt", NOW)
+    assert halt.message == (
+        f"found: state_lost holds, and {BOOK} stands at DOMINANT_CLOSED until its reset"
+    )
+    again = adopt(lock(S2), state=adopted)
+    assert adoption_audits(adopted, again, source="found", now=NOW, dry_run=True) == ()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -65,6 +66,23 @@ def test_a_full_disk_does_not_keep_the_directory_from_being_held(tmp_path: Path)
     with held, pytest.raises(StateLockHeld, match="another process") as refusal:
         StateLock.acquire(tmp_path)
     assert refusal.value.pid is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_first_start_on_a_full_disk_holds_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Not even the file can be made that names the holder: the account is guarded all the same."""
+    opened = os.open
+
+    def full(path: str | Path, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr("state_lock.os.open", full)
+    with StateLock.acquire(tmp_path), pytest.raises(StateLockHeld):
+        StateLock.acquire(tmp_path)
 
 
 def test_the_kernel_releases_the_lock_of_a_killed_process(tmp_path: Path) -> None:

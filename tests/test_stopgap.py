@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import resource
 import shutil
@@ -257,6 +258,56 @@ def test_a_file_that_cannot_be_opened_after_it_was_put_back_is_opened_later(
                 store.commit(said("too soon"))
         store.commit(said("in time"))
         assert stages(store) == [Stage.ALL_CLOSED]
+    assert events(path) == ["in time"]
+
+
+@pytest.mark.parametrize("removal", [remove_all, remove_one, replace_by_another])
+def test_a_file_that_fails_to_take_its_place_is_put_back_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, removal: Callable[[Path], None]
+) -> None:
+    """A dying disk fails at the very end: what is open is still all there is, and stays open."""
+    rename = Path.rename
+
+    def fails(source: Path, target: Path) -> Path:
+        if source.name.endswith(".restored"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(source, target)
+
+    with opened(path) as store:
+        store.commit(Records(books=(BOOK,)))
+        removal(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", fails)
+            for _ in range(2):
+                with pytest.raises(StoreError, match="putting"):
+                    store.commit(said("too soon"))
+                assert stages(store) == [Stage.ALL_CLOSED]
+        with pytest.raises(StoreError, match="put back"):
+            store.commit(said("lost"))
+        store.commit(said("in time"))
+        assert stages(store) == [Stage.ALL_CLOSED]
+    assert events(path) == ["in time"]
+    with opened(path) as again:
+        assert stages(again) == [Stage.ALL_CLOSED]
+
+
+def test_a_folder_that_cannot_be_synced_leaves_no_copies(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file stands in its place: to put it back again with every try would fill the disk."""
+
+    def fails(_folder: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(stopgap, "sync_folder", fails)
+    with opened(path) as store:
+        store.commit(Records(books=(BOOK,)))
+        remove_all(path)
+        with pytest.raises(StoreError, match="put back"):
+            store.commit(said("lost"))
+        store.commit(said("in time"))
+        assert stages(store) == [Stage.ALL_CLOSED]
+        assert list(path.parent.glob("*.re*")) == []
     assert events(path) == ["in time"]
 
 

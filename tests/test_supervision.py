@@ -90,6 +90,26 @@ def test_of_faults_in_a_row_the_first_and_every_twentieth_are_told() -> None:
     play(story)
 
 
+def test_a_fault_that_cannot_be_told_ends_nothing() -> None:
+    """Its words fail in turn; its kind is in the audit."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise AttributeError("real_url")
+
+    async def story() -> None:
+        office = Office()
+
+        async def step() -> bool:
+            raise Mute
+
+        assert await office.supervisor.attend("step", step) is None
+        await asyncio.sleep(0)
+        assert office.recorded() == ["step: Mute: <exception str() failed>"]
+
+    play(story)
+
+
 def test_a_broken_invariant_passes_through() -> None:
     """The guard must not go on with a fault that could send a wrong order."""
 

@@ -103,8 +103,8 @@ def test_a_step_that_hangs_holds_up_nothing(tmp_path: Path) -> None:
     play(story)
 
 
-def test_a_fault_while_thinning_is_told_and_ends_nothing(tmp_path: Path) -> None:
-    """The file may be damaged: the guard goes on, and a person can read why."""
+def test_a_disk_that_fails_while_thinning_is_a_trouble_of_the_disk(tmp_path: Path) -> None:
+    """The file may be damaged: the guard goes on, a person reads why once, not of a fault of it."""
 
     async def story() -> None:
         house = House(folder=tmp_path)
@@ -113,12 +113,20 @@ def test_a_fault_while_thinning_is_told_and_ends_nothing(tmp_path: Path) -> None
             async def fail() -> None:
                 raise StoreError("thinning old readings: disk I/O error")
 
+            async def rest() -> None:
+                """The disk works again."""
+
             guard.store.while_thinning = fail  # type: ignore[method-assign]
             commits = guard.store.commits
             await house.wait(45)
             assert guard.store.commits > commits + 3
-            told = house.audit("task_failed")
-            assert 1 <= len(told) <= 3, "the first, and every twentieth"
-            assert "tidying" in told[0].message
+            (told,) = house.audit("store_upkeep_trouble")
+            assert told.message == "thinning old readings: disk I/O error"
+            assert told.message in house.lock()["details"]["trouble_store_upkeep"]
+            assert house.audit("task_failed") == []
+            guard.store.while_thinning = rest  # type: ignore[method-assign]
+            await house.wait(15)
+            assert len(house.audit("store_upkeep_recovered")) == 1
+            assert "trouble_store_upkeep" not in house.lock()["details"]
 
     play(story)

@@ -480,7 +480,7 @@ def test_a_field_that_makes_no_sense_locks(path: Path, changes: dict[str, object
     ],
 )
 def test_a_stale_heartbeat_locks(path: Path, age: float, limit: float | None, locked: bool) -> None:
-    """The guard may be dead; one from the future would keep a dead guard looking alive."""
+    """The guard may be dead; one of the future would make a dead guard look alive (lesson 35)."""
     write(path)
     state = read_lock(path, now=NOW + age, max_age_s=limit)
     assert state.locked is locked

@@ -158,7 +158,7 @@ def events(step: ScopeStep) -> list[str]:
 
 
 def test_failed_read_is_unavailable_and_never_an_empty_account() -> None:
-    """The memory keeps its last equity, the reason is the venue's."""
+    """The memory keeps its last equity, the reason is the venue's (lesson 10)."""
     watch = watching((0, 10_000))
     step = watch.see(10, None)
     assert (step.trust, step.equity, step.reasons) == (UNAVAILABLE, None, ("timeout",))
@@ -638,6 +638,36 @@ def test_doubt_goes_on_beside_its_proven_part() -> None:
     assert watch.memory.unexplained == -1_000.0
 
 
+def test_a_withdrawal_is_no_loss_that_is_proven() -> None:
+    """3,000 were withdrawn in the dark, and 700 are missing: 7,000 are explained, not lost."""
+    watch = watching((0, 10_000))
+    gone = [record("w", LedgerKind.TRANSFER, 300, -3_000)]
+    for at in (700, 703):
+        step = watch.see(at, 6_300, ledger=gone, breach_equity=9_550.0)
+        assert step.trust is SUSPECT
+    assert watch.adjusted == [10_000]
+    assert [flow.effective_at for flow in watch.memory.flows] == [None]
+
+
+def test_a_loss_beside_a_withdrawal_is_proven() -> None:
+    """BTC lost 600, 3,000 were withdrawn and 700 are missing: 6 % of 10,000, and of 6,808.51.
+
+    What the record explains was never counted as unexplained, so it relieves nothing: a later fall
+    of as much is a doubt, and takes nothing back.
+    """
+    watch = Watch()
+    watch.see(0, 10_000, position("10", 1_000, 1_000))
+    gone = [record("w", LedgerKind.TRANSFER, 300, -3_000)]
+    step = watch.see(610, 5_700, position("10", 1_000, 940), ledger=gone, breach_equity=9_550.0)
+    assert (step.trust, step.equity, step.unexplained) == (TRUSTED, 6_400.0, -700.0)
+    assert [flow.factor for flow in step.flows] == [pytest.approx(6_400 / 9_400)]
+    assert watch.adjusted == [6_808.51, 6_400]
+    told = [*gone, record("v", LedgerKind.TRANSFER, 305, -700)]
+    assert watch.see(613, 5_700, position("10", 1_000, 940), ledger=told).trust is TRUSTED
+    assert watch.memory.unexplained == 0.0
+    assert watch.see(620, 2_800, position("10", 1_000, 940)).trust is SUSPECT
+
+
 def test_explained_equity_without_prices_proves_nothing() -> None:
     """An unpriced coin: no figure to trust, breach or not."""
     watch = Watch()
@@ -851,6 +881,17 @@ def test_undoing_of_five_percent_needs_no_suspicion() -> None:
     assert max(watch.adjusted) == 10_000
 
 
+def test_a_step_that_is_small_by_now_undoes_nothing() -> None:
+    """8 were inferred when there were 20. Beside 9,700, 8 less are no doubt and no new baseline."""
+    watch = watching((0, 20.0), (10, 28.0), (13, 28.0), (16, 28.0))
+    assert [flow.is_inferred for flow in watch.memory.flows] == [True]
+    watch.see(60, 10_028, ledger=[record("d", LedgerKind.TRANSFER, 59, 10_000)])
+    watch.see(70, 9_700)
+    for at in (1_000, 1_003, 1_006):
+        step = watch.see(at, 9_692)
+        assert (step.trust, step.baseline_at, step.flows) == (TRUSTED, None, ())
+
+
 def test_one_stale_answer_undoes_no_inflow() -> None:
     """Money came, its record is not listed yet, and one answer is from before: 12,000 stays."""
     watch = watching((0, 10_000))
@@ -949,8 +990,32 @@ def test_a_wrong_answer_leaves_the_history_when_it_is_taken_back(wrong: float) -
         assert watch.see(at, wrong).trust is TRUSTED
     step = watch.see(15, 10_020)
     assert (step.trust, step.equity, events(step)) == (TRUSTED, 10_020.0, ["step_taken_back"])
-    assert watch.adjusted == [10_000, 10_010, 10_020]
+    assert watch.adjusted == [10_000, 10_010, 10_010, 10_010, 10_010, 10_020]
     assert watch.memory.unexplained == 20.0
+
+
+def test_a_real_peak_beside_a_wrong_answer_is_kept() -> None:
+    """BTC makes 500, 150 come and go unexplained, BTC loses 600: the peak was 10,500."""
+    watch = Watch()
+    watch.see(0, 10_000, position("10", 1_000, 1_000))
+    watch.see(10, 10_650, position("10", 1_000, 1_050))
+    step = watch.see(100, 9_900, position("10", 1_000, 990))
+    assert (step.trust, events(step)) == (TRUSTED, ["step_taken_back"])
+    assert watch.adjusted == [10_000, 10_500, 9_900]
+    assert [point.unexplained for point in watch.memory.history.points()] == [0.0, 0.0, 0.0]
+
+
+def test_where_nothing_was_left_beside_a_wrong_answer_is_no_peak() -> None:
+    """30 go unexplained, BTC loses 970, makes 500, and the 30 come back: 0 cannot be scaled."""
+    watch = Watch()
+    watch.see(0, 1_000, position("10", 1_000, 1_000))
+    watch.see(10, 970, position("10", 1_000, 1_000))
+    watch.see(20, 0, position("10", 1_000, 903))
+    step = watch.see(30, 530, position("10", 1_000, 953))
+    assert (step.trust, events(step)) == (TRUSTED, ["step_taken_back"])
+    points = list(watch.memory.history.points())
+    assert [point.equity for point in points] == [1_000, 1_000, 30, 530]
+    assert [point.may_be_peak for point in points] == [True, True, False, True]
 
 
 def test_the_way_back_from_a_wrong_answer_is_no_inflow() -> None:
@@ -960,23 +1025,23 @@ def test_the_way_back_from_a_wrong_answer_is_no_inflow() -> None:
     assert watch.see(13, 9_976).trust is TRUSTED
     step = watch.see(16, 10_490)
     assert (step.trust, events(step), step.flows) == (TRUSTED, ["step_taken_back"], ())
-    assert watch.adjusted == [10_490, 10_490, 10_490]
+    assert watch.adjusted == [10_490] * 4
 
 
 def test_a_wrong_answer_is_taken_back_in_parts() -> None:
     """Two stale answers, the second from before another 200: each step back is one."""
     watch = watching((0, 10_000), (3, 9_700), (6, 9_500), (9, 9_700))
-    assert watch.adjusted == [10_000, 9_700, 9_700]
+    assert watch.adjusted == [10_000, 9_700, 9_700, 9_700]
     assert events(watch.see(12, 10_000)) == ["step_taken_back"]
-    assert watch.adjusted == [10_000, 10_000]
+    assert watch.adjusted == [10_000] * 5
 
 
-@pytest.mark.parametrize(("at", "points"), [(130, 2), (131, 3)])
-def test_what_stood_for_two_minutes_was_no_wrong_answer(at: float, points: int) -> None:
+@pytest.mark.parametrize(("at", "peak"), [(130, 10_000), (131, 10_400)])
+def test_what_stood_for_two_minutes_was_no_wrong_answer(at: float, peak: float) -> None:
     """400 came 10 s after noon and left again: after 120 s that was a peak."""
     watch = watching((0, 10_000), (10, 10_400))
     watch.see(at, 10_000)
-    assert len(watch.adjusted) == points
+    assert max(watch.adjusted) == peak
 
 
 def test_a_small_step_takes_nothing_back() -> None:
@@ -992,7 +1057,7 @@ def test_a_history_of_many_chunks_keeps_what_came_before_a_wrong_answer() -> Non
         watch.see(3 * count, 10_400)
         watch.see(3 * count + 3, 10_400)
         watch.see(3 * count + 6, 10_000)
-        assert watch.adjusted == [10_000] * (count + 1)
+        assert watch.adjusted == [10_000] * (count + 3)
 
 
 def test_rise_unlike_the_accepted_loss_is_an_inflow() -> None:
@@ -1014,6 +1079,19 @@ def test_doubt_ends_after_ten_minutes_whatever_it_is() -> None:
     assert (step.trust, step.equity) == (TRUSTED, 7_000.0)
     assert "forced_trust" in events(step)
     assert len(watch.memory.accepted_losses) == 1
+
+
+def test_a_doubt_from_before_a_long_silence_ends_no_other_one() -> None:
+    """One odd reading, then the guard is down for 20 minutes in which 3,000 are withdrawn.
+
+    The first reading after it is doubted like any other until the records tell of it.
+    """
+    watch = watching((0, 10_000), (10, 12_000))
+    for at in (1_210, 1_213, 1_216):
+        assert watch.see(at, 7_000).trust is SUSPECT
+    gone = [record("w", LedgerKind.TRANSFER, 600, -3_000)]
+    assert watch.see(1_219, 7_000, ledger=gone).trust is TRUSTED
+    assert max(watch.adjusted) == 7_000
 
 
 def test_rise_in_doubt_for_ten_minutes_is_trusted_as_an_inflow() -> None:
@@ -1176,22 +1254,6 @@ def test_times_move_with_everything_that_hangs_on_them() -> None:
     assert move_times(blank, by_s=5.0).last_trusted is None
 
 
-def test_a_withdrawal_that_was_listed_before_the_clock_was_set_is_found_at_its_step() -> None:
-    """1,500 of two withdrawals are listed, the clock is set an hour ahead, then comes the other.
-
-    Left at its old time the first would lie before the history: it would scale nothing, and count
-    as a loss of 15 % once the doubt is over.
-    """
-    watch = watching((0, 10_000), (10, 10_000))
-    first = record("1", LedgerKind.TRANSFER, 12, -1_500.0)
-    assert watch.see(13, 7_700, ledger=(first,)).trust is SUSPECT
-    watch.memory = move_times(watch.memory, by_s=3_600.0)
-    assert watch.memory.flows[0].at == first.at + 3_600.0
-    second = record("2", LedgerKind.TRANSFER, 3_612, -800.0)
-    assert watch.see(3_616, 7_700, ledger=(second,)).trust is TRUSTED
-    assert watch.adjusted == [7_700.0] * 3
-
-
 def test_a_deposit_and_a_withdrawal_between_two_readings_replace_one_inferred_inflow() -> None:
     """4,000 came and 1,500 went, both listed late: 2,500 are inferred, and counted once.
 
@@ -1210,6 +1272,32 @@ def test_a_deposit_and_a_withdrawal_between_two_readings_replace_one_inferred_in
     assert watch.adjusted == [12_500.0] * 3
     assert [flow.is_cancelled for flow in watch.memory.flows] == [True, False, False]
     assert watch.memory.unexplained == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0])
+def test_a_record_told_after_the_clock_was_set_still_confirms_its_inflow(jump_s: float) -> None:
+    """Two hours forth or back: booked once, no peak of 15,000 beside an account of 12,000."""
+    watch = watching((0, 10_000), (10, 12_000), (13, 12_000), (16, 12_000))
+    watch.memory = move_times(watch.memory, by_s=jump_s)
+    for at in (20, 30, 100):
+        told = [record("d", LedgerKind.TRANSFER, jump_s + 9, 2_000)]
+        watch.see(jump_s + at, 12_000, ledger=told)
+    assert max(watch.adjusted) == 12_000
+    assert [flow.is_cancelled for flow in watch.memory.flows] == [True, False]
+
+
+@pytest.mark.parametrize("jump_s", [300.0, -300.0])
+def test_records_told_before_the_clock_was_set_still_explain(jump_s: float) -> None:
+    """A withdrawal whose step had not come, and a loss in the middle of a doubt."""
+    watch = watching((0, 10_000))
+    watch.see(10, 10_000, ledger=[record("w", LedgerKind.TRANSFER, 9, -2_000)])
+    watch.memory = move_times(watch.memory, by_s=jump_s)
+    assert watch.see(jump_s + 20, 8_000).trust is TRUSTED
+    assert watch.adjusted == [8_000, 8_000, 8_000]
+    told = [record("f", LedgerKind.FUNDING, jump_s + 25, -600)]
+    assert watch.see(jump_s + 30, 6_500, ledger=told).unexplained == -900.0
+    watch.memory = move_times(watch.memory, by_s=jump_s)
+    assert watch.see(2 * jump_s + 40, 6_500).unexplained == -900.0
 
 
 def test_history_and_results_are_forgotten_after_two_days() -> None:

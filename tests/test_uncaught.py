@@ -125,3 +125,20 @@ def test_the_hooks_are_installed_once_and_learn_later(monkeypatch: pytest.Monkey
     error = fault()
     sys.excepthook(type(error), error, error.__traceback__)
     assert f"RuntimeError: lost {MASK}" in stream.getvalue()
+
+
+@pytest.mark.parametrize("fault_of_limit", [ValueError("not allowed"), OSError(1, "not permitted")])
+def test_a_machine_that_forbids_to_set_limits_does_not_end_the_guard(
+    monkeypatch: pytest.MonkeyPatch, fault_of_limit: Exception
+) -> None:
+    """A sandbox refuses the call: then its own limits have to keep memory images away."""
+
+    def refuse(*_given: object) -> None:
+        raise fault_of_limit
+
+    monkeypatch.setattr("uncaught.resource.setrlimit", refuse)
+    monkeypatch.setattr("uncaught.logging.captureWarnings", lambda *, capture: None)
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    watch_process()
+    assert isinstance(getattr(sys.excepthook, "__self__", None), LastWords)

@@ -38,18 +38,7 @@ if TYPE_CHECKING:
 SCENES = ("one-way-1", "one-way-3", "hedge-3", "one-way-2", "hedge-2")
 JOBS = 3 * (os.cpu_count() or 1)
 """Incidents at a time: two thirds of one are waiting."""
-COLUMNS = (
-    "scene",
-    "stage",
-    "requests",
-    "runs",
-    "kills",
-    "missed",
-    "late",
-    "to flat",
-    "to end",
-    "failed",
-)
+COLUMNS = ("scene", "stage", "sent", "runs", "kills", "missed", "late", "flat", "end", "failed")
 TOLD_EVERY = 25
 """Runs between two lines of progress where there is no terminal to draw on."""
 LEAST_KILLS = 200
@@ -146,13 +135,15 @@ def show(stories: Sequence[Told], *, took_s: float) -> None:
     from rich.table import Table
 
     table = Table(
+        padding=(0, 0, 0, 1),
         title=f"{sum(told.kills for told in stories)} kills in {took_s:.0f} s",
-        caption="requests: orders and cancels of the incident; missed: it ended without the request"
-        " at which the guard was to die; late: orders executed after the kill; to flat, to end:"
+        caption="sent: orders and cancels of the incident; missed: it ended without the request"
+        " at which the guard was to die; late: orders executed after the kill; flat, end: seconds"
         " from the last start, the worst",
+        caption_justify="left",
     )
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "scene" else "right")
+        table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
     for told in stories:
         figures = summary(told)
         table.add_row(
@@ -163,8 +154,8 @@ def show(stories: Sequence[Told], *, took_s: float) -> None:
             str(told.kills),
             str(told.missed),
             str(figures["late_orders"]),
-            f"{figures['worst_restart_to_flat_s']:.1f} s",
-            f"{figures['worst_restart_to_end_s']:.1f} s",
+            f"{figures['worst_restart_to_flat_s']:.1f}",
+            f"{figures['worst_restart_to_end_s']:.1f}",
             str(len(told.failed)),
         )
     Console().print(table)

@@ -61,6 +61,9 @@ LEDGER_PAGES = 20
 """Most pages read for one ledger: 30 weight each, a third of a minute's allowance."""
 LEDGER_REACH_S = 89 * 86400.0
 """The venue keeps three months of account records."""
+CLOCK_CHANGE_S = 1.0
+"""By so much two measurements of the venue's clock never differ unless one of the clocks was set.
+Records asked for by the old one leave some out, and their times are wrong by as much."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -190,8 +193,9 @@ class BinanceFutures:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
 
-        Raises Unavailable when there are more than 20,000 records, or when their order leaves
-        doubt whether some were skipped. What is older than 89 days is not asked for.
+        Raises Unavailable when there are more than 20,000 records, when their order leaves doubt
+        whether some were skipped, or when the clock they were asked by proved wrong meanwhile.
+        What is older than 89 days is not asked for.
         """
         self._require_scope(scope)
         await self._connection.settle_clock()
@@ -199,6 +203,8 @@ class BinanceFutures:
         since = max(since, asked_at - LEDGER_REACH_S)
         offset_s = self._connection.server_offset_s
         rows = await self._fetch_income(start_ms=int((since + offset_s) * 1000))
+        if abs(self._connection.server_offset_s - offset_s) > CLOCK_CHANGE_S:
+            raise Unavailable("income: the clock was measured anew meanwhile")
         assets = tuple(sorted({row.asset for row in rows} - self._stables))
         prices = await self._fetch_prices(assets)
         unpriced = [asset for asset in assets if asset not in prices]

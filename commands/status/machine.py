@@ -19,6 +19,7 @@ LATE_WRITE_S = 30.0
 
 _REMEDIES = {
     "store": ("database", "what waits is lost if the guard ends first: see to the disk, then wait"),
+    "store_upkeep": ("database upkeep", "old readings stay in the file: see to the disk"),
     "lock": ("lock file", "bots may see an older lock: see to its folder and its disk"),
     "room": ("room", "make some before the next lock finds none"),
     "descriptors": ("files", "restart the guard soon and allow it more open files"),

@@ -184,8 +184,8 @@ def test_one_that_cannot_be_finished_after_long_is_given_up_aloud(
         await scene.until(lambda: "incident_expired" in scene.house.events(), within_s=30)
         assert refused.met > 0
         (expired,) = scene.house.audit("incident_expired")
-        assert "missed: SOLUSDT SHORT 100 -> 50.00" in expired.message
-        assert "missed: XRPUSDT" not in expired.message
+        assert "above its target: SOLUSDT SHORT 100 -> 50.00" in expired.message
+        assert expired.message.count("XRPUSDT SHORT") == 1, "it was closed, and is only listed"
         await scene.until(lambda: not scene.house.stops_a_bot(), within_s=11)
         scene.venue.calm()
         scene.house.prices(SOL="107.5")

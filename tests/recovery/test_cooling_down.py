@@ -158,7 +158,7 @@ CELLS = (
 def test_the_guard_rearms_at_the_same_moment_and_bots_are_locked_until_then(
     tmp_path: Path, cell: Cooling
 ) -> None:
-    """With the first reading after the end of the cooldown, once; nothing is sent."""
+    """With the first reading after the end of the cooldown, once; nothing is sent (lesson 26)."""
 
     async def story(scene: Scene) -> None:
         began = scene.time

@@ -72,7 +72,7 @@ CELLS = (
 
 @each(CELLS)
 def test_nothing_but_the_reset_ends_stage_3(tmp_path: Path, cell: Latched) -> None:
-    """Locked at every moment, closed again what appears, and free three seconds after the reset."""
+    """Locked all along, what appears is closed, and free 3 s after the reset (lesson 34)."""
 
     async def story(scene: Scene) -> None:
         began = scene.time
