@@ -118,7 +118,12 @@ class Monitor:
         key = RowKey(instruction.scope, instruction.symbol, instruction.side)
         target = next(target for target in incident.targets if target.key == key)
         market = self.exchange.markets[instruction.symbol]
-        aim = Aim(target=target, stage=incident.stage, source=incident.source, step=market.step)
+        assert memory is not None
+        # While the state is 3 whatever appears is closed, if need be within an older incident:
+        # behaviour.md section 9, and the database may have lost the incident that led to it.
+        state = memory.book(BOOK).stage
+        stage = state if state >= Stage.ALL_CLOSED else incident.stage
+        aim = Aim(target=target, stage=stage, source=incident.source, step=market.step)
         self.aims[instruction.client_id] = aim
         self.hold(2, invariants.wrong_side(aim))
         opened_s = self.opened_s.get(incident.incident_id, self.now_s())
@@ -133,7 +138,7 @@ class Monitor:
             self.hold(6, f"{instruction.client_id} is sent without a record")
         spared = self.story.policy.books[0]
         is_spared = instruction.symbol in spared.never_touch and (
-            incident.stage <= Stage.DOMINANT_CLOSED or spared.never_touch_even_in_stage_3
+            stage <= Stage.DOMINANT_CLOSED or spared.never_touch_even_in_stage_3
         )
         self.hold(2, f"{instruction.symbol} is never to be touched" if is_spared else "")
 
