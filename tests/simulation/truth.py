@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from decision import Decision
-from model import OrderSide, Side, Stage
+from model import LedgerKind, OrderSide, Side, Stage
 from simulator import margin
 from simulator.exchange import Exchange
 from tests.memory_venue import KEY, SCOPE
@@ -52,6 +52,7 @@ class Truth:
     acted: int = 0
     by_hand: float = 0.0
     blur: float = 0.0
+    inferred: float = 0.0
     flows: list[tuple[float, float, int]] = field(default_factory=list)
     told: set[int] = field(default_factory=set)
     _below_s: dict[Stage, float] = field(default_factory=dict)
@@ -74,9 +75,15 @@ class Truth:
         self.unreadable_s = self.now_s() + FLOW_DOUBT_S
 
     def on_decision(self, decision: Decision) -> None:
-        """Whether the guard doubts what it reads."""
-        if decision.memory.scope(SCOPE).suspicion is not None:
+        """Whether the guard doubts what it reads, and what it has inferred and still believes."""
+        memory = decision.memory.scope(SCOPE)
+        if memory.suspicion is not None:
             self.doubted_s = self.now_s()
+        self.inferred = sum(
+            abs(flow.amount)
+            for flow in memory.flows
+            if flow.is_inferred and not flow.is_cancelled and flow.kind is LedgerKind.OTHER
+        )
 
     def on_reset(self) -> None:
         """Everything is measured from here on."""
@@ -166,6 +173,9 @@ class Truth:
             # Behaviour.md section 3: a fall for which the ledger cannot be read is a loss then.
             is_untold = record not in self.told and age_s >= grace_s
             hidden += abs(share) if is_small or is_untold else 0.0
-        slack = MARGIN + self.by_hand + hidden
+        # Section 3 lets a record replace an inferred inflow within 10 %. One that a loss of the same
+        # step made smaller than that stands beside its record: KNOWN_LIMITATIONS.md.
+        beside = self.inferred / max(1.0, self.equity())
+        slack = MARGIN + self.by_hand + hidden + beside
         lost = (1 - nav / (self.peak or 1.0)) * (1 + self.blur)
         return invariants.groundless(lost, threshold, slack=slack)
