@@ -126,6 +126,8 @@ class Teller:
                 self._jumps |= 1 << number
                 house.met(span.fault)
                 house.clock.jump(span.seconds)
+                if house.ticks == 0:
+                    house.monitor.truth.on_unseen_jump()
 
     def _transfer(self, amount: Decimal, *, listed_s: float) -> None:
         house = self.house

@@ -92,6 +92,11 @@ class Truth:
         self.acted = 0
         self._below_s.clear()
 
+    def on_unseen_jump(self) -> None:
+        """The clock was set before a run knew it: windows are by the clock, and are past now."""
+        self.reference = None
+        self._below_s.clear()
+
     def look(self) -> None:
         """Take the present value down."""
         now_s = self.now_s()
@@ -173,7 +178,7 @@ class Truth:
             # Behaviour.md section 3: a fall for which the ledger cannot be read is a loss then.
             is_untold = record not in self.told and age_s >= grace_s
             hidden += abs(share) if is_small or is_untold else 0.0
-        # Section 3 lets a record replace an inferred inflow within 10 %. One that a loss of the same
+        # Section 3: a record replaces an inferred inflow within 10 %. One that a loss of the same
         # step made smaller than that stands beside its record: KNOWN_LIMITATIONS.md.
         beside = self.inferred / max(1.0, self.equity())
         slack = MARGIN + self.by_hand + hidden + beside
