@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.simulation.draw import draw_story
 from tests.simulation.faults import Fault, Phase
 from tests.simulation.invariants import Aim, Made
 from tests.simulation.run import simulate
+from tools.simulate import main
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = 10
@@ -217,3 +219,30 @@ def test_a_long_run_that_never_met_something_fails() -> None:
     assert f"{Fault.ORDER_LATE} {Phase.CLOSING}: 0" not in tally.shortcomings(LEAST_SEEDS)
     assert not is_possible(Fault.ORDER_LATE, Phase.CALM)
     assert "only 0% of the incidents closed something" in tally.shortcomings(LEAST_SEEDS)
+
+
+# --- the tool -----------------------------------------------------------------------------------
+
+
+def test_the_tool_tells_what_was_met(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table for a person, or JSON with every cell; a small run fails for no empty cell."""
+    assert main(["--seeds", "2", "--start", "3", "--jobs", "1"]) == 0
+    assert "2 seeds in" in capsys.readouterr().out
+    assert main(["--seeds", "1", "--start", "3", "--jobs", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["seeds"], told["violations"], told["missed"]) == (1, {}, [])
+    assert told["cells"].keys() == dict(Tally().cells()).keys()
+
+
+def test_the_tool_names_a_violated_seed_and_replays_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line a violation with the command that tells it; the trace ends with what was wrong."""
+    monkeypatch.setattr("tests.virtual_house.House._replace_lock", nothing)
+    broken = next(seed for seed in range(1, 40) if simulate(seed).violations)
+    assert main(["--seeds", "1", "--start", str(broken), "--jobs", "1"]) == 1
+    assert f"python3 -m tools.simulate --start {broken} --trace" in capsys.readouterr().out
+    assert main(["--start", str(broken), "--trace"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(f"seed {broken}: ")
+    assert told[-1].startswith("invariant 4 at ")
