@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Monitor:
     truth: Truth = field(init=False)
     entries_seen: int = 0
     aims: dict[str, Aim] = field(default_factory=dict)
+    wanted: dict[RowKey, Decimal] = field(default_factory=dict)
     sent: dict[str, float] = field(default_factory=dict)
     moved_by_others: list[tuple[float, str, Decimal]] = field(default_factory=list)
     opened_s: dict[IncidentId, float] = field(default_factory=dict)
@@ -125,6 +126,7 @@ class Monitor:
         stage = state if state >= Stage.ALL_CLOSED else incident.stage
         aim = Aim(target=target, stage=stage, source=incident.source, step=market.step)
         self.aims[instruction.client_id] = aim
+        self.wanted[key] = target.may_remain
         self.hold(2, invariants.wrong_side(aim))
         opened_s = self.opened_s.get(incident.incident_id, self.now_s())
         if not self._had_trouble("LOCK", since_s=opened_s):
@@ -168,6 +170,10 @@ class Monitor:
                 # must not open, increase or flip (1), but what it takes is the venue's doing.
                 self.moved_by_others.append((self.now_s(), symbol, abs(before) - abs(after)))
                 continue
+            # A higher stage may have asked for less since this order was sent, and got it.
+            target = aim.target
+            remain = min(target.may_remain, self.wanted[target.key])
+            aim = replace(aim, target=replace(target, may_remain=remain))
             since_s = self.now_s() - ORDER_AGE_S
             taken = sum(
                 (
@@ -190,6 +196,9 @@ class Monitor:
                 self.committed[order.client_id] = word or self.committed.get(order.client_id, "")
         for incident in records.incidents:
             self.incidents[incident.incident_id] = incident.status.value
+            if incident.status is IncidentStatus.OPEN:
+                # A run that dies here never tells of its decision, but it has acted on the loss.
+                self.truth.acted = max(self.truth.acted, incident.stage.value)
         self.audits += len(records.audits)
         events = [entry.event for entry in records.audits]
         if not records.books:
