@@ -25,14 +25,11 @@ from close_records import cancel_record, close_record, say_round
 from errors import InvariantViolation
 from eyes import Eyes, Seen
 from logger import Logger
-from memory import Incident, IncidentReport, OrderRecord, Records
+from memory import Incident, IncidentReport, OrderAction, OrderRecord, Records
 from model import (
-    CloseInstruction,
     Done,
     IncidentId,
     MarketLimits,
-    Order,
-    Outcome,
     PositionMode,
     RefusalReason,
     Refused,
@@ -43,10 +40,9 @@ from model import (
 )
 from order_fates import OrderFates
 from order_safety import RoundPlan, plan_round
+from order_sender import OrderSender
 from venues.protocol import Venue
 
-SEND_DEADLINE_S = 10.0
-"""What was sent and not answered by then has an unknown outcome."""
 CONFIRM_AFTER_S = 5.0
 """Targets must hold in two position reads this far apart (behaviour.md section 10)."""
 HOLD_GAP_S = 60.0
@@ -62,8 +58,12 @@ MAX_ROUNDS_PER_DRIVE = 12
 FIRST_PAUSE_S = 0.25
 """Between rounds that get somewhere; others double it. Without it, a bot that places an order
 after each of our cancels would use up the venue's request limit."""
+LEAST_PAUSE_S = 0.1
+"""Before a look-up, and before the look at what a round has left whose closes were all executed."""
 MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
+TIMER_S = 0.001
+"""A timer may go off so much before its time; the round it is for must not be missed for that."""
 LOG_EVERY = 20
 """Of failed reads in a row, the first and every so many are logged."""
 
@@ -87,6 +87,7 @@ class _Work:
     """
 
     fates: OrderFates
+    sender: OrderSender
     believed_mode: PositionMode
     rounds: int = 0
     rounds_here: int = 0
@@ -98,6 +99,7 @@ class _Work:
     held_until: float = float("-inf")
     failed_reads: int = 0
     told: set[str] = field(default_factory=set)
+    is_all_filled: bool = False
 
     def grown_pause(self) -> float:
         """The pause before the next try; the one after it will be twice as long.
@@ -168,6 +170,13 @@ class Executor:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()
 
+    async def settle(self) -> None:
+        """Wait for the answers that are still to come and write them; for the end of a run."""
+        async with self._in_hand:
+            for work in self._work.values():
+                await work.sender.wait_for_all()
+                await self._take_answers(work)
+
     async def drive(
         self,
         incident: Incident,
@@ -195,7 +204,8 @@ class Executor:
             step = _Step(incident=incident, pause_s=None)
             notes: tuple[str, ...] = ()
             for _ in range(MAX_ROUNDS_PER_DRIVE):
-                if self._finishing.is_set() or self._clock.monotonic() < begins_at:
+                is_early = self._clock.monotonic() < begins_at - TIMER_S
+                if self._finishing.is_set() or is_early:
                     break
                 result = await self._round(step.incident, work, rules=rules, is_current=is_current)
                 if result is None or not is_current(incident):
@@ -234,7 +244,14 @@ class Executor:
             if earlier is not None:
                 # A higher stage takes over: what was sent before may still land.
                 fates.inherit(earlier.fates)
-            work = _Work(fates=fates, believed_mode=rules.position_mode, rounds=incident.rounds)
+            work = _Work(
+                fates=fates,
+                sender=OrderSender(venue=self._venue, clock=self._clock)
+                if earlier is None
+                else earlier.sender,
+                believed_mode=rules.position_mode,
+                rounds=incident.rounds,
+            )
             if self._resumed:
                 await self._recall(incident, work)
             self._work = {incident.incident_id: work}
@@ -248,8 +265,8 @@ class Executor:
 
         A higher stage may have taken over since the start: what was sent before may land all the
         same. Not all of it need be on disk: a run that waited for no write may have died before
-        it. Two rounds are never closer than a pause, so as many are left out as there can have
-        been, and no id is used twice.
+        it. But for the first two, rounds are never closer than a pause, so as many are left out as
+        there can have been, and no id is used twice.
         """
 
         async def load() -> Sequence[OrderRecord]:
@@ -262,7 +279,7 @@ class Executor:
         else:
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
         age_s = max(0.0, self._clock.now() - incident.opened_at)
-        work.rounds += 1 + int(age_s / FIRST_PAUSE_S)
+        work.rounds += 2 + int(age_s / LEAST_PAUSE_S)
         self._resumed = ()
 
     # --- one round ----------------------------------------------------------------------------
@@ -276,6 +293,7 @@ class Executor:
         is_current: Callable[[Incident], bool],
     ) -> _Step | None:
         """Read, send the excess, learn the outcomes; None when somebody ended the incident."""
+        late = await self._take_answers(work)
         learnt = await work.fates.look_up()
         if learnt:
             # Nobody waits: what was found only informs.
@@ -313,15 +331,11 @@ class Executor:
         incident = self._note_progress(incident, plan, work, seen)
         incident = self._note_hold(incident, plan, work, asked_at=seen.asked_at)
         notes = say_round(plan)
-        asked_pause_s = 0.0
+        asked_pause_s = late
         if plan.closes or plan.cancels:
-            sent = await self._send(incident, plan, work, held=seen.held, is_current=is_current)
-            if sent is None:
+            if not await self._send(incident, plan, work, held=seen.held, is_current=is_current):
                 return None
-            asked_pause_s = await work.fates.learn(sent)
-            if any(_was_filled(record) for record in sent):
-                # What is left, of a partial fill above all, must not wait as long as a failure.
-                work.pause_s = FIRST_PAUSE_S
+            asked_pause_s = max(late, await self._take_answers(work))
         if work.held_from is not None and not seen.is_listed:
             # The targets hold and leftovers may wait: the next tick lists the orders again.
             return _Step(incident=incident, pause_s=None, notes=work.news(notes))
@@ -370,7 +384,7 @@ class Executor:
     ) -> _Step:
         """What comes after a round: done, another look at the next tick, or another round."""
         if work.held_from is None:
-            pause_s = max(asked_pause_s, work.grown_pause())
+            pause_s = max(asked_pause_s, self._pause(plan, work))
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
         held_s = work.held_until - work.held_from
         is_clean = plan.orders_known and not plan.cancels
@@ -380,8 +394,17 @@ class Executor:
         elif not is_clean:
             pause_s = max(asked_pause_s, work.grown_pause())
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
-        is_done = held_s >= CONFIRM_AFTER_S
+        is_done = held_s >= CONFIRM_AFTER_S and not work.sender.is_waiting
         return _Step(incident=incident, pause_s=None, is_done=is_done, notes=work.news(notes))
+
+    def _pause(self, plan: RoundPlan, work: _Work) -> float:
+        """Seconds until the next round, when nothing but this one has its say."""
+        pause_s = work.grown_pause()
+        look_up_s = work.fates.next_look_up_at - self._clock.monotonic()
+        if plan.closes and not plan.cancels and work.is_all_filled:
+            # The first time nothing can have gone wrong that a pause would help.
+            return 0.0 if work.rounds_here == 1 else LEAST_PAUSE_S
+        return min(pause_s, max(LEAST_PAUSE_S, look_up_s))
 
     # --- sending ------------------------------------------------------------------------------
 
@@ -393,10 +416,10 @@ class Executor:
         *,
         held: Mapping[RowKey, Decimal],
         is_current: Callable[[Incident], bool],
-    ) -> tuple[OrderRecord, ...] | None:
-        """Write the intents, then send cancels and closes at once; returns completed records.
+    ) -> bool:
+        """Write the intents, then send cancels and closes at once and wait for the answers.
 
-        None when the incident ended while the intents were written: nothing was sent then.
+        False when the incident ended while the intents were written: nothing was sent then.
         """
         now = self._clock.now()
         records = tuple(close_record(incident, close, now) for close in plan.closes) + tuple(
@@ -406,46 +429,33 @@ class Executor:
         await self._write(Records(orders=records, incidents=(incident,)), work)
         if not is_current(incident):
             unsent = Refused(reason=RefusalReason.NOT_REACHED, code="", message="not sent: ended")
-            await self._write(
-                Records(orders=self._answered(records, [unsent] * len(records))), work
-            )
-            return None
+            now = self._clock.now()
+            ended = tuple(replace(each, outcome=unsent, answered_at=now) for each in records)
+            await self._write(Records(orders=ended), work)
+            return False
         work.fates.sending(records, held)
-        closed, cancelled = await asyncio.gather(
-            self._submit_closes(plan.closes),
-            asyncio.gather(*(self._submit_cancel(order) for order in plan.cancels)),
-        )
-        done = self._answered(records, [*closed, *cancelled])
-        await self._write(Records(orders=done), work)
-        return done
+        work.sender.send(records, closes=plan.closes, cancels=plan.cancels)
+        await work.sender.wait()
+        return True
 
-    def _answered(
-        self, records: tuple[OrderRecord, ...], outcomes: Sequence[Outcome]
-    ) -> tuple[OrderRecord, ...]:
-        """The records with their outcomes."""
-        now = self._clock.now()
-        return tuple(
-            replace(record, outcome=outcome, answered_at=now)
-            for record, outcome in zip(records, outcomes, strict=True)
+    async def _take_answers(self, work: _Work) -> float:
+        """Write and learn the answers that have come; returns the pause the venue asked for."""
+        # A silence says less than what a look-up has found of the same order meanwhile.
+        answered = tuple(
+            record
+            for record in work.sender.collect()
+            if record.action is not OrderAction.CLOSE
+            or not isinstance(record.outcome, Unknown)
+            or work.fates.is_in_flight(record)
         )
-
-    async def _submit_closes(self, closes: tuple[CloseInstruction, ...]) -> tuple[Outcome, ...]:
-        if not closes:
-            return ()
-        answers = await attempt(
-            self._venue.submit_closes(closes), within_s=SEND_DEADLINE_S, what="closes"
-        )
-        if isinstance(answers, Missed):
-            return tuple(Unknown(cause=answers.why) for _ in closes)
-        if len(answers.value) != len(closes):
-            return tuple(Unknown(cause="fewer answers than orders") for _ in closes)
-        return answers.value
-
-    async def _submit_cancel(self, order: Order) -> Outcome:
-        answer = await attempt(
-            self._venue.submit_cancel(order), within_s=SEND_DEADLINE_S, what="cancel"
-        )
-        return answer.value if isinstance(answer, Got) else Unknown(cause=answer.why)
+        work.is_all_filled = bool(answered) and all(_was_filled(record) for record in answered)
+        if not answered:
+            return 0.0
+        await self._write(Records(orders=answered), work)
+        if any(_was_filled(record) for record in answered):
+            # What is left, of a partial fill above all, must not wait as long as a failure.
+            work.pause_s = FIRST_PAUSE_S
+        return await work.fates.learn(answered)
 
     # --- records ------------------------------------------------------------------------------
 

@@ -23,12 +23,12 @@ from venues.protocol import Venue
 READ_DEADLINE_S = 10.0
 FRESH_S = 0.5
 """Closes are sized from positions no older; what had to wait for the orders is read again."""
-FIRST_ORDERS_DEADLINE_S = 1.0
-"""The first closes of an incident wait no longer than this for the list of open orders."""
+ORDERS_WAIT_S = 0.1
+"""Closes wait no longer for the list of open orders; a later round takes it up."""
+BLOCKED_ORDERS_WAIT_S = 3.0
+"""A close that an order stands in the way of needs the list to get through."""
 ORDERS_EVERY_S = 2.0
 """Rounds that follow each other faster do without the list."""
-ORDERS_DEADLINE_S = 3.0
-"""Later rounds do: without the list nothing is cancelled, and entry orders go on filling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ class Eyes:
         self._clock = clock
         self._log = log
         self._listed_at = float("-inf")
+        self._listing: asyncio.Future[tuple[Order, ...] | None] | None = None
 
     async def look(
         self, incident: Incident, *, is_first: bool, needs_orders: bool = False
@@ -62,32 +63,36 @@ class Eyes:
         """Read positions and orders at once; Missed when the positions could not be read.
 
         Orders are listed in the first round of an incident, when a close needs one out of its way,
-        and otherwise every two seconds. Nothing is urgent any more once the targets are reached:
-        the list then gets the time it needs, because the end of the incident depends on it.
+        and otherwise every two seconds; a list that is late is taken up by the round in which it
+        comes. Nothing is urgent any more once the targets are reached: the list then gets the time
+        it needs, because the end of the incident depends on it.
         """
         now = self._clock.monotonic()
         is_due = is_first or needs_orders or now - self._listed_at >= ORDERS_EVERY_S
-        listing: asyncio.Future[tuple[Order, ...] | None] | None = None
-        if is_due:
+        is_listed = is_due or self._listing is not None
+        # Positions are asked for first: closes wait for them.
+        reading = asyncio.create_task(self._read_positions(is_listed=is_listed))
+        if is_due and self._listing is None:
             self._listed_at = now
-            listing = asyncio.ensure_future(self._list_orders())
+            self._listing = asyncio.create_task(self._list_orders())
+        listing = self._listing
         try:
-            seen = await self._read_positions(is_listed=is_due)
-            if isinstance(seen, Missed) or listing is None:
-                return seen
-            read_at = self._clock.monotonic()
-            deadline_s = FIRST_ORDERS_DEADLINE_S if is_first else ORDERS_DEADLINE_S
-            if all(seen.held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
-                deadline_s = READ_DEADLINE_S
-            await asyncio.wait((listing,), timeout=deadline_s)
-            if self._clock.monotonic() - read_at > FRESH_S:
-                seen = await self._read_positions(is_listed=is_due)
-            if isinstance(seen, Missed) or not listing.done():
-                return seen
-            return replace(seen, orders=listing.result())
+            seen = await reading
         finally:
-            if listing is not None:
-                abandon(listing)
+            abandon(reading)
+        if isinstance(seen, Missed) or listing is None:
+            return seen
+        read_at = self._clock.monotonic()
+        deadline_s = BLOCKED_ORDERS_WAIT_S if needs_orders else ORDERS_WAIT_S
+        if all(seen.held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
+            deadline_s = READ_DEADLINE_S
+        await asyncio.wait((listing,), timeout=deadline_s)
+        if self._clock.monotonic() - read_at > FRESH_S:
+            seen = await self._read_positions(is_listed=is_listed)
+        if isinstance(seen, Missed) or not listing.done():
+            return seen
+        self._listing = None
+        return replace(seen, orders=listing.result())
 
     async def _read_positions(self, *, is_listed: bool) -> Seen | Missed:
         asked_at = self._clock.monotonic()

@@ -37,13 +37,20 @@ from model import (
 from order_safety import VenueAnswers
 from venues.protocol import Venue
 
-LOOK_UPS = 3
-"""So often "no such order" must be heard: venues say it too early, right after an order."""
+LOOK_UP_AFTER_S = (0.1, 0.3, 0.9)
+"""Seconds from the loss of an answer to each look-up of its order. So often "no such order" must
+be heard: venues say it too early, right after an order."""
+LOOK_UP_EVERY_S = 0.9
+"""Between look-ups after those, and from sending on while an answer may still come."""
 LOOK_UP_DEADLINE_S = 2.0
-"""Other rows wait for this look, so it is short; it is repeated with every round."""
+LOOK_UP_HOLDS_S = 0.3
+"""Other rows wait so long for the look-ups of a round; a later answer counts in a later round."""
 MODE_DEADLINE_S = 5.0
 FATE_KNOWN_AFTER_S = 15.0
 """Past the venue's receive window (10 s) a request that was never seen can no longer land."""
+SHOWS_AT_ONCE_S = 0.25
+"""Before that a read that does not show an execution yet has nothing sent again, whatever may
+remain: it would be refused, and use up the order limit."""
 SHOWS_WITHIN_S = 5.0
 """How long a position read may lag behind an execution before it is believed all the same."""
 ZERO = Decimal(0)
@@ -53,8 +60,10 @@ ZERO = Decimal(0)
 class _InFlight:
     """An order that may have been executed or may still be.
 
-    `before` is what was held when it was sent, None when an earlier run sent it. `lands_until` is
-    on the monotonic clock. `record` is what the database is to hold of it.
+    `before` is what was held when it was sent, None when an earlier run sent it. Times are
+    monotonic: `lost_at` is None while its answer may still come, `look_at` when it is looked up
+    next, `asked` how often it was in vain since its answer was lost. `record` is what the database
+    is to hold of it.
     """
 
     record: OrderRecord
@@ -62,6 +71,8 @@ class _InFlight:
     quantity: Decimal
     before: Decimal | None
     lands_until: float
+    look_at: float
+    lost_at: float | None = None
     asked: int = 0
 
 
@@ -71,6 +82,7 @@ class _Landed:
 
     expected: Decimal
     filled: Decimal
+    landed_at: float
     believed_until: float
 
 
@@ -95,12 +107,18 @@ class OrderFates:
         self._too_large: dict[RowKey, Decimal] = {}
         self._too_small: dict[RowKey, Decimal] = {}
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
+        self._looking: dict[ClientOrderId, tuple[_InFlight, asyncio.Task[Outcome]]] = {}
         self._landed: dict[RowKey, _Landed] = {}
 
     @property
     def is_waiting(self) -> bool:
         """True while the fate of an order is not known."""
         return bool(self._in_flight)
+
+    @property
+    def next_look_up_at(self) -> float:
+        """The monotonic time at which the next order is due to be looked up."""
+        return min((order.look_at for order in self._in_flight.values()), default=float("inf"))
 
     @property
     def is_blocked(self) -> bool:
@@ -122,11 +140,14 @@ class OrderFates:
         """
         in_flight: dict[RowKey, Decimal] = {}
         for order in self._in_flight.values():
-            if order.asked < LOOK_UPS or order.key in must_partly_remain:
+            if order.asked < len(LOOK_UP_AFTER_S) or order.key in must_partly_remain:
                 in_flight[order.key] = in_flight.get(order.key, ZERO) + order.quantity
-        for key in must_partly_remain:
-            unseen = self._unseen(key, held.get(key, ZERO), asked_at=asked_at)
-            if unseen > 0:
+        for key, landed in self._landed.items():
+            until = landed.landed_at + SHOWS_AT_ONCE_S
+            if key in must_partly_remain:
+                until = landed.believed_until
+            unseen = min(landed.filled, held.get(key, ZERO) - landed.expected)
+            if asked_at < until and unseen > 0:
                 in_flight[key] = in_flight.get(key, ZERO) + unseen
         return VenueAnswers(
             blocked=tuple(sorted(self._blocked)),
@@ -135,16 +156,14 @@ class OrderFates:
             in_flight=in_flight,
         )
 
-    def _unseen(self, key: RowKey, held: Decimal, *, asked_at: float) -> Decimal:
-        """How much was executed that a position read of `held` does not show yet."""
-        landed = self._landed.get(key)
-        if landed is None or asked_at >= landed.believed_until:
-            return ZERO
-        return min(landed.filled, max(ZERO, held - landed.expected))
+    def is_in_flight(self, record: OrderRecord) -> bool:
+        """True while the fate of this order is not known."""
+        return record.client_id in self._in_flight
 
     def inherit(self, earlier: OrderFates) -> None:
         """Take over the orders of the incident that this one replaces."""
         self._in_flight.update(earlier._in_flight)
+        self._looking.update(earlier._looking)
         self._landed.update(earlier._landed)
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
@@ -155,6 +174,7 @@ class OrderFates:
                 case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
                     self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                    self._lose(record.client_id)
                 case Done() as done:
                     age_s = max(0.0, now - (record.answered_at or record.created_at))
                     if age_s < SHOWS_WITHIN_S:
@@ -165,6 +185,7 @@ class OrderFates:
 
     def sending(self, records: Sequence[OrderRecord], held: Mapping[RowKey, Decimal]) -> None:
         """Take note of what is about to be sent, and of what is held before it."""
+        self._blocked.clear()
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
@@ -180,12 +201,20 @@ class OrderFates:
                 quantity=record.quantity,
                 before=before,
                 lands_until=self._clock.monotonic() + lands_within_s,
+                look_at=self._clock.monotonic() + LOOK_UP_EVERY_S,
             )
 
+    def _lose(self, client_id: ClientOrderId) -> None:
+        """No answer will come any more: only the venue's word for it counts."""
+        order = self._in_flight.get(client_id)
+        if order is not None:
+            now = self._clock.monotonic()
+            look_at = now + LOOK_UP_AFTER_S[0]
+            self._in_flight[client_id] = replace(order, lost_at=now, look_at=look_at)
+
     async def learn(self, sent: Sequence[OrderRecord]) -> float:
-        """Take in the outcomes of a round; returns the longest pause the venue asked for, in s."""
+        """Take in outcomes as they come; returns the longest pause the venue asked for, in s."""
         pause_s = 0.0
-        self._blocked.clear()
         for record in sent:
             if (order := self._in_flight.get(record.client_id)) is not None:
                 self._in_flight[record.client_id] = replace(order, record=record)
@@ -201,6 +230,7 @@ class OrderFates:
                         client_id=record.client_id,
                         why=unknown.cause,
                     )
+                    self._lose(record.client_id)
                 case Done() as done:
                     filled = "" if done.filled is None else f", {done.filled:f} filled"
                     self._log.info(
@@ -228,8 +258,10 @@ class OrderFates:
             code=refused.code,
             why=refused.message,
         )
-        if refused.reason is not RefusalReason.DUPLICATE_ID:
+        if refused.reason is RefusalReason.DUPLICATE_ID:
             # A duplicate means that an earlier request under this id landed, unanswered.
+            self._lose(record.client_id)
+        else:
             self._in_flight.pop(record.client_id, None)
         if record.key is None:
             return
@@ -278,42 +310,75 @@ class OrderFates:
             filled += known.filled
             believed_until = max(known.believed_until, believed_until)
         self._landed[order.key] = _Landed(
-            expected=expected, filled=filled, believed_until=believed_until
+            expected=expected, filled=filled, landed_at=now, believed_until=believed_until
         )
 
     async def look_up(self) -> tuple[OrderRecord, ...]:
-        """Ask once for every order in flight; the position read that follows shows its effect.
+        """Ask for the orders that are due; the position read that follows shows their effect.
 
-        An order that the venue still does not know when it can no longer land is forgotten. Returns
+        Those that the venue is slow to tell of are learnt before a later position read. Returns
         what is to be recorded: outcomes that were found, and that none will be.
         """
-        waiting = tuple(self._in_flight.items())
-        fates = await asyncio.gather(
-            *(self._find(client_id, order.key.symbol) for client_id, order in waiting)
-        )
+        learnt = self._take_look_ups()
         now = self._clock.monotonic()
-        learnt: list[OrderRecord] = []
-        for (client_id, order), fate in zip(waiting, fates, strict=True):
-            if isinstance(fate, Done):
-                self._log.info(
-                    "order_found",
-                    scope=self._scope,
-                    message=f"{order.key.symbol}: an order of unknown fate did arrive",
-                    client_id=client_id,
-                )
-                # It may still be at work, so all of it counts as executed until a read shows it.
-                at_work = replace(fate, filled=None)
-                self._land(client_id, at_work)
-                is_whole = fate.filled == order.quantity
-                learnt.append(self._answered(order.record, fate if is_whole else at_work))
-            elif order.asked + 1 >= LOOK_UPS and now >= order.lands_until:
-                del self._in_flight[client_id]
-                if order.record.outcome is None:
-                    never = Unknown(cause="sent by an earlier run; the venue knows no such order")
-                    learnt.append(self._answered(order.record, never))
-            else:
-                self._in_flight[client_id] = replace(order, asked=order.asked + 1)
+        for client_id, order in self._in_flight.items():
+            if order.look_at <= now and client_id not in self._looking:
+                task = asyncio.create_task(self._find(client_id, order.key.symbol))
+                self._looking[client_id] = (order, task)
+        if self._looking:
+            tasks = [task for _, task in self._looking.values()]
+            await asyncio.wait(tasks, timeout=LOOK_UP_HOLDS_S)
+            learnt += self._take_look_ups()
         return tuple(learnt)
+
+    def _take_look_ups(self) -> list[OrderRecord]:
+        learnt: list[OrderRecord] = []
+        for client_id, (asked_for, task) in tuple(self._looking.items()):
+            if task.done():
+                del self._looking[client_id]
+                was_lost = asked_for.lost_at is not None
+                record = self._learn_fate(client_id, task.result(), was_lost=was_lost)
+                learnt += [] if record is None else [record]
+        return learnt
+
+    def _learn_fate(
+        self, client_id: ClientOrderId, fate: Outcome, *, was_lost: bool
+    ) -> OrderRecord | None:
+        """Take in one look-up; it says nothing of an order whose answer could still come.
+
+        An order that the venue still does not know when it can no longer land is forgotten. Returns
+        what is to be recorded of it, if anything.
+        """
+        order = self._in_flight.get(client_id)
+        if order is None:
+            return None
+        now = self._clock.monotonic()
+        if isinstance(fate, Done):
+            self._log.info(
+                "order_found",
+                scope=self._scope,
+                message=f"{order.key.symbol}: an order of unknown fate did arrive",
+                client_id=client_id,
+            )
+            # It may still be at work, so all of it counts as executed until a read shows it.
+            at_work = replace(fate, filled=None)
+            self._land(client_id, at_work)
+            is_whole = fate.filled == order.quantity
+            return self._answered(order.record, fate if is_whole else at_work)
+        if not was_lost or order.lost_at is None:
+            look_at = order.look_at if order.lost_at is not None else now + LOOK_UP_EVERY_S
+            self._in_flight[client_id] = replace(order, look_at=look_at)
+            return None
+        if order.asked + 1 >= len(LOOK_UP_AFTER_S) and now >= order.lands_until:
+            del self._in_flight[client_id]
+            never = Unknown(cause="sent by an earlier run; the venue knows no such order")
+            return self._answered(order.record, never) if order.record.outcome is None else None
+        asked = order.asked + 1
+        look_at = now + LOOK_UP_EVERY_S
+        if asked < len(LOOK_UP_AFTER_S):
+            look_at = max(now, order.lost_at + LOOK_UP_AFTER_S[asked])
+        self._in_flight[client_id] = replace(order, asked=asked, look_at=look_at)
+        return None
 
     def _answered(self, record: OrderRecord, outcome: Outcome) -> OrderRecord:
         return replace(record, outcome=outcome, answered_at=self._clock.now())

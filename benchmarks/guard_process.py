@@ -63,7 +63,7 @@ class ToldClock:
 
 
 class MarkedBinance(BinanceFutures):
-    """Notes the CPU time at which the first orders leave and at which they are answered."""
+    """Notes the CPU time at which the first orders leave and at which the last are answered."""
 
     left_at_ms: float | None = None
     answered_at_ms: float | None = None
@@ -73,8 +73,7 @@ class MarkedBinance(BinanceFutures):
         if self.left_at_ms is None:
             self.left_at_ms = cpu_ms()
         outcomes = await super().submit_closes(instructions)
-        if self.answered_at_ms is None:
-            self.answered_at_ms = cpu_ms()
+        self.answered_at_ms = cpu_ms()
         return outcomes
 
 
@@ -124,7 +123,7 @@ async def serve(config: Path, starts_at: float) -> None:
                 clock=clock,
                 stables=venue.stables,
                 simulator_url=venue.simulator_url,
-                paces_reads=False,
+                is_paced=False,
             )
         )
         return made[-1]

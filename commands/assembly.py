@@ -58,7 +58,7 @@ class Assembly:
     notices: tuple[str, ...]
 
 
-def connect(venue: VenueSettings, *, clock: Clock, paces_reads: bool = True) -> Venue:
+def connect(venue: VenueSettings, *, clock: Clock, is_paced: bool = True) -> Venue:
     """Make the connection that a venue's settings describe, without talking to it yet."""
     from venues.binance import BinanceFutures
 
@@ -71,7 +71,7 @@ def connect(venue: VenueSettings, *, clock: Clock, paces_reads: bool = True) -> 
         simulator_url=venue.simulator_url,
         sandbox=venue.sandbox,
         demo=venue.demo,
-        paces_reads=paces_reads,
+        is_paced=is_paced,
     )
 
 

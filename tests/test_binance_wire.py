@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -54,6 +56,7 @@ OURS = ClientOrderId("ks-1-0-1")
 KEY, SECRET = "test-key", "test-secret"
 V1 = "/fapi.binance.com/fapi/v1"
 V3 = "/fapi.binance.com/fapi/v3"
+BATCH = "batchOrders"
 START_S = 1_800_000_000.0
 SERVER_AHEAD_S = 50_000_000.0
 
@@ -164,6 +167,26 @@ def filled(heard: Heard) -> Canned:
     )
 
 
+def batch(judge: Callable[[Mapping[str, str]], object]) -> Callable[[Heard], Canned]:
+    """Answer every order of a batch in its place."""
+    return lambda heard: Canned(json=[judge(sent) for sent in json.loads(heard.fields[BATCH])])
+
+
+def row_of(sent: Mapping[str, str]) -> object:
+    """The full fill of one order of a batch."""
+    return order_row(
+        clientOrderId=sent["newClientOrderId"], status="FILLED", executedQty=sent["quantity"]
+    )
+
+
+def closes(count: int) -> list[CloseInstruction]:
+    """Closes of 1, 2, 3 and so on, each with its own id."""
+    return [
+        replace(close_of(), quantity=Decimal(n + 1), client_id=ClientOrderId(f"ks-{n}"))
+        for n in range(count)
+    ]
+
+
 def error(code: int, status: int = 400, message: str = "text", **headers: str) -> Canned:
     """An error body."""
     return Canned(json={"code": code, "msg": message}, status=status, headers=headers)
@@ -255,14 +278,15 @@ async def test_a_venue_that_is_down_is_unavailable_and_may_come_back(
 
 
 async def test_a_pause_asked_for_reaches_the_caller(
-    server: CannedVenue, venue: BinanceFutures
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
 ) -> None:
     """429 with Retry-After, and 418 with the end of a ban in its text."""
     server.set("GET", f"{V3}/account", error(-1003, 429, **{"Retry-After": "17"}))
     with pytest.raises(Unavailable) as raised:
         await venue.fetch_reading(SCOPE)
     assert raised.value.retry_after_s == 17
-    until_ms = int((START_S + SERVER_AHEAD_S + 90) * 1000)
+    clock.at += 17
+    until_ms = int((clock.at + SERVER_AHEAD_S + 90) * 1000)
     server.set("GET", f"{V3}/account", error(-1003, 418, f"IP banned until {until_ms}."))
     with pytest.raises(Unavailable) as raised:
         await venue.fetch_reading(SCOPE)
@@ -380,7 +404,8 @@ async def test_an_order_refused_for_its_time_is_not_sent_twice_but_the_next_is_s
     assert outcome.reason is RefusalReason.CLOCK
     assert len(server.of("POST", f"{V1}/order")) == 1
     server.set("POST", f"{V1}/order", filled)
-    outcomes = await venue.submit_closes([close_of()] * 50)
+    server.set("POST", f"{V1}/{BATCH}", batch(row_of))
+    outcomes = await venue.submit_closes(closes(50))
     assert all(isinstance(outcome, Done) for outcome in outcomes)
     assert len(server.of("GET", f"{V1}/time")) == 2
     server.set("POST", f"{V1}/order", error(-1021))
@@ -389,7 +414,7 @@ async def test_an_order_refused_for_its_time_is_not_sent_twice_but_the_next_is_s
     server.set("POST", f"{V1}/order", filled)
     assert isinstance(await venue.submit_close(close_of()), Done)
     server.set("GET", f"{V1}/time", Canned(how="hang"))
-    outcomes = await venue.submit_closes([close_of()] * 50)
+    outcomes = await venue.submit_closes(closes(50))
     assert all(isinstance(outcome, Done) for outcome in outcomes)
     assert len(server.of("GET", f"{V1}/time")) == 4
 
@@ -528,7 +553,7 @@ async def test_a_close_can_only_close(
 
 
 async def test_every_answer_to_an_order_is_judged_by_its_own_code(
-    server: CannedVenue, venue: BinanceFutures
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
 ) -> None:
     """Refused where the code proves it, Unknown for all else, never an exception (lesson 24)."""
     r = RefusalReason
@@ -570,6 +595,7 @@ async def test_every_answer_to_an_order_is_judged_by_its_own_code(
     for canned, reason in table:
         server.set("POST", f"{V1}/order", canned)
         outcome = await venue.submit_close(close_of())
+        clock.at += 60  # The longest pause that one of the answers asks for is over.
         if reason is None:
             assert isinstance(outcome, Unknown), (canned, outcome)
         else:
@@ -600,37 +626,90 @@ async def test_a_refused_position_mode_is_read_again(
     assert (await venue.fetch_reading(SCOPE)).position_mode is PositionMode.HEDGE
 
 
-async def test_fifty_closes_go_out_at_once_and_answer_in_order(
+async def test_fifty_closes_go_out_in_ten_batches_and_answer_one_by_one(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:
     """Each outcome belongs to its own instruction although answers come in any order."""
 
-    def every_third_fails(heard: Heard) -> Canned:
-        number = int(heard.fields["newClientOrderId"].rpartition("-")[2])
-        return error(-2022) if number % 3 == 0 else filled(heard)
+    def every_third_fails(sent: Mapping[str, str]) -> object:
+        number = int(sent["newClientOrderId"].rpartition("-")[2])
+        return {"code": -2022, "msg": "text"} if number % 3 == 0 else row_of(sent)
 
-    server.set("POST", f"{V1}/order", every_third_fails)
-    base = close_of()
-    instructions = [
-        CloseInstruction(
-            scope=SCOPE,
-            symbol=base.symbol,
-            side=base.side,
-            quantity=Decimal(number + 1),
-            client_id=ClientOrderId(f"ks-{number}"),
-            position_mode=base.position_mode,
-            margin_mode=base.margin_mode,
-            incident_id=base.incident_id,
-        )
-        for number in range(50)
-    ]
-    outcomes = await venue.submit_closes(instructions)
+    server.set("POST", f"{V1}/{BATCH}", batch(every_third_fails))
+    outcomes = await venue.submit_closes(closes(50))
     for number, outcome in enumerate(outcomes):
         if number % 3 == 0:
             assert isinstance(outcome, Refused)
+            assert outcome.reason is RefusalReason.NOTHING_TO_REDUCE
         else:
             assert isinstance(outcome, Done)
             assert outcome.filled == number + 1
+    heard = server.of("POST", f"{V1}/{BATCH}")
+    assert [len(json.loads(each.fields[BATCH])) for each in heard] == [5] * 10
+    sent = [order for each in heard for order in json.loads(each.fields[BATCH])]
+    assert all(order["reduceOnly"] == "true" for order in sent)
+
+
+def shuffled(heard: Heard) -> Canned:
+    """Answers of a batch that stand in each other's places."""
+    return Canned(json=[row_of(sent) for sent in reversed(json.loads(heard.fields[BATCH]))])
+
+
+DOUBTFUL: list[Responder] = [
+    shuffled,
+    batch(lambda sent: {**dict(order_row()), "clientOrderId": None}),
+    batch(lambda sent: {"code": -1007, "msg": "status unknown"}),
+    Canned(json=[]),
+    Canned(json=[order_row(clientOrderId="ks-0", status="FILLED")]),
+    Canned(json={"orderId": 1}),
+    Canned(text="<html>"),
+    Canned(text="", status=502),
+    error(-4082),
+    error(-1007, 408),
+    Canned(how="reset"),
+    Canned(how="cut"),
+]
+
+
+@pytest.mark.parametrize("responder", DOUBTFUL)
+async def test_a_batch_in_doubt_proves_nothing_and_the_next_orders_go_one_by_one(
+    server: CannedVenue, venue: BinanceFutures, responder: Responder
+) -> None:
+    """A fault of batches alone must not keep every close from being executed, for ten minutes."""
+    server.set("POST", f"{V1}/{BATCH}", responder)
+    server.set("POST", f"{V1}/order", filled)
+    assert all(isinstance(each, Unknown) for each in await venue.submit_closes(closes(3)))
+    assert all(isinstance(each, Done) for each in await venue.submit_closes(closes(3)))
+    assert len(server.of("POST", f"{V1}/{BATCH}")) == 1
+    assert len(server.of("POST", f"{V1}/order")) == 3
+
+
+async def test_batches_are_tried_again_after_ten_minutes(
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
+) -> None:
+    """One lost answer does not make the rest of the year slower."""
+    server.set("POST", f"{V1}/{BATCH}", Canned(how="reset"))
+    await venue.submit_closes(closes(2))
+    clock.at += 600
+    server.set("POST", f"{V1}/{BATCH}", batch(row_of))
+    assert all(isinstance(each, Done) for each in await venue.submit_closes(closes(2)))
+
+
+@pytest.mark.parametrize(
+    ("canned", "reason"),
+    [
+        (error(-1015, 429, **{"Retry-After": "1"}), RefusalReason.RATE_LIMITED),
+        (error(-2015, 401), RefusalReason.NOT_ALLOWED),
+    ],
+)
+async def test_a_batch_that_is_refused_whole_is_a_refusal_of_each(
+    server: CannedVenue, venue: BinanceFutures, canned: Canned, reason: RefusalReason
+) -> None:
+    """The gateway turned it away before any of its orders was looked at."""
+    server.set("POST", f"{V1}/{BATCH}", canned)
+    for outcome in await venue.submit_closes(closes(2)):
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is reason
 
 
 async def test_only_an_approved_close_of_this_account_is_sent(

@@ -25,7 +25,7 @@ from model import (
     Unknown,
     VenueOrderId,
 )
-from order_fates import FATE_KNOWN_AFTER_S, LOOK_UPS, SHOWS_WITHIN_S, OrderFates
+from order_fates import FATE_KNOWN_AFTER_S, LOOK_UP_AFTER_S, SHOWS_WITHIN_S, OrderFates
 from simulator.exchange import Exchange
 from simulator.seeds import apply_seed, order_request
 from simulator.virtual_time import LoopClock
@@ -46,6 +46,7 @@ class Case:
         apply_seed(exchange, {"api_key": KEY, "api_secret": "test-secret", "wallet": {"USDT": 1}})
         self.venue = MemoryVenue(exchange=exchange, clock=self.clock, latency_s=0.0)
         self.fates = self.fresh()
+        self.learnt: list[OrderRecord] = []
 
     def fresh(self) -> OrderFates:
         """The fates of another incident."""
@@ -67,6 +68,13 @@ class Case:
                 for record, outcome in zip(records, outcomes, strict=True)
             )
         )
+
+    async def look(self) -> float:
+        """Look up when the next order is due; returns that monotonic time."""
+        due_at = self.fates.next_look_up_at
+        await self.clock.sleep(due_at - self.clock.monotonic())
+        self.learnt += await self.fates.look_up()
+        return due_at
 
     def in_flight(self, held: str = "10", *, partly: bool = True) -> Mapping[RowKey, Decimal]:
         """What must not be sent, for a position read of that size."""
@@ -191,12 +199,14 @@ def test_rounds_that_follow_while_reads_lag_add_up() -> None:
     play(story)
 
 
-def test_where_everything_goes_a_lagging_read_withholds_nothing() -> None:
-    """A close that arrives twice finds nothing left to reduce."""
+def test_where_everything_goes_a_lagging_read_withholds_something_for_250_ms_only() -> None:
+    """At once it would be refused and use up the order limit; later it may be a new position."""
 
     async def story() -> None:
         case = Case()
         await case.send(done("5"))
+        assert case.in_flight("10", partly=False) == {ROW: 5}
+        await case.clock.sleep(0.25)
         assert case.in_flight("10", partly=False) == {}
 
     play(story)
@@ -208,9 +218,9 @@ def test_an_unknown_order_is_sent_again_after_three_vain_look_ups_where_everythi
     async def story() -> None:
         case = Case()
         await case.send(LOST)
-        for _ in range(LOOK_UPS):
+        for _ in LOOK_UP_AFTER_S:
             assert case.in_flight(partly=False) == {ROW: 5}
-            await case.fates.look_up()
+            await case.look()
         assert case.in_flight(partly=False) == {}
         assert case.in_flight(partly=True) == {ROW: 5}
         await case.clock.sleep(FATE_KNOWN_AFTER_S)
@@ -248,7 +258,7 @@ def test_an_order_that_is_found_at_work_may_still_be_executed_whole() -> None:
         request = order_request({**entry, "client_id": close().client_id})
         case.venue.exchange.place(KEY, request)
         await case.send(LOST)
-        await case.fates.look_up()
+        await case.look()
         assert not case.fates.is_waiting
         assert case.in_flight("10") == {ROW: 5}
         assert case.in_flight("5") == {}
@@ -272,7 +282,8 @@ def test_what_a_look_up_finds_is_to_be_recorded(
         request = order_request({**entry, "client_id": close().client_id})
         case.venue.exchange.place(KEY, request)
         case.fates.recall((close(),))
-        (found,) = await case.fates.look_up()
+        await case.look()
+        (found,) = case.learnt
         assert isinstance(found.outcome, Done)
         assert found.outcome.filled == (None if filled is None else Decimal(filled))
         assert found == replace(close(outcome=found.outcome), answered_at=case.clock.now())
@@ -288,9 +299,10 @@ def test_an_order_that_never_arrived_is_recorded_as_unknown_once(known: Outcome 
         case = Case()
         await case.clock.sleep(FATE_KNOWN_AFTER_S)
         case.fates.recall((close(outcome=known),))
-        learnt = [record for _ in range(LOOK_UPS) for record in await case.fates.look_up()]
+        for _ in LOOK_UP_AFTER_S:
+            await case.look()
         assert not case.fates.is_waiting
-        causes = [one.outcome.cause for one in learnt if isinstance(one.outcome, Unknown)]
+        causes = [one.outcome.cause for one in case.learnt if isinstance(one.outcome, Unknown)]
         never = "sent by an earlier run; the venue knows no such order"
         assert causes == ([never] if known is None else [])
 
@@ -304,21 +316,61 @@ def test_a_silence_of_this_run_is_not_recorded_over() -> None:
         case = Case()
         await case.send(LOST)
         await case.clock.sleep(FATE_KNOWN_AFTER_S)
-        assert [await case.fates.look_up() for _ in range(LOOK_UPS)] == [()] * LOOK_UPS
+        for _ in LOOK_UP_AFTER_S:
+            await case.look()
+        assert case.learnt == []
         assert not case.fates.is_waiting
 
     play(story)
 
 
-def test_a_look_up_that_hangs_is_given_up_after_two_seconds() -> None:
-    """Other rows wait for it."""
+def test_an_order_without_an_answer_is_looked_up_after_100_300_and_900_ms() -> None:
+    """From the loss of the answer on, however often a round asks; later every 0.9 s."""
 
     async def story() -> None:
         case = Case()
-        case.venue.plan("find_order", Trouble.HANG)
-        await case.send(LOST, LOST)
+        await case.clock.sleep(50.0)
+        await case.send(LOST)
         await case.fates.look_up()
-        assert case.clock.monotonic() == pytest.approx(2.0)
+        assert case.venue.called("find_order") == []
+        times = [await case.look() for _ in range(5)]
+        assert times == pytest.approx([50.1, 50.3, 50.9, 51.8, 52.7])
+        assert len(case.venue.called("find_order")) == 5
+
+    play(story)
+
+
+def test_an_order_whose_answer_may_still_come_is_looked_up_without_counting() -> None:
+    """It is at work perhaps: "no such order" proves nothing before its answer is lost."""
+
+    async def story() -> None:
+        case = Case()
+        case.fates.sending((close(),), {ROW: Decimal(10)})
+        for _ in range(6):
+            await case.look()
+            assert case.in_flight(partly=False) == {ROW: 5}
+        await case.fates.learn((close(outcome=LOST),))
+        for _ in LOOK_UP_AFTER_S:
+            assert case.in_flight(partly=False) == {ROW: 5}
+            await case.look()
+        assert case.in_flight(partly=False) == {}
+
+    play(story)
+
+
+def test_a_look_up_that_hangs_holds_a_round_up_for_300_ms_and_still_counts() -> None:
+    """Its answer is learnt when the next round begins, which asks for the second time."""
+
+    async def story() -> None:
+        case = Case()
+        case.venue.plan("find_order", Trouble.SLOW, seconds=1.0, times=1)
+        await case.send(LOST)
+        due_at = await case.look()
+        assert case.clock.monotonic() - due_at == pytest.approx(0.3)
+        await case.clock.sleep(1.0)
+        await case.fates.look_up()
+        at = [call.at - EPOCH for call in case.venue.called("find_order")]
+        assert at == pytest.approx([due_at, due_at + 1.3], abs=1e-5)
 
     play(story)
 
@@ -428,8 +480,8 @@ def test_what_an_earlier_run_left_unanswered_is_taken_up() -> None:
         )
         assert case.in_flight() == {ROW: 10}
         await case.clock.sleep(FATE_KNOWN_AFTER_S - 10)
-        for _ in range(LOOK_UPS):
-            await case.fates.look_up()
+        for _ in LOOK_UP_AFTER_S:
+            await case.look()
         assert case.in_flight() == {}
 
     play(story)

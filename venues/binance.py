@@ -45,14 +45,17 @@ from venues.binance_account import (
 from venues.binance_connection import BinanceConnection, together
 from venues.binance_errors import code_of, is_gone
 from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
+from venues.binance_pacing import parse_rates
 from venues.binance_records import (
     IncomeRow,
+    judge_batch,
     judge_order,
     parse_conditional_orders,
     parse_income,
     parse_orders,
 )
 from venues.failure import Failure
+from venues.pacer import Urgency
 from venues.parsing import plain_text
 
 LEDGER_PAGE = 1000
@@ -64,6 +67,10 @@ LEDGER_REACH_S = 89 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
+BATCH = 5
+"""Most orders that the venue takes in one request."""
+BATCH_REST_S = 600.0
+"""After a batch that proved nothing orders go one by one for so long, lest all fail together."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -72,7 +79,7 @@ class BinanceFutures:
     """One Binance USD-M futures account (`venues.protocol.Venue`).
 
     `stables` are the assets worth 1; `simulator_url` (literal loopback only) redirects everything.
-    `paces_reads=False` is for simulated time, in which a minute's allowance is spent in a second.
+    `is_paced=False` is for simulated time, in which a minute's allowance is spent in a second.
     Raises ConfigurationError for an unusable address or for sandbox and demo together.
     """
 
@@ -89,7 +96,7 @@ class BinanceFutures:
         demo: bool = False,
         read_timeout_s: float = 10.0,
         order_timeout_s: float = 5.0,
-        paces_reads: bool = True,
+        is_paced: bool = True,
     ) -> None:
         self._scope = scope
         self._clock = clock
@@ -103,9 +110,10 @@ class BinanceFutures:
             demo=demo,
             read_timeout_s=read_timeout_s,
             order_timeout_s=order_timeout_s,
-            paces_reads=paces_reads,
+            is_paced=is_paced,
         )
         self._bases: dict[Symbol, Asset] = {}
+        self._single_until = float("-inf")
 
     @property
     def scopes(self) -> tuple[ScopeId, ...]:
@@ -247,9 +255,9 @@ class BinanceFutures:
 
     async def fetch_market_limits(self) -> Mapping[Symbol, MarketLimits]:
         """Read what every market accepts, and learn the bases of their symbols."""
-        limits = parse_market_limits(
-            await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
-        )
+        answer = await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
+        self._connection.adopt_rates(parse_rates(answer))
+        limits = parse_market_limits(answer)
         self._bases = {symbol: market.base for symbol, market in limits.items()}
         return limits
 
@@ -289,16 +297,17 @@ class BinanceFutures:
         is bound to its leg, and a SELL of a LONG leg (or a BUY of a SHORT one) can only close.
         Raises InvariantViolation for anything but an approved instruction of this account.
         """
-        if not isinstance(instruction, CloseInstruction):
-            raise InvariantViolation("only a CloseInstruction may become an order")
-        self._require_scope(instruction.scope)
-        answer = await self._connection.ask("fapiPrivatePostOrder", self._close_params(instruction))
+        params = self._close_params(instruction)
+        answer = await self._connection.ask("fapiPrivatePostOrder", params)
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
 
     def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
         """The order as the venue wants it; see `docs/architecture.md` for the modes."""
+        if not isinstance(instruction, CloseInstruction):
+            raise InvariantViolation("only a CloseInstruction may become an order")
+        self._require_scope(instruction.scope)
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
             "side": instruction.side.closing_order.value,
@@ -317,31 +326,59 @@ class BinanceFutures:
         return params
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
-        """Send several closing orders at once; one's failure is one's own outcome."""
-        return tuple(await asyncio.gather(*map(self.submit_close, instructions)))
+        """Send several closing orders at once, five to a request; each has its own outcome.
+
+        Raises InvariantViolation before anything is sent if one of them may not be.
+        """
+        for instruction in instructions:
+            self._close_params(instruction)
+        parts = [instructions[n : n + BATCH] for n in range(0, len(instructions), BATCH)]
+        outcomes = await asyncio.gather(*map(self._submit_part, parts))
+        return tuple(outcome for part in outcomes for outcome in part)
+
+    async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
+        """Send up to five orders; a batch that leaves one of them in doubt is the last for now."""
+        now = self._clock.monotonic()
+        if len(part) == 1 or now < self._single_until:
+            return await asyncio.gather(*map(self.submit_close, part))
+        params = [self._close_params(instruction) for instruction in part]
+        answer = await self._connection.ask("fapiPrivatePostBatchOrders", {"batchOrders": params})
+        outcomes: Sequence[Outcome] = (
+            [self._connection.judge(answer)] * len(part)
+            if isinstance(answer, Failure)
+            else judge_batch(
+                answer, [close.client_id for close in part], refusal=self._connection.judge_row
+            )
+        )
+        if any(isinstance(outcome, Unknown) for outcome in outcomes):
+            self._single_until = now + BATCH_REST_S
+        return outcomes
 
     async def submit_cancel(self, order: Order) -> Outcome:
         """Cancel one order where its kind lives; an order already gone is Done."""
         self._require_scope(order.scope)
         match order.kind:
             case OrderKind.REGULAR:
-                answer = await self._connection.ask(
-                    "fapiPrivateDeleteOrder", {"symbol": order.symbol, "orderId": order.order_id}
-                )
+                endpoint: str = "fapiPrivateDeleteOrder"
+                params = {"symbol": str(order.symbol), "orderId": str(order.order_id)}
             case OrderKind.CONDITIONAL:
-                answer = await self._connection.ask(
-                    "fapiPrivateDeleteAlgoOrder", {"algoId": order.order_id}
-                )
+                endpoint, params = "fapiPrivateDeleteAlgoOrder", {"algoId": str(order.order_id)}
             case _:
                 assert_never(order.kind)
+        answer = await self._connection.ask(endpoint, params, urgency=Urgency.CANCEL)
         return self._judge_cancel(answer, order_id=order.order_id)
 
     async def submit_cancel_all(self, scope: ScopeId, symbol: Symbol) -> Outcome:
         """Cancel regular and conditional orders of a symbol; Done only when both are."""
         self._require_scope(scope)
         answers = await asyncio.gather(
-            self._connection.ask("fapiPrivateDeleteAllOpenOrders", {"symbol": symbol}),
-            self._connection.ask("fapiPrivateDeleteAlgoOpenOrders", {"symbol": symbol}),
+            *(
+                self._connection.ask(endpoint, {"symbol": symbol}, urgency=Urgency.CANCEL)
+                for endpoint in (
+                    "fapiPrivateDeleteAllOpenOrders",
+                    "fapiPrivateDeleteAlgoOpenOrders",
+                )
+            )
         )
         outcomes = [self._judge_cancel(answer, order_id=_EVERY) for answer in answers]
         for kind in (Unknown, Refused):

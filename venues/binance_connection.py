@@ -1,10 +1,10 @@
 """The connection to Binance USD-M: two ccxt clients, the venue's clock, and the account's mode.
 
-Two clients, because one queue would make an emergency order wait behind slow reads: the reader is
-paced to the venue's request weight, the trader is not and carries orders and the position reads
-that size them. Neither loads ccxt's market tables (over 100 MB, and private requests that a
-trade-only key is refused). Cached facts are read again after ten minutes, and at once when an
-answer of the venue contradicts them.
+Two clients, so that orders and the position reads that size them never share a time-out or a pool
+of connections with slow reads. Both pass one gate, because the venue counts them together, and a
+pause that it asks of one holds the other. Neither loads ccxt's market tables (over 100 MB, and
+private requests that a trade-only key is refused). Cached facts are read again after ten minutes,
+and at once when an answer of the venue contradicts them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from clock import Clock
 from errors import ConfigurationError, ObservationError, Unavailable
 from logger import get_logger
 from model import RefusalReason, Refused, Unknown
+from redaction import Redactor
 from venues.binance_account import AccountMode, parse_account_mode
 from venues.binance_errors import code_of, is_error_body, judge, retry_after_s
-from venues.ccxt_client import make_client, redirect, send
+from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue
+from venues.ccxt_client import Params, describe_answer, make_client, redirect, send
 from venues.failure import Failure, RequestFailed, unavailable
+from venues.pacer import Gate, Pacer, Rate, Urgency
 from venues.parsing import as_fields, required_integer
-
-Params = Mapping[str, str | int]
 
 _log = get_logger("venues.binance")
 
@@ -33,13 +34,16 @@ REFRESH_S = 600.0
 """Age at which the clock offset and the account mode are read again."""
 REFRESH_RETRY_S = 60.0
 """Pause after a failed refresh; the cached value serves meanwhile."""
-READER_COST_MS = 30
-"""ccxt's unit of pacing: 60,000 / 30 = 2,000 request weight a minute of the venue's 2,400."""
-_CLOCK_CODES = frozenset({-1021, -5028})
-
-
 CLOCK_WAIT_S = 1.0
 """Longest that an order waits for the clock to be measured after its time stamp was refused."""
+ORDER_WAITS_S = 2.0
+"""Longest that an order waits for the venue's limits; it is refused with the rest of the pause.
+
+With the clock and the request itself that stays below what the executor waits for an answer.
+"""
+PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
+"""What is paused after these answers when they name no time: one too many, and a ban."""
+_CLOCK_CODES = frozenset({-1021, -5028})
 
 
 class BinanceConnection:
@@ -56,7 +60,7 @@ class BinanceConnection:
         demo: bool,
         read_timeout_s: float,
         order_timeout_s: float,
-        paces_reads: bool = True,
+        is_paced: bool = True,
     ) -> None:
         if sandbox and demo:
             raise ConfigurationError(("binance: sandbox and demo exclude each other; keep one",))
@@ -64,8 +68,10 @@ class BinanceConnection:
         self._read_timeout_s = read_timeout_s
         self._order_timeout_s = order_timeout_s
         keys = {"apiKey": api_key, "secret": api_secret}
-        self._reader = _make_binance_client(keys, timeout_s=read_timeout_s, is_paced=paces_reads)
-        self._trader = _make_binance_client(keys, timeout_s=order_timeout_s, is_paced=False)
+        self._redactor = Redactor(keys.values())
+        self._gate = Gate(Pacer(DEFAULT_RATES), clock, is_paced=is_paced)
+        self._reader = self._make_client(keys, timeout_s=read_timeout_s)
+        self._trader = self._make_client(keys, timeout_s=order_timeout_s)
         for client in (self._reader, self._trader):
             # Signed with the same clock that measured the venue's, whatever the machine's says.
             client.milliseconds = lambda: int(clock.now() * 1000)
@@ -93,19 +99,21 @@ class BinanceConnection:
             self._measuring.cancel()
         await asyncio.gather(self._reader.close(), self._trader.close())
 
+    def adopt_rates(self, rates: Mapping[str, Rate]) -> None:
+        """Keep to the limits that the venue publishes."""
+        self._gate.adopt(rates)
+
     async def read(self, endpoint: str, what: str, params: Params | None = None) -> Any:
-        """Read through the paced client. Raises Unavailable, naming `what`."""
-        return await self._fetch(
-            self._reader, endpoint, what, params=params, deadline_s=self._read_timeout_s
-        )
+        """Read what no order waits for. Raises Unavailable, naming `what`."""
+        return await self._fetch(endpoint, what, params=params, urgency=Urgency.READING)
 
     async def read_at_once(self, endpoint: str, what: str, params: Params | None = None) -> Any:
-        """Read past the reader's queue, for what an order waits for. Raises Unavailable."""
-        return await self._fetch(
-            self._trader, endpoint, what, params=params, deadline_s=self._order_timeout_s
-        )
+        """Read before all other reads, for what an order waits for. Raises Unavailable."""
+        return await self._fetch(endpoint, what, params=params, urgency=Urgency.CLOSE)
 
-    async def ask(self, endpoint: str, params: Params) -> Any | Failure:
+    async def ask(
+        self, endpoint: str, params: Params, *, urgency: Urgency = Urgency.CLOSE
+    ) -> Any | Failure:
         """Send an order, a cancel or a lookup at once, and once; a Failure is for `judge`."""
         try:
             async with asyncio.timeout(CLOCK_WAIT_S):
@@ -113,9 +121,7 @@ class BinanceConnection:
         except (ObservationError, TimeoutError):
             # The order may still get through, and is refused without harm if it does not.
             _log.warning("clock_doubtful", why=f"{endpoint} is sent with a doubtful clock")
-        return await self._send_once(
-            self._trader, endpoint, params, deadline_s=self._order_timeout_s
-        )
+        return await self._send_once(endpoint, params, urgency=urgency)
 
     def judge(self, failure: Failure) -> Refused | Unknown:
         """Say what a failed order or cancel proves, and drop cached facts that it contradicts."""
@@ -123,6 +129,11 @@ class BinanceConnection:
         if isinstance(outcome, Refused) and outcome.reason is RefusalReason.WRONG_POSITION_MODE:
             self._mode_due_at = 0.0
         return outcome
+
+    def judge_row(self, row: object) -> Refused | Unknown:
+        """Say what one refusal among the answers of a batch proves; each stands for itself."""
+        cause = describe_answer(200, row, row, self._redactor)
+        return self.judge(Failure(cause=cause, status=200, body=row))
 
     async def settle_clock(self) -> None:
         """Measure the venue's clock where it never was, or a time stamp was refused.
@@ -154,9 +165,7 @@ class BinanceConnection:
         receive window allows for, while a stamp from the future is refused after one second.
         """
         before = self._clock.now()
-        answer = await self._send_once(
-            self._trader, "fapiPublicGetTime", {}, deadline_s=self._order_timeout_s
-        )
+        answer = await self._send_once("fapiPublicGetTime", {}, urgency=Urgency.CLOSE)
         arrived_ms, after = self._trader.milliseconds(), self._clock.now()
         if isinstance(answer, Failure):
             raise self._unavailable("time", answer)
@@ -199,30 +208,40 @@ class BinanceConnection:
         return self._mode
 
     async def _fetch(
-        self, client: Any, endpoint: str, what: str, *, params: Params | None, deadline_s: float
+        self, endpoint: str, what: str, *, params: Params | None, urgency: Urgency
     ) -> Any:
         """Send one read; after a refused time stamp the clock is measured and it is sent again.
 
         The refusal proves that nothing happened, and after a jump of either clock (a resumed
         machine, a corrected time) every read would otherwise be lost once.
         """
-        answer = await self._send_once(client, endpoint, params or {}, deadline_s=deadline_s)
+        answer = await self._send_once(endpoint, params or {}, urgency=urgency)
         if isinstance(answer, Failure) and code_of(answer.body) in _CLOCK_CODES:
             await self.settle_clock()
-            answer = await self._send_once(client, endpoint, params or {}, deadline_s=deadline_s)
+            answer = await self._send_once(endpoint, params or {}, urgency=urgency)
         if isinstance(answer, Failure):
             raise self._unavailable(what, answer)
         return answer
 
-    async def _send_once(
-        self, client: Any, endpoint: str, params: Params, *, deadline_s: float
-    ) -> Any | Failure:
-        """Send one request and note what its failure says about the clock."""
+    async def _send_once(self, endpoint: str, params: Params, *, urgency: Urgency) -> Any | Failure:
+        """Send one request when the venue's limits allow it, and learn from its failure."""
+        is_reading = urgency is Urgency.READING
+        client = self._reader if is_reading else self._trader
+        deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
+        waits_s = deadline_s / 2 if is_reading else ORDER_WAITS_S
+        pause_s = await self._gate.enter(
+            cost_of(endpoint, params), urgency=urgency, within_s=waits_s
+        )
+        if pause_s > 0:
+            cause = f"held back by the venue's limits, for {pause_s:.1f} s"
+            return Failure(cause=cause, was_sent=False, retry_after_s=pause_s)
         try:
             return await send(client, endpoint, params, deadline_s=deadline_s)
         except RequestFailed as failed:
             self._learn_from(failed.failure)
             return failed.failure
+        finally:
+            self._gate.leave()
 
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
@@ -230,13 +249,39 @@ class BinanceConnection:
         return unavailable(what, failure, pause_s)
 
     def _learn_from(self, failure: Failure) -> None:
-        """Distrust the clock after a refused time stamp."""
+        """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
         if code_of(failure.body) in _CLOCK_CODES:
             self._is_clock_trusted = False
+        pause_s = retry_after_s(failure, venue_now_ms=self._venue_now_ms())
+        if pause_s is None:
+            pause_s = PAUSES_S.get(failure.status)
+        if pause_s is not None:
+            self._gate.pause(pause_s)
 
     def _venue_now_ms(self) -> float:
         """The time on the venue's clock."""
         return (self._clock.now() + self._server_offset_s) * 1000
+
+    def _make_client(self, keys: Mapping[str, str], *, timeout_s: float) -> Any:
+        """One ccxt client that sends nothing of its own accord and never repeats a request."""
+        settings = {
+            **keys,
+            "enableRateLimit": False,
+            "timeout": int(timeout_s * 1000),
+            "options": {
+                "fetchCurrencies": False,
+                "fetchMargins": False,
+                "leverageBrackets": {},
+                "maxRetriesOnFailure": 0,
+                "disableFuturesSandboxWarning": True,
+            },
+        }
+        return make_client(
+            binanceusdm,
+            settings,
+            is_error_body=is_error_body,
+            on_headers=lambda headers: self._gate.learn(counted_by_venue(headers)),
+        )
 
 
 async def together(*reads: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -248,22 +293,3 @@ async def together(*reads: Coroutine[Any, Any, Any]) -> list[Any]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _make_binance_client(keys: Mapping[str, str], *, timeout_s: float, is_paced: bool) -> Any:
-    """One ccxt client that sends nothing of its own accord and never repeats a request."""
-    settings = {
-        **keys,
-        "enableRateLimit": is_paced,
-        "rateLimiterAlgorithm": "rollingWindow",
-        "rateLimit": READER_COST_MS,
-        "timeout": int(timeout_s * 1000),
-        "options": {
-            "fetchCurrencies": False,
-            "fetchMargins": False,
-            "leverageBrackets": {},
-            "maxRetriesOnFailure": 0,
-            "disableFuturesSandboxWarning": True,
-        },
-    }
-    return make_client(binanceusdm, settings, is_error_body=is_error_body)

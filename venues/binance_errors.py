@@ -25,6 +25,7 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -5028: _R.CLOCK,
     # Reduce-only with no position on that side; in hedge mode it comes without the flag too.
     -2022: _R.NOTHING_TO_REDUCE,
+    -2024: _R.NOTHING_TO_REDUCE,
     # Resting reduce-only orders already claim the whole position.
     -4118: _R.RESTING_ORDER_IN_THE_WAY,
     -4005: _R.TOO_LARGE,
@@ -90,7 +91,13 @@ def code_of(body: object) -> int | None:
 def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
     """Say what a failed order or cancel request proves."""
     if not failure.was_sent:
-        return Refused(reason=_R.NOT_REACHED, code="", message=failure.cause)
+        is_held_back = failure.retry_after_s is not None
+        return Refused(
+            reason=_R.RATE_LIMITED if is_held_back else _R.NOT_REACHED,
+            code="",
+            message=failure.cause,
+            retry_after_s=failure.retry_after_s,
+        )
     code = code_of(failure.body)
     reason = REFUSALS.get(code) if code is not None else None
     if failure.status in (418, 429):

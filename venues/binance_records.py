@@ -6,7 +6,7 @@ order may still do, what an answer to an order proves, and what an account recor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -20,6 +20,7 @@ from model import (
     Order,
     OrderKind,
     OrderSide,
+    Outcome,
     RecordId,
     ScopeId,
     Symbol,
@@ -27,6 +28,7 @@ from model import (
     VenueOrderId,
 )
 from venues.binance_account import parse_leg
+from venues.binance_errors import is_error_body
 from venues.parsing import (
     Fields,
     as_fields,
@@ -243,3 +245,25 @@ def judge_order(answer: object, *, client_id: ClientOrderId, is_lookup: bool) ->
     if status not in _SETTLED and not is_lookup:
         filled = None
     return Done(order_id=VenueOrderId(order_id), filled=filled)
+
+
+def judge_batch(
+    answer: object, ours: Sequence[ClientOrderId], *, refusal: Callable[[object], Outcome]
+) -> Sequence[Outcome]:
+    """Say what each answer to a batch proves; `refusal` judges one that is an error.
+
+    They stand in the order of the request. A refusal bears no id, so its place is believed only
+    while every order stands in its own; otherwise all are in doubt.
+    """
+    rows: Sequence[object] = answer if isinstance(answer, list) else ()
+    refused = [is_error_body(row) for row in rows]
+    echoed = [row.get("clientOrderId") if isinstance(row, dict) else None for row in rows]
+    if len(rows) != len(ours) or any(
+        not is_refused and theirs != own
+        for is_refused, theirs, own in zip(refused, echoed, ours, strict=True)
+    ):
+        return [Unknown(cause="batch: the answers are not those to its orders")] * len(ours)
+    return [
+        refusal(row) if is_refused else judge_order(row, client_id=own, is_lookup=False)
+        for is_refused, row, own in zip(refused, rows, ours, strict=True)
+    ]

@@ -30,6 +30,9 @@ from errors import ConfigurationError
 from redaction import Redactor
 from venues.failure import Failure, RequestFailed, scrub
 
+Params = Mapping[str, str | int | list[dict[str, str | int]]]
+"""What a request says; only a batch of orders says a list."""
+
 IsErrorBody = Callable[[object], bool]
 """Whether a decoded body of status 200 is an error after all."""
 
@@ -55,9 +58,16 @@ _quiet.setLevel(logging.WARNING)
 
 
 def make_client(
-    exchange_class: Any, settings: Mapping[str, object], *, is_error_body: IsErrorBody
+    exchange_class: Any,
+    settings: Mapping[str, object],
+    *,
+    is_error_body: IsErrorBody,
+    on_headers: Callable[[Mapping[str, str]], None],
 ) -> Any:
-    """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables."""
+    """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables.
+
+    `on_headers` sees the headers of every answer, refusals included.
+    """
     redactor = Redactor(str(settings[name]) for name in _CREDENTIALS if name in settings)
 
     class ObservedClient(exchange_class):  # type: ignore[misc]
@@ -66,11 +76,12 @@ def make_client(
         def handle_errors(self, *answer: Any) -> None:
             """Judge one answer; ccxt calls this inside the request it belongs to."""
             status, _reason, _url, _method, headers, body, decoded, *_request = answer
+            on_headers(headers or {})
             if status == 200 and isinstance(decoded, dict | list) and not is_error_body(decoded):
                 return
             raise RequestFailed(
                 Failure(
-                    cause=_describe_answer(status, body, decoded, redactor),
+                    cause=describe_answer(status, body, decoded, redactor),
                     status=status,
                     body=decoded,
                     retry_after_s=_retry_after_s(headers),
@@ -82,12 +93,10 @@ def make_client(
     return client
 
 
-async def send(
-    client: Any, endpoint: str, params: Mapping[str, str | int], *, deadline_s: float
-) -> Any:
+async def send(client: Any, endpoint: str, params: Params, *, deadline_s: float) -> Any:
     """Call one of ccxt's implicit endpoint methods and return the decoded JSON object or array.
 
-    The deadline covers the wait in ccxt's own throttle as well. Raises RequestFailed.
+    Raises RequestFailed.
     """
     method = getattr(client, endpoint)
     try:
@@ -142,7 +151,7 @@ def checked_simulator_url(simulator_url: str) -> str:
     return simulator_url.rstrip("/")
 
 
-def _describe_answer(status: int, body: object, decoded: object, redactor: Redactor) -> str:
+def describe_answer(status: int, body: object, decoded: object, redactor: Redactor) -> str:
     """Say in short what an unusable answer was, with the venue's own code and message."""
     if not isinstance(decoded, dict | list):
         return f"HTTP {status}, " + ("an empty body" if not body else "not a JSON result")

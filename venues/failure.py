@@ -27,7 +27,8 @@ class Failure:
 
     `was_sent` is False only where it is proved that nothing left this machine. `status` is None
     when no answer came. `body` is the decoded JSON of the answer, None when there was none.
-    `retry_after_s` is the pause the answer's header asked for, in seconds.
+    `retry_after_s` is the pause the answer's header asked for, in seconds; on a request that was
+    not sent, how long the venue's limits hold it back.
     """
 
     cause: str

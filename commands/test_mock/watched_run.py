@@ -266,7 +266,7 @@ def _read_lock(path: Path) -> LockSeen | None:
 def _maker(clock: TapeClock, broken: str | None) -> Callable[[VenueSettings], Venue]:
     def make(venue: VenueSettings) -> Venue:
         if broken is None:
-            return connect(venue, clock=clock, paces_reads=False)
+            return connect(venue, clock=clock, is_paced=False)
         return _SabotagedBinance(
             broken,
             scope=venue.scopes[0],
@@ -275,7 +275,7 @@ def _maker(clock: TapeClock, broken: str | None) -> Callable[[VenueSettings], Ve
             clock=clock,
             stables=venue.stables,
             simulator_url=venue.simulator_url,
-            paces_reads=False,
+            is_paced=False,
         )
 
     return make

@@ -1,0 +1,241 @@
+"""Keeps the requests of one connection within the limits that its venue publishes.
+
+Owns the counting: what was spent in each window, what the venue says that all programs together
+have used, and the pauses it asks for. `Pacer` is arithmetic; `Gate` makes requests wait by it. Its
+rules:
+
+- A burst goes out at once while there is room; what has none follows as soon as there is.
+- What is more urgent goes first, equals in the order in which they came, and nothing waits for
+  another that needs none of the same allowance.
+- Readings leave a reserve of every allowance to closing.
+- A pause that the venue asks for holds everything.
+- What cannot go within the time it has is told at once, with the seconds until it may be tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import insort
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from clock import Clock
+
+Cost = Mapping[str, int]
+"""Units that a request takes, by the name of the allowance."""
+
+SLACK_S = 1.0
+"""A window counts as this much longer: requests may come closer together than they were sent."""
+LEAST_NAP_S = 0.001
+
+
+class Urgency(IntEnum):
+    """Who goes first; readings also leave the reserve."""
+
+    CLOSE = 0
+    """Closes, and what is asked in order to close."""
+    CANCEL = 1
+    READING = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most `most` units in `within_s` seconds, of which readings leave `reserve`."""
+
+    most: int
+    within_s: float
+    reserve: int = 0
+
+
+class Allowance:
+    """What was used of one rate: by us, and by others as far as the venue told."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self._spent: deque[tuple[float, int]] = deque()
+        self._own = 0
+        self._others = (float("-inf"), 0)
+
+    def spend(self, units: int, *, now: float) -> None:
+        """Count a request that leaves now."""
+        self._spent.append((now, units))
+        self._own += units
+
+    def learn(self, used: int, *, now: float, is_idle: bool) -> None:
+        """Take the venue's own count, which knows of other programs as well.
+
+        While requests of ours are under way it may not know of them yet, so it only adds.
+        """
+        self._forget(now)
+        others = max(0, used - self._own)
+        if is_idle or others >= self._others[1]:
+            self._others = (now, others)
+
+    def wait_s(self, units: int, *, now: float, ahead: int = 0, reserve: int = 0) -> float:
+        """Seconds until so many units may be spent after those `ahead`; 0 when they may now."""
+        self._forget(now)
+        used = self._own + self._others[1]
+        over = used + ahead + units - max(0, self.rate.most - reserve)
+        if over <= 0 or not used + ahead:
+            # A request larger than the whole allowance goes alone; it would never go otherwise.
+            return 0.0
+        for at, freed in sorted((*self._spent, self._others)):
+            over -= freed
+            if over <= 0:
+                return max(0.0, at + self._kept_s - now)
+        return self._kept_s
+
+    @property
+    def _kept_s(self) -> float:
+        return self.rate.within_s + SLACK_S
+
+    def _forget(self, now: float) -> None:
+        while self._spent and self._spent[0][0] + self._kept_s <= now:
+            self._own -= self._spent.popleft()[1]
+        if self._others[0] + self._kept_s <= now:
+            self._others = (float("-inf"), 0)
+
+
+class Pacer:
+    """The allowances of one connection and its pause; all times are monotonic seconds."""
+
+    def __init__(self, rates: Mapping[str, Rate]) -> None:
+        self._allowances = {name: Allowance(rate) for name, rate in rates.items()}
+        self._paused_until = float("-inf")
+
+    def adopt(self, rates: Mapping[str, Rate]) -> None:
+        """Take over the rates that the venue publishes; what was counted stays."""
+        for name, rate in rates.items():
+            self._allowances[name].rate = rate
+
+    def pause(self, seconds: float, *, now: float) -> None:
+        """Hold everything for so long; a shorter pause ends no longer one."""
+        self._paused_until = max(self._paused_until, now + seconds)
+
+    def spend(self, cost: Cost, *, now: float) -> None:
+        """Count a request that leaves now."""
+        for name, units in cost.items():
+            self._allowances[name].spend(units, now=now)
+
+    def learn(self, used: Mapping[str, int], *, now: float, is_idle: bool) -> None:
+        """Take the venue's own counts; names that are not paced are passed over."""
+        for name in used.keys() & self._allowances.keys():
+            self._allowances[name].learn(used[name], now=now, is_idle=is_idle)
+
+    def wait_s(self, cost: Cost, *, urgency: Urgency, now: float, ahead: Cost) -> float:
+        """Seconds until a request may leave after those `ahead`, 0 when it may now."""
+        waits = [self._paused_until - now, 0.0]
+        for name, units in cost.items():
+            allowance = self._allowances[name]
+            reserve = allowance.rate.reserve if urgency is Urgency.READING else 0
+            waits.append(
+                allowance.wait_s(units, now=now, ahead=ahead.get(name, 0), reserve=reserve)
+            )
+        return max(waits)
+
+
+@dataclass(slots=True, order=True)
+class _Waiter:
+    """`told` becomes 0 when it may go, or the seconds until it may be tried again."""
+
+    urgency: Urgency
+    number: int
+    cost: Cost = field(compare=False)
+    ends_at: float = field(compare=False)
+    told: asyncio.Future[float] = field(compare=False)
+
+
+class Gate:
+    """Lets the requests of one connection pass as its pacer allows.
+
+    `is_paced=False` keeps to the venue's pauses alone: in simulated time a minute's allowance is
+    spent in a second.
+    """
+
+    def __init__(self, pacer: Pacer, clock: Clock, *, is_paced: bool = True) -> None:
+        self._pacer = pacer
+        self._clock = clock
+        self._is_paced = is_paced
+        self._waiting: list[_Waiter] = []
+        self._numbers = 0
+        self._under_way = 0
+        self._alarm: asyncio.Task[None] | None = None
+
+    async def enter(self, cost: Cost, *, urgency: Urgency, within_s: float) -> float:
+        """Wait until the request may leave: 0 says that it may, and `leave` has to follow.
+
+        Otherwise the seconds until it may be tried again: it would have to wait longer than
+        `within_s`, and nothing was counted.
+        """
+        self._numbers += 1
+        waiter = _Waiter(
+            urgency,
+            self._numbers,
+            cost=cost if self._is_paced else {},
+            ends_at=self._clock.monotonic() + within_s,
+            told=asyncio.get_running_loop().create_future(),
+        )
+        insort(self._waiting, waiter)
+        self._admit()
+        try:
+            return await waiter.told
+        except asyncio.CancelledError:
+            if waiter.told.cancelled():
+                self._admit()
+            elif not waiter.told.result():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """The request that was let in has ended, in whatever way."""
+        self._under_way -= 1
+
+    def learn(self, used: Mapping[str, int]) -> None:
+        """Take the venue's own counts out of an answer, before its request leaves."""
+        is_idle = self._under_way <= 1
+        self._pacer.learn(used, now=self._clock.monotonic(), is_idle=is_idle)
+        self._admit()
+
+    def adopt(self, rates: Mapping[str, Rate]) -> None:
+        """Take over the rates that the venue publishes."""
+        self._pacer.adopt(rates)
+        self._admit()
+
+    def pause(self, seconds: float) -> None:
+        """Hold everything for so long."""
+        self._pacer.pause(seconds, now=self._clock.monotonic())
+        self._admit()
+
+    def _admit(self) -> None:
+        """Tell everybody in their order who may go, and who would wait in vain."""
+        now = self._clock.monotonic()
+        waiting, self._waiting = self._waiting, []
+        ahead: dict[str, int] = {}
+        next_s = float("inf")
+        for waiter in waiting:
+            if waiter.told.cancelled():
+                continue
+            wait_s = self._pacer.wait_s(waiter.cost, urgency=waiter.urgency, now=now, ahead=ahead)
+            if wait_s <= 0:
+                self._pacer.spend(waiter.cost, now=now)
+                self._under_way += 1
+                waiter.told.set_result(0.0)
+            elif now + wait_s > waiter.ends_at:
+                waiter.told.set_result(wait_s)
+            else:
+                self._waiting.append(waiter)
+                next_s = min(next_s, wait_s)
+                for name, units in waiter.cost.items():
+                    ahead[name] = ahead.get(name, 0) + units
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._waiting:
+            self._alarm = asyncio.create_task(self._ring(max(next_s, LEAST_NAP_S)))
+
+    async def _ring(self, after_s: float) -> None:
+        await self._clock.sleep(after_s)
+        self._alarm = None
+        self._admit()
