@@ -163,7 +163,7 @@ def draw_orders(
         amount = _floor(value, market.step) + market.step
         if rng.choice((True, False)):
             rest(adding, "LIMIT", quantity=str(amount), price=away(-sign * near))
-        else:
+        elif amount <= market.market_max:
             rest(adding, "STOP_MARKET", quantity=str(amount), trigger_price=away(sign * near))
     return made
 
