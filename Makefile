@@ -6,7 +6,7 @@ PURE := model policy errors memory lock_document exposure order_sizes client_ids
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
 	draft timekeeping decision
 
-.PHONY: demo test kill-test mutants soak check format lock clean
+.PHONY: demo test kill-test mutants soak simulate check format lock clean
 
 .venv/runtime: requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,6 +37,12 @@ mutants: .venv/dev
 HOURS ?= 24
 soak: .venv/dev
 	@$(BIN)/python -m benchmarks.soak --hours $(HOURS)
+
+# Drawn stories against a whole guard in virtual time, judged at every step; a seed replays one.
+SEEDS ?= 1000
+START ?= 1
+simulate: .venv/dev
+	@$(BIN)/python -m tools.simulate --seeds $(SEEDS) --start $(START)
 
 check: .venv/dev
 	@$(BIN)/ruff format --check -q .

@@ -15,8 +15,9 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger import share_by_row
 from memory import RowResults
@@ -37,10 +38,15 @@ RUNNING_COST_KINDS = (LedgerKind.FUNDING, LedgerKind.FEE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What each row made between two readings, and what the account made beside its rows."""
+    """What each row made between two readings, and what the account made beside its rows.
+
+    `at_most` is the part of the losses (>= 0) that rows made which got smaller: they count to the
+    later mark, and were closed somewhere on the way there.
+    """
 
     results: RowResults
     beside_rows: float = 0.0
+    at_most: float = 0.0
 
     @property
     def total(self) -> float:
@@ -53,7 +59,8 @@ class Interval:
     """The two readings that an explanation lies between, and the records from between them.
 
     `is_gap` says that they are too far apart for changed rows to explain themselves, `is_covered`
-    that the ledger is known for the time between them.
+    that the ledger is known for the time between them. `unlisted` is the profit that the earlier
+    reading had in its total and in none of its rows.
     """
 
     earlier: tuple[Row, ...]
@@ -62,6 +69,7 @@ class Interval:
     marks: Mapping[Symbol, float]
     is_gap: bool
     is_covered: bool
+    unlisted: float = 0.0
 
 
 def explain_by_prices(interval: Interval) -> Explanation:
@@ -72,7 +80,10 @@ def explain_by_prices(interval: Interval) -> Explanation:
     if interval.is_gap:
         changed = _changed_keys(interval)
         results = {key: 0.0 if key in changed else made for key, made in results.items()}
-    return _with_entries(interval, results, kinds=RUNNING_COST_KINDS)
+    by_prices = _with_entries(interval, results, kinds=RUNNING_COST_KINDS)
+    after = {row.key: row.quantity for row in interval.later}
+    smaller = [row.key for row in interval.earlier if after.get(row.key, 0.0) < row.quantity]
+    return replace(by_prices, at_most=sum(max(0.0, -results[key]) for key in smaller))
 
 
 def explain_by_ledger(interval: Interval) -> Explanation | None:
@@ -108,10 +119,24 @@ def _changed_keys(interval: Interval) -> set[RowKey]:
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
+def _without_unlisted(interval: Interval, results: dict[RowKey, float]) -> None:
+    """Take from rows that appeared what they had made before, as far as the total had it already.
+
+    A list that lacked a position would otherwise make its whole loss look new when it is back.
+    """
+    left, listed = interval.unlisted, {row.key for row in interval.earlier}
+    for key in sorted(results.keys() - listed):
+        made = results[key]
+        had = min(0.0, max(left, made)) if left < 0 else max(0.0, min(left, made))
+        results[key] -= had
+        left -= had
+
+
 def _with_entries(
     interval: Interval, results: dict[RowKey, float], *, kinds: tuple[LedgerKind, ...]
 ) -> Explanation:
     """Add records to the rows they name, or beside them where there is no such row."""
+    _without_unlisted(interval, results)
     beside_rows = 0.0
     rows = {row.key: row for row in (*interval.earlier, *interval.later)}
     for entry in interval.entries:
@@ -131,13 +156,12 @@ def failed_cross_checks(reading: Reading, *, equity: float) -> tuple[str, ...]:
     `equity` sets the tolerance: max(1 % of it, 10, 0.5 % of gross notional). A total that is not
     a number fails; one that the venue does not give is not checked.
     """
-    gross = sum(position.notional for position in reading.positions)
-    tolerance = max(CHECK_SHARE * abs(equity), CHECK_AMOUNT, CHECK_NOTIONAL_SHARE * gross)
+    tolerance = _tolerance(reading, equity=equity)
     failed: list[str] = []
     total = reading.unrealised_pnl
     if total is None:
         return ()
-    summed = sum(position.unrealised_pnl for position in reading.positions)
+    summed = _sum_of_rows(reading)
     if not abs(total - summed) <= tolerance:
         failed.append(f"unrealised profit {total:.2f}, positions add up to {summed:.2f}")
     if reading.wallet_defines_equity and reading.wallet is not None:
@@ -145,3 +169,22 @@ def failed_cross_checks(reading: Reading, *, equity: float) -> tuple[str, ...]:
         if not abs(sum_of_parts - reading.equity) <= tolerance:
             failed.append(f"wallet and profit {sum_of_parts:.2f}, equity {reading.equity:.2f}")
     return tuple(failed)
+
+
+def unlisted_profit(reading: Reading, *, equity: float) -> float:
+    """The profit that a reading has in its total and in none of its positions; 0 within tolerance.
+
+    0 as well where the venue gives no total, or one that is not a number.
+    """
+    missing = (reading.unrealised_pnl or 0.0) - _sum_of_rows(reading)
+    is_known = reading.unrealised_pnl is not None and math.isfinite(missing)
+    return missing if is_known and abs(missing) > _tolerance(reading, equity=equity) else 0.0
+
+
+def _sum_of_rows(reading: Reading) -> float:
+    return sum(position.unrealised_pnl for position in reading.positions)
+
+
+def _tolerance(reading: Reading, *, equity: float) -> float:
+    gross = sum(position.notional for position in reading.positions)
+    return max(CHECK_SHARE * abs(equity), CHECK_AMOUNT, CHECK_NOTIONAL_SHARE * gross)

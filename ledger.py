@@ -76,6 +76,7 @@ def learn_ledger(
             )
         else:
             settled = settled.then(Settled(memory=_learn_entry(settled.memory, entry)))
+    settled = settled.then(_confirm_together(settled.memory, min_equity=min_equity))
     memory = settled.memory
     until = max(memory.ledger_until, ledger.asked_at)
     oldest = until - ENTRY_LIFE_S
@@ -91,7 +92,8 @@ def _learn_flow(memory: ScopeMemory, flow: Flow, *, now: float, min_equity: floa
         return Settled(memory=memory)
     for inferred in memory.flows:
         if _confirms(flow, inferred):
-            return _replace_inferred(memory, inferred, flow, min_equity=min_equity)
+            memory = replace(memory, flows=(*memory.flows, flow))
+            return _replace_inferred(memory, inferred, (flow,), min_equity=min_equity)
     return Settled(memory=replace(memory, flows=(*memory.flows, flow)), changed=(flow,))
 
 
@@ -104,10 +106,27 @@ def _confirms(flow: Flow, inferred: Flow) -> bool:
     )
 
 
+def _confirm_together(memory: ScopeMemory, *, min_equity: float) -> Settled:
+    """Several records that add up to one inferred flow: in and out again between two readings."""
+    for inferred in memory.flows:
+        together = tuple(
+            flow
+            for flow in memory.flows
+            if flow.effective_at is None
+            and not flow.is_inferred
+            and abs(flow.at - inferred.at) <= STEP_SEARCH_S
+        )
+        total = math.fsum(flow.amount for flow in together)
+        is_standing = inferred.is_inferred and not inferred.is_cancelled
+        if is_standing and len(together) > 1 and matches(total, inferred.amount):
+            return _replace_inferred(memory, inferred, together, min_equity=min_equity)
+    return Settled(memory=memory)
+
+
 def _replace_inferred(
-    memory: ScopeMemory, inferred: Flow, flow: Flow, *, min_equity: float
+    memory: ScopeMemory, inferred: Flow, flows: tuple[Flow, ...], *, min_equity: float
 ) -> Settled:
-    """Let the venue's record stand where the inferred flow stood."""
+    """Let the venue's records, known to the memory, stand where the inferred flow stood."""
     gone = replace(inferred, effective_at=None, factor=1.0, is_cancelled=True)
     swapped = tuple(gone if f.record_id == gone.record_id else f for f in memory.flows)
     point = point_since(memory.history, inferred.effective_at)
@@ -118,13 +137,16 @@ def _replace_inferred(
             factor=1 / inferred.factor,
             unexplained=inferred.amount,
         )
-    memory = replace(memory, flows=(*swapped, flow))
-    settled = Settled(memory=memory, changed=(gone, flow))
+    settled = Settled(memory=replace(memory, flows=swapped), changed=(gone, *flows))
     if point is None:
         return settled
-    return settled.then(
-        take_effect(memory, flow, point, unexplained=-flow.amount, min_equity=min_equity)
-    )
+    for flow in flows:
+        settled = settled.then(
+            take_effect(
+                settled.memory, flow, point, unexplained=-flow.amount, min_equity=min_equity
+            )
+        )
+    return settled
 
 
 def _learn_entry(memory: ScopeMemory, entry: LedgerEntry) -> ScopeMemory:

@@ -19,7 +19,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from explanation import GAP_S, Explanation, Interval, explain_by_prices, failed_cross_checks
+from explanation import (
+    GAP_S,
+    Explanation,
+    Interval,
+    explain_by_ledger,
+    explain_by_prices,
+    failed_cross_checks,
+    unlisted_profit,
+)
 from flows import Settled, is_small, settle, sum_pending
 from ledger import learn_ledger
 from memory import (
@@ -197,13 +205,25 @@ def _judge(
     ending = find_ending(case, attempt, doubt, undoing=undoing)
     if ending is not None:
         return replace(ending, reasons=reasons)
+    proven = _proven(case, explanation)
     return suspect(
         case,
         doubt,
-        explained_equity=case.reference.equity + attempt.explained,
-        by=explanation,
+        explained_equity=case.reference.equity + proven.total + attempt.known,
+        by=proven,
         reasons=reasons,
     )
+
+
+def _proven(case: Case, explanation: Explanation) -> Explanation:
+    """The explanation, or that of the ledger where it shows that less was lost.
+
+    What was closed meanwhile counts to the present price, which it did not wait for: that alone
+    proves no breach once the records tell better.
+    """
+    by_ledger = explain_by_ledger(case.interval)
+    is_better = by_ledger is not None and by_ledger.total > explanation.total
+    return by_ledger if by_ledger is not None and is_better else explanation
 
 
 def _judge_first(memory: ScopeMemory, reading: Reading, *, policy: Policy) -> Verdict:
@@ -259,6 +279,7 @@ def _case(
             marks=marks,
             is_gap=is_gap,
             is_covered=memory.ledger_until >= reading.asked_at - policy.flow_poll_s,
+            unlisted=0.0 if trusted is None else unlisted_profit(trusted, equity=reference.equity),
         ),
         policy=policy,
         breach_equity=breach_equity,

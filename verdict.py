@@ -105,11 +105,15 @@ def attempt_with(case: Case, explanation: Explanation) -> Attempt:
     )
     known = sum_known_flows(case, settled.memory, apart_from=settled.forced)
     explained = explanation.total + known
+    unexplained = compute_unexplained(move=case.move - known, explained=explanation.total)
+    if unexplained > 0:
+        # More is left than prices say: where a position was closed on the way, its stop worked.
+        unexplained = max(0.0, unexplained - explanation.at_most)
     return Attempt(
         settled=settled,
         known=known,
         explained=explained,
-        unexplained=compute_unexplained(move=case.move, explained=explained),
+        unexplained=unexplained,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -48,6 +48,8 @@ from simulator.state import AccountView, ExchangeOrder, Leg, OrderRequest, Order
 SCOPE = ScopeId("binance_futures")
 KEY = "test-key"
 FOR_EVER_S = 1e7
+LACKS_ONE = -1
+"""The revision of a view whose list of positions lacks the first; its totals are complete."""
 Effect = Callable[[], Outcome]
 """What a request does when it takes effect."""
 
@@ -88,6 +90,16 @@ class Trouble(StrEnum):
     """A read that answers as of `seconds` ago."""
     SLOW = "SLOW"
     """An answer that takes `seconds`."""
+    TIMED_OUT = "TIMED_OUT"
+    """An order that is executed and never answered, nor refused."""
+    TWICE = "TWICE"
+    """An order whose request arrives twice; the second time its answer is lost."""
+    OVERTAKEN = "OVERTAKEN"
+    """A read that is answered at once and delivered `seconds` later."""
+    PARTIAL = "PARTIAL"
+    """A read that lacks one position and says nothing of it."""
+    GLITCH = "GLITCH"
+    """A reading whose totals lack a part: half of the wallet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -330,8 +342,12 @@ class MemoryVenue:
         if met is not None and met.trouble is Trouble.SLOW:
             pause_s = met.seconds
         await self.clock.sleep(pause_s)
-        self.exchange.set_time(self.clock.now())
+        self.exchange.set_time(self.venue_now())
         return met
+
+    def venue_now(self) -> float:
+        """The venue's own time, here the guard's."""
+        return self.clock.now()
 
     async def _read(self, name: str, about: str = "") -> AccountView:
         met = await self._arrive(name, about)
@@ -344,10 +360,19 @@ class MemoryVenue:
                 case Trouble.BUG:
                     raise KeyError(name)
                 case Trouble.STALE:
-                    return self.exchange.view(KEY, as_of=self.clock.now() - met.seconds)
+                    return self._earlier(met.seconds)
+                case Trouble.OVERTAKEN:
+                    view = self.exchange.view(KEY)
+                    await self.clock.sleep(met.seconds)
+                    return view
+                case Trouble.PARTIAL | Trouble.GLITCH:
+                    return _without_a_part(self.exchange.view(KEY), met.trouble)
                 case _:
                     pass
         return self.exchange.view(KEY)
+
+    def _earlier(self, seconds: float) -> AccountView:
+        return self.exchange.view(KEY, as_of=self.clock.now() - seconds)
 
     async def _submit(self, name: str, about: str, effect: Effect) -> Outcome:
         met = await self._arrive(name, about)
@@ -365,6 +390,13 @@ class MemoryVenue:
                 case Trouble.LATE:
                     asyncio.get_running_loop().call_later(met.seconds, _carry_out, effect)
                     return Unknown(cause="lost")
+                case Trouble.TIMED_OUT:
+                    _carry_out(effect)
+                    await self.clock.sleep(FOR_EVER_S)
+                case Trouble.TWICE:
+                    outcome = _carry_out(effect)
+                    asyncio.get_running_loop().call_later(met.seconds, _carry_out, effect)
+                    return outcome
                 case Trouble.BUG:
                     _carry_out(effect)
                     raise KeyError(name)
@@ -381,8 +413,16 @@ def _carry_out(effect: Effect) -> Outcome:
         return Refused(reason=reason, code=refusal.reason.value)
 
 
+def _without_a_part(view: AccountView, trouble: Trouble) -> AccountView:
+    """An answer that is wrong: the first position is missing, or half of the wallet."""
+    if trouble is Trouble.GLITCH:
+        return replace(view, wallet={asset: held / 2 for asset, held in view.wallet.items()})
+    return replace(view, revision=LACKS_ONE)
+
+
 def _positions(view: AccountView) -> tuple[Position, ...]:
-    return tuple(_position(view, leg) for leg in view.legs.values() if leg.amount)
+    positions = tuple(_position(view, leg) for leg in view.legs.values() if leg.amount)
+    return positions[1:] if view.revision == LACKS_ONE else positions
 
 
 def _position(view: AccountView, leg: PositionLeg) -> Position:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from decision import Observation, decide
 from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, Memory, Severity
-from model import Stage, Trust, Want
+from model import LedgerKind, Stage, Trust, Want
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,
@@ -20,15 +21,18 @@ from tests.decision_values import (
     ONLY_ONE,
     ONLY_THREE,
     SCOPE,
+    SOL,
     THREE,
     TWO,
     Guard,
     asked,
     at_stage_1,
+    btc,
     calm,
     dark,
     live,
     losing,
+    record,
     seen,
     transfer,
 )
@@ -90,6 +94,75 @@ def test_a_fall_that_nothing_explains_is_a_loss_in_the_end() -> None:
     guard.look(seen(130, *losing(0.0), wallet=7_000.0, ledger=()))
     decision = guard.look(seen(131, *losing(0.0), wallet=7_000.0, ledger=(), is_second=True))
     assert [one.incident.stage for one in decision.opened] == [THREE]
+
+
+def test_a_listed_withdrawal_is_no_loss_while_another_is_in_doubt() -> None:
+    """5 % are lost, 800 leave twice, the venue lists one: 5 % are proven, not 13 %.
+
+    Prices and the listed record explain 8,700 of which 9,500 / 10,000 are left: without the record
+    in the peak it would be over the 10 % of stage 3.
+    """
+    guard = calm()
+    for at in (10, 13):
+        guard.lose(at, 0.044)
+    guard.look(seen(16, *losing(0.05), wallet=8_400.0, ledger=()))
+    one_of_two = (transfer(15, -800.0),)
+    for at in (19, 22, 25):
+        decision = guard.look(seen(at, *losing(0.05), wallet=8_400.0, ledger=one_of_two))
+        assert decision.verdicts[0].trust is Trust.TRUSTED
+        assert decision.verdicts[0].equity == 8_700.0
+        assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.05)
+    assert guard.incident.stage is ONE
+
+
+def test_a_position_that_a_list_lacked_for_once_is_no_new_loss() -> None:
+    """The short has lost 4 % when it is missing in one list whose total is complete.
+
+    Back in the list it would count as opened with its whole loss: 8 %, and stage 2.
+    """
+    guard = calm()
+    guard.lose(10, 0.04)
+    short, long = losing(0.04)
+    for at, held in ((13, (long,)), (16, (short, long)), (19, (short, long))):
+        whole = seen(at, *held, equity=9_600.0)
+        assert whole.reading is not None
+        decision = guard.look(replace(whole, reading=replace(whole.reading, unrealised_pnl=-400.0)))
+        assert decision.verdicts[0].trust is Trust.TRUSTED
+        assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.04)
+    assert dict(guard.scope.results)[SOL] == pytest.approx(-400.0)
+
+
+@pytest.mark.parametrize("left", [10_000.0, 10_050.0, 9_990.0])
+def test_a_position_that_was_closed_before_its_price_ran_is_no_loss(left: float) -> None:
+    """The short is closed at 100 and its price goes to 112: by prices 12 % are lost, in truth 0.
+
+    A deposit of 50 or a fee of 10 beside it does not make the stop that worked a doubt, nor a loss.
+    """
+    guard = calm()
+    guard.look(seen(10, *losing(0.0)))
+    for at in (13, 16, 19):
+        marks = {SOL.symbol: 112.0}
+        decision = guard.look(seen(at, btc(), equity=left, marks=marks))
+        assert decision.verdicts[0].trust is Trust.TRUSTED
+        assert decision.verdicts[0].equity == left
+    assert guard.book == BookMemory(name=BOOK)
+
+
+def test_what_was_closed_in_a_doubt_is_lost_as_far_as_the_records_say() -> None:
+    """Closed 5 % down by the records; the price goes on to 12 %, and 3,000 are missing besides.
+
+    Proven are the 5 %, which is stage 1; by the present price it would be 12 %, and stage 3.
+    """
+    guard = calm()
+    for at in (10, 13):
+        guard.lose(at, 0.045)
+    realised = replace(record("close", 14, -500.0, LedgerKind.REALISED), symbol=SOL.symbol)
+    for at in (16, 19, 22):
+        gone = seen(at, btc(), wallet=6_500.0, ledger=(realised,), marks={SOL.symbol: 112.0})
+        decision = guard.look(gone)
+        assert decision.verdicts[0].equity == 9_500.0
+        assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.05)
+    assert guard.incident.stage is ONE
 
 
 # --- blindness ----------------------------------------------------------------------------------

@@ -1254,6 +1254,26 @@ def test_times_move_with_everything_that_hangs_on_them() -> None:
     assert move_times(blank, by_s=5.0).last_trusted is None
 
 
+def test_a_deposit_and_a_withdrawal_between_two_readings_replace_one_inferred_inflow() -> None:
+    """4,000 came and 1,500 went, both listed late: 2,500 are inferred, and counted once.
+
+    Neither record is within 10 % of what was inferred; booked beside it they would be a peak of
+    15,000, and the 12,500 that are there a drawdown of 17 %.
+    """
+    watch = watching((0, 10_000))
+    for at in (10, 13, 16):
+        watch.see(at, 12_500, ledger=())
+    assert [flow.amount for flow in watch.memory.flows] == [2_500.0]
+    late = (
+        record("1", LedgerKind.TRANSFER, 8, -1_500.0),
+        record("2", LedgerKind.TRANSFER, 9, 4_000.0),
+    )
+    watch.see(20, 12_500, ledger=late)
+    assert watch.adjusted == [12_500.0] * 3
+    assert [flow.is_cancelled for flow in watch.memory.flows] == [True, False, False]
+    assert watch.memory.unexplained == pytest.approx(0.0)
+
+
 @pytest.mark.parametrize("jump_s", [7_200.0, -7_200.0])
 def test_a_record_told_after_the_clock_was_set_still_confirms_its_inflow(jump_s: float) -> None:
     """Two hours forth or back: booked once, no peak of 15,000 beside an account of 12,000."""

@@ -228,6 +228,8 @@ class House:
     lock_delay_s: float = 0.0
     request_poll_s: float = 1.0
     redactor: Redactor = NOTHING_HIDDEN
+    store_type: type[TroubledStore] = TroubledStore
+    power: Power = field(init=False)
 
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
@@ -242,7 +244,11 @@ class House:
                 **self.seed,
             },
         )
-        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        self.venue = self._make_venue()
+
+    def _make_venue(self) -> MemoryVenue:
+        """The venue as guards reach it."""
+        return MemoryVenue(exchange=self.exchange, clock=self.clock)
 
     @property
     def lock_path(self) -> Path:
@@ -344,15 +350,16 @@ class House:
         """Put a guard together on the files of this house, as a start of the process does."""
         every = {SCOPE: self.venue, **self.others}
         opened: list[TroubledStore] = []
-        power = Power()
+        power = self.power = Power()
 
         async def replace_lock(document: Mapping[str, object]) -> None:
             await power.needed()
             await self._replace_lock(document)
 
         async def open_store(path: Path) -> ThreadedStore:
-            store = await TroubledStore.open(path, rng=random.Random(1))
+            store = await self.store_type.open(path, rng=random.Random(1))
             store.clock = self.clock
+            self._look_after(store)
             opened.append(store)
             return store
 
@@ -385,6 +392,9 @@ class House:
             guardian=assembly.guardian,
             notices=assembly.notices,
         )
+
+    def _look_after(self, store: TroubledStore) -> None:
+        """Make a store that was just opened ready for what this house has planned."""
 
     async def _replace_lock(self, document: Mapping[str, object]) -> None:
         if self.lock_delay_s:

@@ -1,0 +1,186 @@
+"""What really happened to the money, from the exchange's own books, and what had to follow.
+
+Equity is counted in units, as funds do it: a transfer changes the units and never their value, so
+that only a loss is a loss. Nothing here is read from the guard but which stages it acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from decision import Decision
+from model import LedgerKind, OrderSide, Side, Stage
+from simulator import margin
+from simulator.exchange import Exchange
+from tests.memory_venue import KEY, SCOPE
+from tests.simulation import invariants
+from tests.simulation.draw import WARM_S, Story
+from tests.simulation.invariants import Made
+
+MARGIN = 0.004
+"""Fees, noise and the moments between two readings."""
+FLOW_DOUBT_S = 60.0
+SMALL_FLOW = 0.055
+"""A late withdrawal of up to 5 % counts as a loss at once: see KNOWN_LIMITATIONS.md."""
+LONGEST_PAUSE_S = 35.0
+"""A venue that failed is asked again after at most 30 s (behaviour.md section 3)."""
+RESET_LOOKS_BACK_S = 30.0
+"""A reset measures from the last trusted reading, which may be so old."""
+
+
+@dataclass(kw_only=True)
+class Truth:
+    """The value of a unit over time, and since when it is too low.
+
+    `blur` is the share of the account that was transferred. Behaviour.md section 4 counts a flow
+    at the first reading that contains it, which contains what was lost just before or after it as
+    well: the drawdown then differs from the truth by that share of the loss.
+    """
+
+    story: Story
+    exchange: Exchange
+    now_s: Callable[[], float]
+    units: float = 10_000.0
+    peak: float = 0.0
+    reference: float | None = None
+    navs: list[tuple[float, float]] = field(default_factory=list)
+    history: list[Made] = field(default_factory=list)
+    unreadable_s: float = 0.0
+    doubted_s: float = float("-inf")
+    acted: int = 0
+    by_hand: float = 0.0
+    blur: float = 0.0
+    inferred: float = 0.0
+    flows: list[tuple[float, float, int]] = field(default_factory=list)
+    told: set[int] = field(default_factory=set)
+    _below_s: dict[Stage, float] = field(default_factory=dict)
+    _realised: dict[tuple[str, Side], float] = field(default_factory=dict)
+    _trades_seen: int = 0
+
+    def equity(self) -> float:
+        """The account's equity in quote."""
+        view = self.exchange.account(KEY).view(self.exchange.world)
+        return float(margin.balance(view, "USDT").margin_balance)
+
+    def on_transfer(self, amount: Decimal, record: int) -> None:
+        """Money came or went; it is in the account already, and will be listed as this record."""
+        after = self.equity()
+        before = after - float(amount)
+        if before > 0 and after > 0:
+            self.units *= after / before
+            self.flows.append((self.now_s(), float(amount) / before, record))
+            self.blur += abs(float(amount)) / min(before, after)
+        self.unreadable_s = self.now_s() + FLOW_DOUBT_S
+
+    def on_decision(self, decision: Decision) -> None:
+        """Whether the guard doubts what it reads, and what it has inferred and still believes."""
+        memory = decision.memory.scope(SCOPE)
+        if memory.suspicion is not None:
+            self.doubted_s = self.now_s()
+        self.inferred = sum(
+            abs(flow.amount)
+            for flow in memory.flows
+            if flow.is_inferred and not flow.is_cancelled and flow.kind is LedgerKind.OTHER
+        )
+
+    def on_reset(self) -> None:
+        """Everything is measured from here on."""
+        since_s = self.now_s() - RESET_LOOKS_BACK_S
+        self.reference = min((nav for at_s, nav in self.navs if at_s >= since_s), default=None)
+        self.acted = 0
+        self._below_s.clear()
+
+    def on_unseen_jump(self) -> None:
+        """The clock was set before a run knew it: windows are by the clock, and are past now."""
+        self.reference = None
+        self._below_s.clear()
+
+    def look(self) -> None:
+        """Take the present value down."""
+        now_s = self.now_s()
+        nav = self.equity() / self.units
+        self.peak = max(self.peak, nav)
+        self.navs.append((now_s, nav))
+        if self.reference is None and now_s >= WARM_S - 2.0:
+            self.reference = nav
+        self.history.append(Made(at_s=now_s, results=self._results()))
+        if self.reference is None:
+            return
+        lost = 1 - nav / self.reference
+        for stage, threshold in self._thresholds():
+            if lost * (1 - min(0.9, self.blur)) >= threshold + MARGIN + self.by_hand:
+                self._below_s.setdefault(stage, now_s)
+            else:
+                self._below_s.pop(stage, None)
+
+    def _thresholds(self) -> list[tuple[Stage, float]]:
+        """The lowest threshold of each stage: stories are shorter than every window."""
+        return [
+            (rules.stage, min(threshold.fraction for threshold in rules.thresholds))
+            for rules in self.story.policy.books[0].stages
+        ]
+
+    def _results(self) -> dict[tuple[str, Side], float]:
+        """What each row has made in all: what was realised on it, and what it would bring now."""
+        account = self.exchange.account(KEY)
+        for trade in account.trades[self._trades_seen :]:
+            side = Side.LONG if trade.side is OrderSide.SELL else Side.SHORT
+            if trade.realised == 0:
+                side = side.opposite
+            key = (trade.symbol, side)
+            made = float(trade.realised - trade.fee)
+            self._realised[key] = self._realised.get(key, 0.0) + made
+        self._trades_seen = len(account.trades)
+        results = dict(self._realised)
+        for leg in account.legs.values():
+            key = (leg.symbol, leg.side)
+            unrealised = leg.amount * (self.exchange.marks[leg.symbol] - leg.entry_price)
+            results[key] = results.get(key, 0.0) + float(unrealised)
+        return results
+
+    def waiting(self) -> list[Stage]:
+        """The stages whose threshold is passed in truth and that nobody has answered yet."""
+        return [stage for stage in self._below_s if self.acted < stage]
+
+    def judge_delay(self) -> str:
+        """(7) Whether a stage waits longer for an answer than anything may take."""
+        policy = self.story.policy
+        now_s = self.now_s()
+        for stage, threshold in self._thresholds():
+            below_s = self._below_s.get(stage)
+            if below_s is None or self.acted >= stage:
+                continue
+            rules = policy.books[0].stage(stage)
+            assert rules is not None
+            since_s = max(below_s, self.unreadable_s)
+            within_s = (max(2, rules.confirm_consecutive) + 1) * policy.poll_s + 20.0
+            if self.unreadable_s >= below_s - LONGEST_PAUSE_S:
+                within_s += LONGEST_PAUSE_S
+            if self.doubted_s >= below_s - policy.poll_s:
+                within_s += policy.suspect_limit_s + FLOW_DOUBT_S
+            lost = 1 - self.navs[-1][1] / (self.reference or 1.0)
+            found = invariants.late(lost, threshold, for_s=now_s - since_s, within_s=within_s)
+            if found:
+                return found
+        return ""
+
+    def judge_ground(self, stage: Stage) -> str:
+        """(7) Whether a stage that opened had anything to answer."""
+        threshold = dict(self._thresholds())[stage]
+        nav = min((nav for at_s, nav in self.navs if at_s >= self.now_s() - 20.0), default=1.0)
+        grace_s = self.story.policy.suspect_grace_s
+        hidden = 0.0
+        for at_s, share, record in self.flows:
+            age_s = self.now_s() - at_s
+            is_small = abs(share) <= SMALL_FLOW and age_s <= FLOW_DOUBT_S + 20.0
+            # Behaviour.md section 3: a fall for which the ledger cannot be read is a loss then.
+            is_untold = record not in self.told and age_s >= grace_s
+            hidden += abs(share) if is_small or is_untold else 0.0
+        # Section 3: a record replaces an inferred inflow within 10 %. One that a loss of the same
+        # step made smaller than that stands beside its record: KNOWN_LIMITATIONS.md.
+        beside = self.inferred / max(1.0, self.equity())
+        slack = MARGIN + self.by_hand + hidden + beside
+        lost = (1 - nav / (self.peak or 1.0)) * (1 + self.blur)
+        return invariants.groundless(lost, threshold, slack=slack)

@@ -1,0 +1,248 @@
+"""Three hundred drawn stories hold, the same ones every time; and every invariant can fail.
+
+`make simulate` plays more. A seed that fails is told by `python3 -m tools.simulate --start SEED
+--trace`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory import CloseTarget
+from model import RowKey, Side, Source, Stage, Symbol
+from simulator.state import OrderRequest
+from tests.memory_venue import SCOPE
+from tests.simulation import invariants
+from tests.simulation.coverage import LEAST_MET, LEAST_SEEDS, Tally, is_possible
+from tests.simulation.draw import draw_story
+from tests.simulation.faults import Fault, Phase
+from tests.simulation.invariants import Aim, Made
+from tests.simulation.run import simulate
+from tools.simulate import main
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARES = 10
+SEEDS = 300
+SOL = RowKey(SCOPE, Symbol("SOLUSDT"), Side.SHORT)
+HALF = CloseTarget(number=1, key=SOL, may_remain=Decimal(50), initial_quantity=Decimal(100))
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_drawn_stories_hold(share: int) -> None:
+    """Crashes, faults, bots and transfers, drawn from a seed: no invariant is ever violated."""
+    for seed in range(1 + share, SEEDS + 1, SHARES):
+        assert simulate(seed).violations == (), draw_story(seed).name
+
+
+def test_a_seed_is_one_run_whatever_the_hashes_of_the_process() -> None:
+    """The same seed in two processes with different string hashes leaves the same trace."""
+    code = "from tests.simulation.run import simulate as s; print(*(s(n).digest for n in (7, 42)))"
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert len(set(told[0].split())) == 2
+
+
+# --- every invariant can fail -------------------------------------------------------------------
+
+
+def fill(before: int, after: int) -> dict[str, object]:
+    """An execution of ours as the exchange's ledger has it."""
+    return {
+        "client_id": "ks-a-1-1-1",
+        "symbol": "SOLUSDT",
+        "position_before": str(before),
+        "position_after": str(after),
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_fine"),
+    [
+        (-100, -50, True),
+        (-100, 0, True),
+        (100, 10, True),
+        (-100, -101, False),  # increased
+        (0, 5, False),  # opened
+        (-100, 20, False),  # turned
+        (100, -1, False),
+        (50, 50, False),  # an execution that changed nothing was none
+    ],
+)
+def test_an_order_that_adds_risk_is_found(before: int, after: int, is_fine: bool) -> None:
+    """Invariant 1, from the exchange's ledger alone."""
+    assert (invariants.risk_added(fill(before, after)) == "") is is_fine
+
+
+@pytest.mark.parametrize(
+    ("after", "taken", "is_fine"),
+    [(-50, 0, True), (-49, 0, True), (-48, 0, False), (-40, 9, True), (-40, 8, False)],
+)
+def test_a_target_that_is_undershot_is_found(after: int, taken: int, is_fine: bool) -> None:
+    """Invariant 2: 50 may remain, a step is 1, and what others took is theirs."""
+    aim = Aim(target=HALF, stage=Stage.REDUCED_TOP_RISK, source=Source.SHORT, step=Decimal(1))
+    found = invariants.undershot(fill(-100, after), aim, reduced_by_others=Decimal(taken))
+    assert (found == "") is is_fine
+
+
+@pytest.mark.parametrize(
+    ("stage", "source", "is_fine"),
+    [
+        (Stage.REDUCED_TOP_RISK, Source.SHORT, True),
+        (Stage.DOMINANT_CLOSED, Source.LONG, False),
+        (Stage.DOMINANT_CLOSED, Source.MIXED, True),
+        (Stage.ALL_CLOSED, Source.LONG, True),
+    ],
+)
+def test_a_close_on_the_side_that_did_not_lose_is_found(
+    stage: Stage, source: Source, is_fine: bool
+) -> None:
+    """Invariant 2: a short is closed."""
+    aim = Aim(target=HALF, stage=stage, source=source, step=Decimal(1))
+    assert (invariants.wrong_side(aim) == "") is is_fine
+
+
+def test_a_side_that_is_blamed_without_a_loss_is_found() -> None:
+    """Invariant 2: the long lost 500, the short nothing."""
+    history = [
+        Made(at_s=at, results={("BTCUSDT", Side.LONG): made, ("SOLUSDT", Side.SHORT): 0.0})
+        for at, made in ((1.0, 0.0), (2.0, -500.0))
+    ]
+    assert invariants.blameless(Source.LONG, history, threshold=0.65) == ""
+    assert invariants.blameless(Source.SHORT, history, threshold=0.65) != ""
+
+
+def test_an_end_that_is_none_is_found() -> None:
+    """Invariant 3: done with more than may remain, or never done."""
+    assert invariants.unkept(HALF, held=Decimal(50), is_dust=False) == ""
+    assert invariants.unkept(HALF, held=Decimal(51), is_dust=True) == ""
+    assert invariants.unkept(HALF, held=Decimal(51), is_dust=False) != ""
+    assert invariants.unended(150.0, within_s=150.0) == ""
+    assert invariants.unended(151.0, within_s=150.0) != ""
+
+
+def test_a_stage_that_falls_by_itself_is_found() -> None:
+    """Invariant 4: on disk the stage falls beside a re-arm or a reset only."""
+    assert invariants.fell_without_reason(2, 0, ["rearmed"]) == ""
+    assert invariants.fell_without_reason(1, 2, []) == ""
+    assert invariants.fell_without_reason(2, 1, ["trigger"]) != ""
+
+
+def test_a_lock_that_is_weaker_than_the_record_is_found() -> None:
+    """Invariant 4: lifted before its record, or missing at the first close."""
+    assert invariants.lifted_early(2, 0, recorded=0) == ""
+    assert invariants.lifted_early(2, 0, recorded=2) != ""
+    assert invariants.closed_unlocked(2, Stage.DOMINANT_CLOSED) == ""
+    assert invariants.closed_unlocked(1, Stage.DOMINANT_CLOSED) != ""
+    with pytest.raises(ValueError, match="version"):
+        invariants.lock_stage({"version": 1}, now=0.0)
+
+
+def test_a_rehearsal_that_sends_is_found() -> None:
+    """Invariant 5."""
+    assert invariants.sent_in_rehearsal("submit_cancel", dry_run=False) == ""
+    assert invariants.sent_in_rehearsal("submit_cancel", dry_run=True) != ""
+
+
+def test_a_record_that_is_gone_is_found() -> None:
+    """Invariant 6: committed once, another thing or nothing later; or never completed."""
+    assert invariants.lost_records({"a": "DONE"}, {"a": "DONE", "b": ""}) == ""
+    assert invariants.lost_records({"a": "DONE"}, {"a": ""}) != ""
+    assert invariants.lost_records({"a": "DONE"}, {}) != ""
+    assert invariants.unanswered({"a": "", "b": "DONE"}, excused={"a"}) == ""
+    assert invariants.unanswered({"a": ""}, excused=set()) != ""
+
+
+def test_an_answer_that_comes_late_or_for_nothing_is_found() -> None:
+    """Invariant 7: a loss that stays is acted on, and no stage opens without one."""
+    assert invariants.late(0.06, 0.045, for_s=50.0, within_s=50.0) == ""
+    assert invariants.late(0.06, 0.045, for_s=51.0, within_s=50.0) != ""
+    assert invariants.groundless(0.045, 0.045, slack=0.004) == ""
+    assert invariants.groundless(0.04, 0.045, slack=0.004) != ""
+
+
+async def nothing(*_given: object, **_named: object) -> None:
+    """Do nothing, whatever was asked for."""
+
+
+def thrice(**wanted: Any) -> OrderRequest:
+    """The order without what keeps it from opening the other side."""
+    return OrderRequest(**{**wanted, "quantity": wanted["quantity"] * 3, "reduce_only": None})
+
+
+SABOTAGE: dict[str, tuple[int, str, Any]] = {
+    "an order three times as large": (1, "tests.memory_venue.OrderRequest", thrice),
+    "an incident that never ends": (3, "executor.CONFIRM_AFTER_S", 1e9),
+    "a lock that is never written": (4, "tests.virtual_house.House._replace_lock", nothing),
+    "orders without a record": (6, "executor.Executor._write", nothing),
+    "a guard that sees no breach": (7, "drawdown.breached_stages", lambda _drawdowns: ()),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_a_guard_that_was_sabotaged_is_found_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that is built in shows within a few stories, as a violation of its own invariant."""
+    number, place, replacement = SABOTAGE[name]
+    monkeypatch.setattr(place, replacement)
+    found = (violation.number for seed in range(1, 40) for violation in simulate(seed).violations)
+    assert number in found
+
+
+# --- coverage -----------------------------------------------------------------------------------
+
+
+def test_a_long_run_that_never_met_something_fails() -> None:
+    """Of 5,000 seeds every possible cell is wanted; a small run only tells."""
+    tally = Tally()
+    assert tally.shortcomings(LEAST_SEEDS - 1) == []
+    assert f"{Fault.ORDER_LATE} {Phase.CLOSING}: 0" in tally.shortcomings(LEAST_SEEDS)
+    tally.faults[Fault.ORDER_LATE, Phase.CLOSING] = LEAST_MET
+    assert f"{Fault.ORDER_LATE} {Phase.CLOSING}: 0" not in tally.shortcomings(LEAST_SEEDS)
+    assert not is_possible(Fault.ORDER_LATE, Phase.CALM)
+    assert "only 0% of the incidents closed something" in tally.shortcomings(LEAST_SEEDS)
+
+
+# --- the tool -----------------------------------------------------------------------------------
+
+
+def test_the_tool_tells_what_was_met(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table for a person, or JSON with every cell; a small run fails for no empty cell."""
+    assert main(["--seeds", "2", "--start", "3", "--jobs", "1"]) == 0
+    assert "2 seeds in" in capsys.readouterr().out
+    assert main(["--seeds", "1", "--start", "3", "--jobs", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["seeds"], told["violations"], told["missed"]) == (1, {}, [])
+    assert told["cells"].keys() == dict(Tally().cells()).keys()
+
+
+def test_the_tool_names_a_violated_seed_and_replays_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line a violation with the command that tells it; the trace ends with what was wrong."""
+    monkeypatch.setattr("tests.virtual_house.House._replace_lock", nothing)
+    broken = next(seed for seed in range(1, 40) if simulate(seed).violations)
+    assert main(["--seeds", "1", "--start", str(broken), "--jobs", "1"]) == 1
+    assert f"python3 -m tools.simulate --start {broken} --trace" in capsys.readouterr().out
+    assert main(["--start", str(broken), "--trace"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(f"seed {broken}: ")
+    assert told[-1].startswith("invariant 4 at ")
