@@ -8,7 +8,6 @@ guard has looked, so that neither way of making time decides who comes first.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
