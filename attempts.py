@@ -144,10 +144,14 @@ class Unbroken:
 
     async def do(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Do the work; when the caller is cancelled, it goes on without anybody waiting."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, Value]) -> asyncio.Task[Value]:
+        """Begin work that only `end` waits for."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        return task
 
     async def end(self, *, within_s: float) -> tuple[str, ...]:
         """Wait for what is still running, then cut it off; what went wrong with it.

@@ -209,11 +209,10 @@ class Guardian:
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:
         """End what reads or sleeps at once, and let what writes or closes come to its end."""
-        settling: list[asyncio.Task[None]] = []
         for watch in self._watches.values():
             if watch.executor is not None:
                 watch.executor.finish()
-                settling.append(asyncio.create_task(self._unbroken.do(watch.executor.settle())))
+                self._unbroken.begin(watch.executor.settle())
             watch.reader.close()
         for task in (*tasks, stopper):
             task.cancel()

@@ -5,10 +5,13 @@ Equity is 10,000 and 100 SOL are short from 100: each 1 that SOL rises costs 1 %
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -394,12 +397,14 @@ def test_an_order_with_our_mark_that_is_not_ours_is_told_of(tmp_path: Path) -> N
 def test_a_broken_invariant_locks_every_bot_whenever_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Also in the very first decision, and in the round that a shutdown waits for."""
+    """Also in the very first decision, and in the round that a shutdown waits for; told once."""
+    strays: list[dict[str, Any]] = []
 
     def broken(*_: object, **__: object) -> None:
         raise InvariantViolation("a size that must never be")
 
     async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: strays.append(told))
         house = House(folder=tmp_path)
         async with house.guard() as guard:
             guard.is_crashed = True
@@ -418,8 +423,11 @@ def test_a_broken_invariant_locks_every_bot_whenever_it_is_found(
             assert "blind_internal_fault" in {lock["reason"] for lock in house.lock()["locks"]}
             assert "must never be" in house.audit("task_failed")[0].message
         monkeypatch.undo()
+        del guard
+        gc.collect()
 
     play(story)
+    assert not strays
 
 
 def test_a_fault_in_the_round_that_a_shutdown_waits_for_is_recorded(

@@ -114,7 +114,7 @@ async def over_http(story: Story, home: Path) -> tuple[str, ...]:
             clock=clock,
             stables=("USDT", "USDC"),
             simulator_url=service.url,
-            paces_reads=False,
+            is_paced=False,
         )
         house = House(folder=home, policy=story.policy, clock=cast("LoopClock", clock))
         house.exchange, house.venue = service.exchange, cast("MemoryVenue", venue)
