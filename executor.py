@@ -281,6 +281,7 @@ class Executor:
             work.fates.recall(sent.value)
             work.rounds = max(work.rounds, *(order.round_number for order in sent.value), 0)
         else:
+            work.fates.miss()
             self._log.warning("orders_unreadable", scope=self._scope, why=sent.why)
         age_s = max(0.0, self._clock.now() - incident.opened_at)
         work.rounds += 2 + int(age_s / LEAST_PAUSE_S)

@@ -109,11 +109,12 @@ class OrderFates:
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
         self._looking: dict[ClientOrderId, tuple[_InFlight, asyncio.Task[Outcome]]] = {}
         self._landed: dict[RowKey, _Landed] = {}
+        self._unknown_until = float("-inf")
 
     @property
     def is_waiting(self) -> bool:
         """True while the fate of an order is not known."""
-        return bool(self._in_flight)
+        return bool(self._in_flight) or self._clock.monotonic() < self._unknown_until
 
     @property
     def next_look_up_at(self) -> float:
@@ -149,6 +150,8 @@ class OrderFates:
             unseen = min(landed.filled, held.get(key, ZERO) - landed.expected)
             if asked_at < until and unseen > 0:
                 in_flight[key] = in_flight.get(key, ZERO) + unseen
+        if asked_at < self._unknown_until:
+            in_flight |= {key: held.get(key, ZERO) for key in must_partly_remain}
         return VenueAnswers(
             blocked=tuple(sorted(self._blocked)),
             too_large=dict(self._too_large),
@@ -165,6 +168,11 @@ class OrderFates:
         self._in_flight.update(earlier._in_flight)
         self._looking.update(earlier._looking)
         self._landed.update(earlier._landed)
+        self._unknown_until = earlier._unknown_until
+
+    def miss(self) -> None:
+        """Nobody can say what an earlier run sent: any of it may land for as long as orders may."""
+        self._unknown_until = self._clock.monotonic() + FATE_KNOWN_AFTER_S
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
         """Take up closes of an earlier run: without a recorded outcome, or executed just now."""

@@ -1062,12 +1062,45 @@ def test_orders_of_an_earlier_run_that_cannot_be_read_stop_nothing(takes_s: floa
     """A database that fails or hangs costs a second; ids jump ahead so that none is used twice."""
 
     async def story() -> None:
-        bench = Bench(earlier=StoreError("damaged"), store_takes_s=takes_s)
+        bench = Bench(earlier=StoreError("damaged"), store_takes_s=takes_s, targets=ALL)
         bench.incident = replace(bench.incident, opened_at=EPOCH - 300)
         await bench.drive()
-        assert bench.held(SOL) == -50
+        assert bench.held(SOL) == 0
         assert bench.orders()[0].round_number > 1200
         assert bench.venue.called("submit_close")[0].at - EPOCH <= 2.5
+
+    play(story)
+
+
+def test_where_a_part_must_remain_orders_that_cannot_be_read_are_waited_out() -> None:
+    """The run before may have sent 50 of 100 a moment ago: half is closed once, by whichever."""
+
+    async def story() -> None:
+        bench = Bench(earlier=StoreError("damaged"))
+        order = earlier_order(at=EPOCH)
+        request = {"symbol": SOL, "side": "BUY", "quantity": 50, "reduce_only": True}
+        await bench.drive()
+        await bench.clock.sleep(3.0)
+        bench.exchange.place(KEY, order_request({**request, "client_id": order.client_id}))
+        await bench.finish()
+        assert bench.held(SOL) == -50
+        assert bench.closes() == []
+
+    play(story)
+
+
+@pytest.mark.parametrize("waits_s", [14.0, 20.0])
+def test_they_are_waited_out_for_fifteen_seconds(waits_s: float) -> None:
+    """Nothing lands later than that; then half is closed as ever."""
+
+    async def story() -> None:
+        bench = Bench(earlier=StoreError("damaged"))
+        began = bench.clock.monotonic()
+        while bench.clock.monotonic() - began < waits_s - 3.0:
+            await bench.drive(within_s=1.0)
+            await bench.clock.sleep(1.0)
+        await bench.drive(within_s=1.0)
+        assert bench.held(SOL) == (-50 if waits_s > 15 else -100)
 
     play(story)
 
