@@ -201,6 +201,9 @@ class Monitor:
                 self.truth.acted = max(self.truth.acted, incident.stage.value)
         self.audits += len(records.audits)
         events = [entry.event for entry in records.audits]
+        if "reset" in events:
+            # Here as well: a run that dies right after it never tells of its decision.
+            self.truth.on_reset()
         if not records.books:
             return
         stage = self._stage_on_disk()
