@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,3 +193,33 @@ def test_nothing_secret_is_repeated() -> None:
     shown = scrub(text, Redactor(("test-key", "")))
     assert shown == f"bad signature *** at <url> for {MASK} next"
     assert len(scrub("word " * 100)) == MESSAGE_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("status", "asked_s", "pause_s"),
+    [
+        (429, 9_999_999.0, 300.0),
+        (403, 9_999_999.0, 300.0),
+        (418, 7_200.0, 7_200.0),
+        (418, 9_999_999.0, 259_200.0),
+        (503, 3_600.0, None),
+    ],
+)
+def test_no_pause_is_believed_that_is_longer_than_any_there_is(
+    status: int, asked_s: float, pause_s: float | None
+) -> None:
+    """A ban lasts three days at most, a window five minutes; a server error limits nothing."""
+    failure = Failure(cause="x", status=status, retry_after_s=asked_s)
+    assert retry_after_s(failure, venue_now_ms=NOW_MS) == pause_s
+
+
+def test_overload_protection_may_ask_for_a_pause_on_a_server_error() -> None:
+    """Its code alone proves something there."""
+    overload = replace(refused_with(-1008, 503), retry_after_s=2.0)
+    assert retry_after_s(overload, venue_now_ms=NOW_MS) == 2.0
+
+
+def test_a_ban_without_a_believable_end_ends() -> None:
+    """The year 2286 is no date to wait for."""
+    banned = refused_with(-1003, 429, message="IP banned until 9999999999999.")
+    assert retry_after_s(banned, venue_now_ms=NOW_MS) == 259_200.0

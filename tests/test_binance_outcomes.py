@@ -7,11 +7,22 @@ from collections.abc import Mapping
 
 import pytest
 
-from model import ClientOrderId, Done, Outcome, RefusalReason, Refused, Unknown
+from errors import Unavailable
+from model import (
+    ClientOrderId,
+    Done,
+    OrderKind,
+    Outcome,
+    PositionMode,
+    RefusalReason,
+    Refused,
+    Unknown,
+)
 from tests.canned_venue import Canned, CannedVenue
 from tests.test_binance_wire import (
     BATCH,
     V1,
+    V3,
     HandClock,
     clock,
     close_of,
@@ -19,6 +30,7 @@ from tests.test_binance_wire import (
     connect,
     error,
     filled,
+    resting,
     row_of,
     server,
     venue,
@@ -263,9 +275,11 @@ async def test_readings_leave_weight_to_closing_as_the_venue_counts_it(
     used = {"X-MBX-USED-WEIGHT-1M": "2300"}
     server.set("GET", f"{V1}/accountConfig", Canned(json=MODE, headers=used))
     await venue.fetch_position_mode(venue.scopes[0])
-    with pytest.raises(Exception, match="held back"):
+    with pytest.raises(Exception, match="held back") as raised:
         await venue.fetch_orders(venue.scopes[0])
     assert await venue.fetch_positions(venue.scopes[0])
+    # The venue asked for no pause: one of readings would be kept by closing as well.
+    assert getattr(raised.value, "retry_after_s", 0.0) is None
 
 
 MODE = {"dualSidePosition": False, "multiAssetsMargin": False}
@@ -287,3 +301,53 @@ async def test_orders_keep_to_what_the_account_has_left(
     assert [reason_of(outcome) for outcome in held] == [R.RATE_LIMITED] * 2
     assert all(isinstance(each, Refused) and (each.retry_after_s or 0) > 5 for each in held)
     assert len(server.of("POST", f"{V1}/order")) == 2
+
+
+async def test_a_burst_of_cancels_leaves_weight_for_the_reads_that_size_closes(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """Another program has used 2,195 of 2,400: five more cancels, and those held ask no pause."""
+    used = {"X-MBX-USED-WEIGHT-1M": "2194"}
+    server.set("GET", f"{V1}/accountConfig", Canned(json=MODE, headers=used))
+    await venue.fetch_position_mode(venue.scopes[0])
+    server.set("DELETE", f"{V1}/order", Canned(json={"orderId": 77}))
+    cancels = [await venue.submit_cancel(resting(OrderKind.REGULAR)) for _ in range(12)]
+    held = [each for each in cancels if isinstance(each, Refused)]
+    assert 0 < len(held) < 12
+    assert {each.retry_after_s for each in held} == {None}
+    assert await venue.fetch_positions(venue.scopes[0])
+
+
+async def test_the_position_mode_is_read_although_readings_are_held_back(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """Closes that are refused for the wrong mode wait for it."""
+    used = {"X-MBX-USED-WEIGHT-1M": "2300"}
+    server.set("GET", f"{V1}/accountConfig", Canned(json=MODE, headers=used))
+    for _ in range(2):
+        assert await venue.fetch_position_mode(venue.scopes[0]) is PositionMode.ONE_WAY
+
+
+@pytest.mark.parametrize("count", ["301", "1000000000", "9" * 5000])
+async def test_a_count_above_the_limit_of_an_order_that_was_let_in_holds_nothing(
+    server: CannedVenue, venue: BinanceFutures, count: str
+) -> None:
+    """The account's own limit is higher than the published one, or the count is nonsense."""
+    used = {"X-MBX-ORDER-COUNT-10S": count}
+    server.set("POST", f"{V1}/order", lambda heard: Canned(json=filled(heard).json, headers=used))
+    outcomes = [await venue.submit_close(close_of()) for _ in range(3)]
+    assert all(isinstance(each, Done) for each in outcomes)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_server_error_asks_for_no_pause(
+    server: CannedVenue, venue: BinanceFutures, status: int
+) -> None:
+    """The page of a gateway says "in an hour": it is no limit of requests, and closing goes on."""
+    page = Canned(text="<html>", status=status, headers={"Retry-After": "3600"})
+    server.set("GET", f"{V3}/positionRisk", page)
+    with pytest.raises(Unavailable) as raised:
+        await venue.fetch_positions(venue.scopes[0])
+    assert raised.value.retry_after_s is None
+    server.set("POST", f"{V1}/order", filled)
+    assert isinstance(await venue.submit_close(close_of()), Done)

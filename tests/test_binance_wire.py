@@ -696,6 +696,43 @@ async def test_batches_are_tried_again_after_ten_minutes(
 
 
 @pytest.mark.parametrize(
+    "code", [-4003, -4164, -4005, -4118, -2022, -4061, -1111, -4116, -1121, -2019]
+)
+async def test_a_batch_that_is_refused_whole_for_one_of_its_orders_proves_nothing_of_any(
+    server: CannedVenue, venue: BinanceFutures, code: int
+) -> None:
+    """It does not say which: "too small" would make dust of its neighbours. They go singly then."""
+    server.set("POST", f"{V1}/{BATCH}", error(code))
+    server.set("POST", f"{V1}/order", filled)
+    assert all(isinstance(each, Unknown) for each in await venue.submit_closes(closes(3)))
+    assert all(isinstance(each, Done) for each in await venue.submit_closes(closes(3)))
+
+
+async def test_after_a_batch_whose_signature_is_refused_orders_go_one_by_one(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """Only a batch signs a list: what spoils it on the way must not keep closes out for ever."""
+    server.set("POST", f"{V1}/{BATCH}", error(-1022))
+    server.set("POST", f"{V1}/order", filled)
+    assert all(isinstance(each, Refused) for each in await venue.submit_closes(closes(3)))
+    assert all(isinstance(each, Done) for each in await venue.submit_closes(closes(3)))
+
+
+async def test_an_order_of_a_batch_refused_for_its_time_has_the_clock_measured_again(
+    server: CannedVenue, venue: BinanceFutures
+) -> None:
+    """The matching engine judges each order of a batch by itself; the next is signed anew."""
+    await venue.start()
+    rows = batch(lambda _sent: {"code": -5028, "msg": "outside of the window"})
+    server.set("POST", f"{V1}/{BATCH}", rows)
+    measured = len(server.of("GET", f"{V1}/time"))
+    await venue.submit_closes(closes(2))
+    server.set("POST", f"{V1}/{BATCH}", batch(row_of))
+    assert all(isinstance(each, Done) for each in await venue.submit_closes(closes(2)))
+    assert len(server.of("GET", f"{V1}/time")) == measured + 1
+
+
+@pytest.mark.parametrize(
     ("canned", "reason"),
     [
         (error(-1015, 429, **{"Retry-After": "1"}), RefusalReason.RATE_LIMITED),

@@ -252,9 +252,43 @@ def test_the_venues_own_count_knows_of_other_programs(
             if number >= under_way:
                 told_gate.leave()
         for used in told:
-            told_gate.learn({"a": used, "unknown": 7})
+            told_gate.learn({"a": used, "unknown": 7}, was_let_in=used <= 5)
         found = await told_gate.enter({"a": 1}, urgency=CLOSE, within_s=0)
         assert found == pytest.approx(wait_s)
+
+    play(story)
+
+
+def test_a_count_above_the_limit_of_what_was_let_in_takes_back_what_others_were_said_to_use() -> (
+    None
+):
+    """Then the limit is not the account's; of a request that was turned away it counts."""
+
+    async def story() -> None:
+        told = gate(5)
+        told.learn({"a": 5}, was_let_in=True)
+        told.learn({"a": 6}, was_let_in=True)
+        assert await told.enter({"a": 1}, urgency=CLOSE, within_s=0) == 0
+        told.learn({"a": 6}, was_let_in=False)
+        assert await told.enter({"a": 1}, urgency=CLOSE, within_s=0) > 0
+
+    play(story)
+
+
+def test_cancels_leave_half_of_the_reserve_to_closing() -> None:
+    """5 of which readings leave 4 and cancels 2."""
+
+    async def story() -> None:
+        found = gate(5, reserve=4)
+        let_in = {
+            urgency: [await found.enter({"a": 1}, urgency=urgency, within_s=0) for _ in range(5)]
+            for urgency in (READING, CANCEL, CLOSE)
+        }
+        assert {urgency: waits.count(0.0) for urgency, waits in let_in.items()} == {
+            READING: 1,
+            CANCEL: 2,
+            CLOSE: 2,
+        }
 
     play(story)
 
@@ -264,7 +298,7 @@ def test_what_others_used_is_forgotten_with_its_window() -> None:
 
     async def story() -> None:
         told = gate(5)
-        told.learn({"a": 5})
+        told.learn({"a": 5}, was_let_in=True)
         assert await told.enter({"a": 1}, urgency=CLOSE, within_s=60) == 0
         assert asyncio.get_running_loop().time() == pytest.approx(KEPT_S, abs=0.05)
 

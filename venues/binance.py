@@ -264,7 +264,7 @@ class BinanceFutures:
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """Read whether the account is one-way or hedged, afresh."""
         self._require_scope(scope)
-        return (await self._connection.fetch_mode()).position_mode
+        return (await self._connection.fetch_mode(is_urgent=True)).position_mode
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
         """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
@@ -337,20 +337,20 @@ class BinanceFutures:
         return tuple(outcome for part in outcomes for outcome in part)
 
     async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
-        """Send up to five orders; a batch that leaves one of them in doubt is the last for now."""
+        """Send up to five orders; after a batch that was at fault itself they go one by one."""
         now = self._clock.monotonic()
         if len(part) == 1 or now < self._single_until:
             return await asyncio.gather(*map(self.submit_close, part))
         params = [self._close_params(instruction) for instruction in part]
         answer = await self._connection.ask("fapiPrivatePostBatchOrders", {"batchOrders": params})
         outcomes: Sequence[Outcome] = (
-            [self._connection.judge(answer)] * len(part)
+            [self._connection.judge_whole(answer)] * len(part)
             if isinstance(answer, Failure)
             else judge_batch(
                 answer, [close.client_id for close in part], refusal=self._connection.judge_row
             )
         )
-        if any(isinstance(outcome, Unknown) for outcome in outcomes):
+        if any(map(_may_be_due_to_the_batch, outcomes)):
             self._single_until = now + BATCH_REST_S
         return outcomes
 
@@ -421,3 +421,10 @@ class BinanceFutures:
         """Refuse work for another account: it would be carried out on this one."""
         if scope != self._scope:
             raise InvariantViolation(f"{self._scope} was asked to act for {scope}")
+
+
+def _may_be_due_to_the_batch(outcome: Outcome) -> bool:
+    """True for an order in doubt, and for a refused signature: a batch alone signs a list."""
+    if isinstance(outcome, Refused):
+        return outcome.reason is RefusalReason.NOT_ALLOWED
+    return isinstance(outcome, Unknown)

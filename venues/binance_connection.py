@@ -21,7 +21,13 @@ from logger import get_logger
 from model import RefusalReason, Refused, Unknown
 from redaction import Redactor
 from venues.binance_account import AccountMode, parse_account_mode
-from venues.binance_errors import code_of, is_error_body, judge, retry_after_s
+from venues.binance_errors import (
+    OF_A_WHOLE_BATCH,
+    code_of,
+    is_error_body,
+    judge,
+    retry_after_s,
+)
 from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue
 from venues.ccxt_client import Params, describe_answer, make_client, redirect, send
 from venues.failure import Failure, RequestFailed, unavailable
@@ -42,7 +48,8 @@ ORDER_WAITS_S = 2.0
 With the clock and the request itself that stays below what the executor waits for an answer.
 """
 PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
-"""What is paused after these answers when they name no time: one too many, and a ban."""
+"""What is paused after these answers when they name no time, or none that is left: one request
+too many, and a ban."""
 _CLOCK_CODES = frozenset({-1021, -5028})
 
 
@@ -132,8 +139,21 @@ class BinanceConnection:
 
     def judge_row(self, row: object) -> Refused | Unknown:
         """Say what one refusal among the answers of a batch proves; each stands for itself."""
-        cause = describe_answer(200, row, row, self._redactor)
-        return self.judge(Failure(cause=cause, status=200, body=row))
+        failure = Failure(
+            cause=describe_answer(200, row, row, self._redactor), status=200, body=row
+        )
+        self._learn_from(failure)
+        return self.judge(failure)
+
+    def judge_whole(self, failure: Failure) -> Refused | Unknown:
+        """Say what a batch that failed as a whole proves of each order in it.
+
+        What is wrong with one order is said in its own row; said of the whole, it names none.
+        """
+        outcome = self.judge(failure)
+        if isinstance(outcome, Refused) and outcome.reason not in OF_A_WHOLE_BATCH:
+            return Unknown(cause=failure.cause)
+        return outcome
 
     async def settle_clock(self) -> None:
         """Measure the venue's clock where it never was, or a time stamp was refused.
@@ -176,9 +196,10 @@ class BinanceConnection:
         self._clock_due_at = self._clock.monotonic() + REFRESH_S
         self._is_clock_trusted = True
 
-    async def fetch_mode(self) -> AccountMode:
-        """Read the account's mode afresh and remember it."""
-        mode = parse_account_mode(await self.read("fapiPrivateGetAccountConfig", "accountConfig"))
+    async def fetch_mode(self, *, is_urgent: bool = False) -> AccountMode:
+        """Read the account's mode afresh and remember it; urgent when closes wait for it."""
+        read = self.read_at_once if is_urgent else self.read
+        mode = parse_account_mode(await read("fapiPrivateGetAccountConfig", "accountConfig"))
         self._mode = mode
         self._mode_due_at = self._clock.monotonic() + REFRESH_S
         return mode
@@ -234,7 +255,10 @@ class BinanceConnection:
         )
         if pause_s > 0:
             cause = f"held back by the venue's limits, for {pause_s:.1f} s"
-            return Failure(cause=cause, was_sent=False, retry_after_s=pause_s)
+            if urgency is not Urgency.CLOSE:
+                # Kept from what is left for closing: no reason for closing to rest as well.
+                pause_s = self._gate.pause_left_s
+            return Failure(cause=cause, was_sent=False, retry_after_s=pause_s or None)
         try:
             return await send(client, endpoint, params, deadline_s=deadline_s)
         except RequestFailed as failed:
@@ -253,10 +277,13 @@ class BinanceConnection:
         if code_of(failure.body) in _CLOCK_CODES:
             self._is_clock_trusted = False
         pause_s = retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        if pause_s is None:
-            pause_s = PAUSES_S.get(failure.status)
+        pause_s = pause_s or PAUSES_S.get(failure.status)
         if pause_s is not None:
             self._gate.pause(pause_s)
+
+    def _learn_counts(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the venue's own counts out of any answer."""
+        self._gate.learn(counted_by_venue(headers), was_let_in=status not in PAUSES_S)
 
     def _venue_now_ms(self) -> float:
         """The time on the venue's clock."""
@@ -280,7 +307,7 @@ class BinanceConnection:
             binanceusdm,
             settings,
             is_error_body=is_error_body,
-            on_headers=lambda headers: self._gate.learn(counted_by_venue(headers)),
+            on_answer=self._learn_counts,
         )
 
 

@@ -61,11 +61,19 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -4131: _R.OTHER,
 }
 
+OF_A_WHOLE_BATCH = frozenset({_R.RATE_LIMITED, _R.CLOCK, _R.NOT_ALLOWED, _R.NOT_REACHED})
+"""What may turn a batch away before any of its orders is looked at."""
+
 GONE = frozenset({-2011, -2013})
 """A cancel or a query of an order that the venue no longer (or never) has."""
 
 _PROVED_ON_SERVER_ERROR = frozenset({-1008})
 """The only code that proves anything on a status 5xx, where executed orders are possible."""
+
+LONGEST_BAN_S = 3 * 86400.0
+LONGEST_WINDOW_S = 300.0
+"""No pause that is longer than the longest ban, or without one the longest window, is believed: a
+mistaken figure must not keep an account from being closed for ever."""
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b", re.ASCII)
 
@@ -121,9 +129,18 @@ def is_gone(failure: Failure) -> bool:
 
 
 def retry_after_s(failure: Failure, *, venue_now_ms: float) -> float | None:
-    """The pause the venue asks for in seconds: its header, or the end of a ban in its text."""
-    if failure.retry_after_s is not None:
-        return failure.retry_after_s
+    """The pause the venue asks for in seconds: its header, or the end of a ban in its text.
+
+    A server error limits no requests: what a gateway says on its page holds nothing.
+    """
+    status = failure.status or 0
+    if status >= 500 and code_of(failure.body) not in _PROVED_ON_SERVER_ERROR:
+        return None
     text = failure.body.get("msg") if isinstance(failure.body, dict) else None
     banned = _BANNED_UNTIL.search(text) if isinstance(text, str) else None
-    return max(0.0, (int(banned[1]) - venue_now_ms) / 1000) if banned else None
+    longest_s = LONGEST_BAN_S if status == 418 or banned else LONGEST_WINDOW_S
+    if failure.retry_after_s is not None:
+        return min(longest_s, failure.retry_after_s)
+    if banned is None:
+        return None
+    return min(longest_s, max(0.0, (int(banned[1]) - venue_now_ms) / 1000))

@@ -6,6 +6,7 @@ Weight is counted per address, so that other programs on this machine share it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from errors import Malformed
@@ -70,7 +71,7 @@ def counted_by_venue(headers: Mapping[str, str]) -> dict[str, int]:
     return {
         _COUNTED_BY_VENUE[name.lower()]: int(text)
         for name, text in headers.items()
-        if name.lower() in _COUNTED_BY_VENUE and text.isascii() and text.isdigit()
+        if name.lower() in _COUNTED_BY_VENUE and re.fullmatch(r"\d{1,9}", text, re.ASCII)
     }
 
 

@@ -62,11 +62,11 @@ def make_client(
     settings: Mapping[str, object],
     *,
     is_error_body: IsErrorBody,
-    on_headers: Callable[[Mapping[str, str]], None],
+    on_answer: Callable[[int, Mapping[str, str]], None],
 ) -> Any:
     """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables.
 
-    `on_headers` sees the headers of every answer, refusals included.
+    `on_answer` sees status and headers of every answer, refusals included.
     """
     redactor = Redactor(str(settings[name]) for name in _CREDENTIALS if name in settings)
 
@@ -76,7 +76,7 @@ def make_client(
         def handle_errors(self, *answer: Any) -> None:
             """Judge one answer; ccxt calls this inside the request it belongs to."""
             status, _reason, _url, _method, headers, body, decoded, *_request = answer
-            on_headers(headers or {})
+            on_answer(status, headers or {})
             if status == 200 and isinstance(decoded, dict | list) and not is_error_body(decoded):
                 return
             raise RequestFailed(

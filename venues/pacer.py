@@ -7,7 +7,8 @@ rules:
 - A burst goes out at once while there is room; what has none follows as soon as there is.
 - What is more urgent goes first, equals in the order in which they came, and nothing waits for
   another that needs none of the same allowance.
-- Readings leave a reserve of every allowance to closing.
+- Readings leave a reserve of every allowance to closing, and cancels half of it: a book of
+  thousands of orders must not use up what the reads need that size the closes.
 - A pause that the venue asks for holds everything.
 - What cannot go within the time it has is told at once, with the seconds until it may be tried.
 """
@@ -32,7 +33,7 @@ LEAST_NAP_S = 0.001
 
 
 class Urgency(IntEnum):
-    """Who goes first; readings also leave the reserve."""
+    """Who goes first; readings also leave the reserve, and cancels half of it."""
 
     CLOSE = 0
     """Closes, and what is asked in order to close."""
@@ -63,12 +64,17 @@ class Allowance:
         self._spent.append((now, units))
         self._own += units
 
-    def learn(self, used: int, *, now: float, is_idle: bool) -> None:
+    def learn(self, used: int, *, now: float, is_idle: bool, was_let_in: bool) -> None:
         """Take the venue's own count, which knows of other programs as well.
 
-        While requests of ours are under way it may not know of them yet, so it only adds.
+        While requests of ours are under way it may not know of them yet, so it only adds. A count
+        above the rate that comes with a request that was let in says that the rate is not the
+        account's (some are granted more), or nothing: then only our own count is left.
         """
         self._forget(now)
+        if was_let_in and used > self.rate.most:
+            self._others = (float("-inf"), 0)
+            return
         others = max(0, used - self._own)
         if is_idle or others >= self._others[1]:
             self._others = (now, others)
@@ -119,17 +125,26 @@ class Pacer:
         for name, units in cost.items():
             self._allowances[name].spend(units, now=now)
 
-    def learn(self, used: Mapping[str, int], *, now: float, is_idle: bool) -> None:
+    def pause_left_s(self, *, now: float) -> float:
+        """Seconds that are left of the pause, 0 without one."""
+        return max(0.0, self._paused_until - now)
+
+    def learn(
+        self, used: Mapping[str, int], *, now: float, is_idle: bool, was_let_in: bool
+    ) -> None:
         """Take the venue's own counts; names that are not paced are passed over."""
         for name in used.keys() & self._allowances.keys():
-            self._allowances[name].learn(used[name], now=now, is_idle=is_idle)
+            self._allowances[name].learn(
+                used[name], now=now, is_idle=is_idle, was_let_in=was_let_in
+            )
 
     def wait_s(self, cost: Cost, *, urgency: Urgency, now: float, ahead: Cost) -> float:
         """Seconds until a request may leave after those `ahead`, 0 when it may now."""
-        waits = [self._paused_until - now, 0.0]
+        waits = [self.pause_left_s(now=now)]
         for name, units in cost.items():
             allowance = self._allowances[name]
-            reserve = allowance.rate.reserve if urgency is Urgency.READING else 0
+            # Of what readings leave, cancels leave half.
+            reserve = allowance.rate.reserve * urgency // Urgency.READING
             waits.append(
                 allowance.wait_s(units, now=now, ahead=ahead.get(name, 0), reserve=reserve)
             )
@@ -192,10 +207,15 @@ class Gate:
         """The request that was let in has ended, in whatever way."""
         self._under_way -= 1
 
-    def learn(self, used: Mapping[str, int]) -> None:
+    @property
+    def pause_left_s(self) -> float:
+        """Seconds that are left of the venue's pause, 0 without one."""
+        return self._pacer.pause_left_s(now=self._clock.monotonic())
+
+    def learn(self, used: Mapping[str, int], *, was_let_in: bool) -> None:
         """Take the venue's own counts out of an answer, before its request leaves."""
-        is_idle = self._under_way <= 1
-        self._pacer.learn(used, now=self._clock.monotonic(), is_idle=is_idle)
+        now, is_idle = self._clock.monotonic(), self._under_way <= 1
+        self._pacer.learn(used, now=now, is_idle=is_idle, was_let_in=was_let_in)
         self._admit()
 
     def adopt(self, rates: Mapping[str, Rate]) -> None:
