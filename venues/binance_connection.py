@@ -48,8 +48,7 @@ ORDER_WAITS_S = 2.0
 With the clock and the request itself that stays below what the executor waits for an answer.
 """
 PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
-"""What is paused after these answers when they name no time, or none that is left: one request
-too many, and a ban."""
+"""What is paused after these answers when they name no time: one too many, and a ban."""
 _CLOCK_CODES = frozenset({-1021, -5028})
 
 
@@ -277,7 +276,8 @@ class BinanceConnection:
         if code_of(failure.body) in _CLOCK_CODES:
             self._is_clock_trusted = False
         pause_s = retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        pause_s = pause_s or PAUSES_S.get(failure.status)
+        if pause_s is None:
+            pause_s = PAUSES_S.get(failure.status)
         if pause_s is not None:
             self._gate.pause(pause_s)
 
