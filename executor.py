@@ -167,6 +167,11 @@ class Executor:
         self._in_hand = asyncio.Lock()
         self._finishing = asyncio.Event()
 
+    @property
+    def doubts_limits(self) -> bool:
+        """True while the venue refuses sizes that fit its market rules as they were read."""
+        return any(work.fates.doubts_limits for work in self._work.values())
+
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()

@@ -374,6 +374,8 @@ class Guardian:
             within_s=within_s,
             not_before=watch.reader.quiet_until,
         )
+        if executor.doubts_limits:
+            watch.reader.doubt_limits()
         if report is not None:
             await self._settle(Observation(now=self._clock.now(), reports=(report,)))
 

@@ -54,6 +54,7 @@ remain: it would be refused, and use up the order limit."""
 SHOWS_WITHIN_S = 5.0
 """How long a position read may lag behind an execution before it is believed all the same."""
 ZERO = Decimal(0)
+OF_SIZE = (RefusalReason.BAD_PRECISION, RefusalReason.TOO_SMALL, RefusalReason.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,11 @@ class _Landed:
 
 
 class OrderFates:
-    """Learns from every answer and looks up what was not answered, for one incident."""
+    """Learns from every answer and looks up what was not answered, for one incident.
+
+    `doubts_limits` is True after a round in which the venue refused a size: its market rules are
+    not what they were when they were read.
+    """
 
     def __init__(
         self,
@@ -99,6 +104,7 @@ class OrderFates:
         position_mode: PositionMode,
     ) -> None:
         self.position_mode = position_mode
+        self.doubts_limits = False
         self._scope = scope
         self._venue = venue
         self._clock = clock
@@ -194,6 +200,7 @@ class OrderFates:
     def sending(self, records: Sequence[OrderRecord], held: Mapping[RowKey, Decimal]) -> None:
         """Take note of what is about to be sent, and of what is held before it."""
         self._blocked.clear()
+        self.doubts_limits = False
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
@@ -273,6 +280,7 @@ class OrderFates:
             self._in_flight.pop(record.client_id, None)
         if record.key is None:
             return
+        self.doubts_limits = self.doubts_limits or refused.reason in OF_SIZE
         match refused.reason:
             case RefusalReason.RESTING_ORDER_IN_THE_WAY:
                 self._blocked.add(record.key)

@@ -80,7 +80,7 @@ class ScopeReader:
         self._greeting: asyncio.Task[Got[None] | Missed] | None = None
         self._learning: asyncio.Task[Got[Mapping[Symbol, MarketLimits]] | Missed] | None = None
         self._limits_asked_at = float("-inf")
-        self._limits_failed = True
+        self._limits_doubted = True
         self._listing: asyncio.Task[Got[Ledger] | Missed] | None = None
         self._listed_at_offset_s = 0.0
         self._ledger_misses: tuple[float, ...] = ()
@@ -91,6 +91,10 @@ class ScopeReader:
         for task in (self._greeting, self._learning, self._listing):
             if task is not None:
                 abandon(task)
+
+    def doubt_limits(self) -> None:
+        """Have the market rules read again with a next reading, once a minute at most."""
+        self._limits_doubted = True
 
     async def prepare(self) -> bool:
         """Learn before the first reading what closing needs; whether the mode is known."""
@@ -217,7 +221,7 @@ class ScopeReader:
         """Have the market rules read again when they are old, or lack a symbol that is held."""
         self._take_limits()
         age_s = self._clock.monotonic() - self._limits_asked_at
-        is_urgent = is_missing or self._limits_failed
+        is_urgent = is_missing or self._limits_doubted
         if self._learning is None and age_s >= (
             LIMITS_MIN_PAUSE_S if is_urgent else LIMITS_MAX_AGE_S
         ):
@@ -229,7 +233,7 @@ class ScopeReader:
             return
         learnt = self._learning.result()
         self._learning = None
-        self._limits_failed = not self._is_got("limits_unavailable", learnt)
+        self._limits_doubted = not self._is_got("limits_unavailable", learnt)
         if isinstance(learnt, Got):
             self.limits = learnt.value
 

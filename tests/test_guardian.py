@@ -20,7 +20,7 @@ from decision import Decision, decide
 from errors import InvariantViolation, LockError
 from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import IncidentStatus
-from model import BookName, ScopeId, Stage
+from model import BookName, RefusalReason, ScopeId, Stage
 from policy import BookPolicy, Policy
 from simulator.state import Leg
 from store.views import read_answer
@@ -315,6 +315,28 @@ def test_closing_keeps_the_pause_that_the_reading_was_told(tmp_path: Path) -> No
             assert house.venue.calls[began:] == []
             house.venue.calm()
             await house.until(lambda: house.held("SOL") == -50, within_s=40)
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "reason", [RefusalReason.BAD_PRECISION, RefusalReason.TOO_SMALL, RefusalReason.TOO_LARGE]
+)
+def test_a_size_that_the_venue_refuses_has_its_market_rules_read_again(
+    tmp_path: Path, reason: RefusalReason
+) -> None:
+    """It changed a step an hour ago; otherwise no close would fit until the rules are 6 h old."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(15)
+            house.venue.plan("submit_close", Trouble.REFUSE, reason=reason)
+            house.prices(SOL=105)
+            await house.until(lambda: bool(house.venue.sent), within_s=30)
+            read = len(house.venue.called("fetch_market_limits"))
+            await house.wait(80)
+            assert len(house.venue.called("fetch_market_limits")) - read in (1, 2)
 
     play(story)
 
