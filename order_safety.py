@@ -332,8 +332,9 @@ def _sizes(
         return ()
     largest = None if limits is None else limits.market_max
     refused = learnt.too_large.get(target.key)
-    if refused is not None:
-        half = EXACT.divide(refused, Decimal(2))
+    half = None if refused is None else EXACT.divide(refused, Decimal(2))
+    if half is not None and half >= step:
+        # Of less there is no order, so that its size was not the matter.
         largest = half if largest is None or largest < step else min(largest, half)
     smallest = ZERO if limits is None else limits.min_quantity
     return split(size, step=step, largest=largest, smallest=smallest)

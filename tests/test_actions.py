@@ -277,6 +277,18 @@ def test_a_size_refused_as_too_large_is_halved(most: str | None, expected: list[
     assert sizes(found) == expected
 
 
+@pytest.mark.parametrize("refused", ["0.5", "1", "1.9"])
+def test_a_refusal_of_a_single_step_as_too_large_does_not_lift_the_maximum(refused: str) -> None:
+    """There is no half of it: its size is not the matter, and the published maximum still holds."""
+    found = run(
+        incident(target(1, A, "0")),
+        position("A", LONG, "10"),
+        markets=(market("A", step="1", least="1", most="3"),),
+        answers=VenueAnswers(too_large={A: Decimal(refused)}),
+    )
+    assert sizes(found) == ["3", "3", "2", "2"]
+
+
 @pytest.mark.parametrize(
     ("held", "refused", "mark", "status"),
     [
