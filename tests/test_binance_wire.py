@@ -375,6 +375,18 @@ async def test_a_refused_time_stamp_has_the_clock_measured_again(
     assert len(server.of("GET", f"{V1}/time")) == 3
 
 
+@pytest.mark.parametrize("how", ["refuse", "hang"])
+async def test_positions_are_read_for_closing_although_the_venue_does_not_tell_the_time(
+    server: CannedVenue, how: str
+) -> None:
+    """Orders go with the machine's own clock, and so do the reads that size them."""
+    adapter = connect(server.url)
+    silent = Canned(how="hang") if how == "hang" else Canned(text="", status=503)
+    server.set("GET", f"{V1}/time", silent)
+    assert await adapter.fetch_positions(SCOPE)
+    await adapter.aclose()
+
+
 async def test_records_asked_for_by_a_clock_that_proved_wrong_are_no_answer(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:

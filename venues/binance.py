@@ -165,7 +165,6 @@ class BinanceFutures:
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
         """Read the positions alone, past the reader's queue; figures of 0 are unknown."""
         self._require_scope(scope)
-        await self._connection.settle_clock()
         answer = await self._connection.read_at_once("fapiPrivateV3GetPositionRisk", "positionRisk")
         return parse_sizes(answer, bases=self._bases)
 

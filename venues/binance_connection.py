@@ -41,7 +41,7 @@ REFRESH_S = 600.0
 REFRESH_RETRY_S = 60.0
 """Pause after a failed refresh; the cached value serves meanwhile."""
 CLOCK_WAIT_S = 1.0
-"""Longest that an order waits for the clock to be measured after its time stamp was refused."""
+"""Longest that an order, or a read that sizes it, waits for the clock to be measured."""
 ORDER_WAITS_S = 2.0
 """Longest that an order waits for the venue's limits; it is refused with the rest of the pause.
 
@@ -115,18 +115,14 @@ class BinanceConnection:
 
     async def read_at_once(self, endpoint: str, what: str, params: Params | None = None) -> Any:
         """Read before all other reads, for what an order waits for. Raises Unavailable."""
+        await self._settle_clock_if_it_can_be(endpoint)
         return await self._fetch(endpoint, what, params=params, urgency=Urgency.CLOSE)
 
     async def ask(
         self, endpoint: str, params: Params, *, urgency: Urgency = Urgency.CLOSE
     ) -> Any | Failure:
         """Send an order, a cancel or a lookup at once, and once; a Failure is for `judge`."""
-        try:
-            async with asyncio.timeout(CLOCK_WAIT_S):
-                await self.settle_clock()
-        except (ObservationError, TimeoutError):
-            # The order may still get through, and is refused without harm if it does not.
-            _log.warning("clock_doubtful", why=f"{endpoint} is sent with a doubtful clock")
+        await self._settle_clock_if_it_can_be(endpoint)
         return await self._send_once(endpoint, params, urgency=urgency)
 
     def judge(self, failure: Failure) -> Refused | Unknown:
@@ -168,6 +164,17 @@ class BinanceConnection:
         failed = await asyncio.shield(self._measuring)
         if failed is not None:
             raise failed
+
+    async def _settle_clock_if_it_can_be(self, endpoint: str) -> None:
+        """Wait a moment for the clock; without it a request of closing is sent all the same.
+
+        It may still get through, and is refused without harm if it does not.
+        """
+        try:
+            async with asyncio.timeout(CLOCK_WAIT_S):
+                await self.settle_clock()
+        except (ObservationError, TimeoutError):
+            _log.warning("clock_doubtful", why=f"{endpoint} is sent with a doubtful clock")
 
     async def _try_to_measure_clock(self) -> ObservationError | None:
         """Measure the clock; the error as a value, because perhaps nobody waits for it any more."""
