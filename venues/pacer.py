@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from heapq import merge
 
 from clock import Clock
 
@@ -87,7 +88,7 @@ class Allowance:
         if over <= 0 or not used + ahead:
             # A request larger than the whole allowance goes alone; it would never go otherwise.
             return 0.0
-        for at, freed in sorted((*self._spent, self._others)):
+        for at, freed in merge(self._spent, (self._others,)):
             over -= freed
             if over <= 0:
                 return max(0.0, at + self._kept_s - now)
