@@ -337,7 +337,10 @@ class OrderFates:
         """
         learnt = self._take_look_ups()
         now = self._clock.monotonic()
-        for client_id, order in self._in_flight.items():
+        for client_id, order in tuple(self._in_flight.items()):
+            if order.lost_at is None and now >= order.lands_until:
+                # Its answer was mislaid: it would have come by now, and nobody brings it again.
+                self._lose(client_id)
             if order.look_at <= now and client_id not in self._looking:
                 task = asyncio.create_task(self._find(client_id, order.key.symbol))
                 self._looking[client_id] = (order, task)

@@ -358,6 +358,21 @@ def test_an_order_whose_answer_may_still_come_is_looked_up_without_counting() ->
     play(story)
 
 
+@pytest.mark.parametrize("partly", [False, True])
+def test_an_answer_that_was_mislaid_holds_its_row_up_for_seconds_only(partly: bool) -> None:
+    """A fault came between an answer and what it was to teach: nobody will bring it again."""
+
+    async def story() -> None:
+        case = Case()
+        case.fates.sending((close(),), {ROW: Decimal(10)})
+        while case.in_flight(partly=partly):
+            assert case.clock.now() - EPOCH <= FATE_KNOWN_AFTER_S + 3
+            await case.look()
+        assert case.clock.now() - EPOCH > FATE_KNOWN_AFTER_S
+
+    play(story)
+
+
 def test_a_look_up_that_hangs_holds_a_round_up_for_300_ms_and_still_counts() -> None:
     """Its answer is learnt when the next round begins, which asks for the second time."""
 
