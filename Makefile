@@ -21,8 +21,9 @@ PURE := model policy errors memory lock_document exposure order_sizes client_ids
 demo: .venv/runtime
 	@$(BIN)/python killswitch.py --test-mock
 
+# Four at a time on any machine: the slow ones wait for real processes.
 test: .venv/dev
-	@$(BIN)/python -m pytest -n 2 $(foreach name,$(PURE),--cov=$(name)) --cov-branch \
+	@$(BIN)/python -m pytest -n 4 $(foreach name,$(PURE),--cov=$(name)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100 tests
 
 # A real guard is killed with -9 at every order and cancel of an incident, over 200 times.

@@ -68,15 +68,21 @@ class Attempt:
 
 
 def best_attempt(case: Case, by_prices: Explanation) -> tuple[Attempt, Explanation]:
-    """Explain by prices; where a large part stays open, by the ledger if that leaves less."""
+    """Explain by prices; where a large part stays open, by the ledger if that leaves less.
+
+    In a doubt the ledger also counts where it shows less lost: a price that runs on after a
+    position was closed would end the doubt by explaining more and more.
+    """
     attempt = attempt_with(case, by_prices)
-    if is_small(attempt.unexplained, equity=case.reference.equity):
+    is_doubted = case.memory.suspicion is not None
+    if is_small(attempt.unexplained, equity=case.reference.equity) and not is_doubted:
         return attempt, by_prices
     by_ledger = explain_by_ledger(case.interval)
     if by_ledger is None or not math.isfinite(by_ledger.total):
         return attempt, by_prices
     other = attempt_with(case, by_ledger)
-    if abs(other.unexplained) < abs(attempt.unexplained):
+    is_less_lost = is_doubted and by_ledger.total > by_prices.total
+    if is_less_lost or abs(other.unexplained) < abs(attempt.unexplained):
         return other, by_ledger
     return attempt, by_prices
 

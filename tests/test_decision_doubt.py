@@ -165,6 +165,29 @@ def test_what_was_closed_in_a_doubt_is_lost_as_far_as_the_records_say() -> None:
     assert guard.incident.stage is ONE
 
 
+def test_a_price_that_runs_on_after_a_close_explains_no_withdrawal() -> None:
+    """Closed 5 % down by the records, and 800 withdrawn that are not listed yet.
+
+    By a price of 112 all of 1,200 would be the closed position's and 100 open; the records leave
+    800 open, so the doubt stays until the withdrawal is listed, and no more than 5 % is proven.
+    """
+    guard = calm()
+    for at in (10, 13):
+        guard.lose(at, 0.045)
+    realised = replace(record("close", 14, -500.0, LedgerKind.REALISED), symbol=SOL.symbol)
+    for at, price in ((16, 105.0), (19, 112.0), (22, 112.0)):
+        gone = seen(at, btc(), wallet=8_700.0, ledger=(realised,), marks={SOL.symbol: price})
+        decision = guard.look(gone)
+        assert decision.verdicts[0].equity == 9_500.0
+    assert guard.incident.stage is ONE
+    withdrawal = record("out", 15, -800.0, LedgerKind.TRANSFER)
+    listed = seen(
+        25, btc(), wallet=8_700.0, ledger=(realised, withdrawal), marks={SOL.symbol: 112.0}
+    )
+    assert guard.look(listed).verdicts[0].drawdowns[0].fraction == pytest.approx(0.05, abs=0.005)
+    assert guard.incident.stage is ONE
+
+
 # --- blindness ----------------------------------------------------------------------------------
 
 

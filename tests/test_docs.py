@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,19 +49,23 @@ def paths_outside(page: Path, root: Path) -> list[str]:
     ]
 
 
+@cache
+def defined_in(file: Path) -> frozenset[str]:
+    """The functions and classes of a test file; none where there is no such file."""
+    if not file.is_file():
+        return frozenset()
+    return frozenset(
+        node.name
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    )
+
+
 def missing_tests(text: str, tests: Path) -> list[str]:
     """The tests named in a text that do not exist; `file::Class::name` is understood."""
     missing = []
     for file_name, *names in NAMED_TEST.findall(text):
-        file = tests / file_name
-        defined: set[str] = set()
-        if file.is_file():
-            defined = {
-                node.name
-                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            }
-        if not set(filter(None, names)) <= defined:
+        if not set(filter(None, names)) <= defined_in(tests / file_name):
             missing.append("::".join(filter(None, (file_name, *names))))
     return missing
 

@@ -269,6 +269,8 @@ def draw_spans(rng: random.Random, *, ends_s: float, policy: Policy) -> tuple[Sp
         from_s = rng.uniform(WARM_S, WARM_S + 5.0 if only else ends_s - 5.0)
         lasts_s = ends_s if only else rng.choice((6.0, 15.0, 40.0, 90.0))
         if fault is Fault.READ_GLITCH:
+            # Where recoveries are, which are the rarest place for something so short.
+            from_s = rng.uniform(WARM_S, min(ends_s - 5.0, WARM_S + 50.0))
             only, lasts_s = None, min(lasts_s, policy.suspect_grace_s / 2)
         if fault in (Fault.CLOCK_AHEAD, Fault.CLOCK_BACK):
             lasts_s = ends_s
