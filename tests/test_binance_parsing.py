@@ -655,6 +655,7 @@ def test_an_order_answer_with_its_id_is_done(
         ({}, False),
         (None, False),
         ([], False),
+        (order_row(clientOrderId=OURS) | {"status": ["FILLED"]}, True),
         ("<html></html>", False),
         (damaged(order_row(clientOrderId=OURS), "orderId", MISSING), False),
         (order_row(clientOrderId=OURS, orderId=None), False),

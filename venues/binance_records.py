@@ -235,7 +235,7 @@ def judge_order(answer: object, *, client_id: ClientOrderId, is_lookup: bool) ->
         return Unknown(cause=str(malformed))
     if order_id == "0" or echoed not in ("", client_id):
         return Unknown(cause="order: the answer belongs to another order")
-    status = fields.get("status")
+    status = str(fields.get("status"))
     try:
         filled = optional_decimal(fields, "executedQty", "order")
     except Malformed:
