@@ -17,10 +17,11 @@ Rules:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from errors import InvariantViolation
-from memory import BookMemory, History, Point, Streak
+from memory import BookMemory, Chunk, History, Point, Streak
 from model import CLOSING_STAGES, Stage, Trust
 from policy import BookPolicy, Policy
 
@@ -73,17 +74,12 @@ def find_peak(history: History, *, window_s: float, not_before: float, now: floa
     """Find the point from which the drawdown of a window is measured, None when there is none.
 
     The later one of equal peaks. Chunks that lie wholly inside the window answer with their best
-    point, so a day of readings costs some hundred comparisons.
+    point, so that a day of readings costs some tens of microseconds.
     """
     start, oldest = now - window_s, now - CARRY_S
-    peak: Point | None = None
-    for chunk in reversed(history.chunks):
-        first = chunk.points[0].at
-        if first > start and first >= not_before:
-            best = chunk.best
-            if best is not None and (peak is None or best.nav > peak.nav):
-                peak = best
-            continue
+    inside = _first_inside(history.chunks, start=start, not_before=not_before)
+    peak = _best_of_chunks(history.chunks[inside:])
+    for chunk in reversed(history.chunks[:inside]):
         for point in reversed(chunk.points):
             is_before_window = point.at <= start
             if point.at < not_before or (is_before_window and point.at < oldest):
@@ -95,6 +91,28 @@ def find_peak(history: History, *, window_s: float, not_before: float, now: floa
             if is_before_window:
                 return peak
     return peak
+
+
+def _first_inside(chunks: Sequence[Chunk], *, start: float, not_before: float) -> int:
+    """The number of the first chunk that lies wholly inside a window; a binary search."""
+    low, high = 0, len(chunks)
+    while low < high:
+        middle = (low + high) // 2
+        first = chunks[middle].points[0].at
+        if first > start and first >= not_before:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _best_of_chunks(chunks: Sequence[Chunk]) -> Point | None:
+    """The best point of whole chunks, the later one of equals; this is done in every tick."""
+    navs = [-math.inf if chunk.best is None else chunk.best.nav for chunk in chunks]
+    top = max(navs, default=-math.inf)
+    if top == -math.inf:
+        return None
+    return chunks[len(navs) - 1 - navs[::-1].index(top)].best
 
 
 def compute_drawdowns(
