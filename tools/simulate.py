@@ -1,10 +1,13 @@
-"""Plays drawn stories against a whole guard in virtual time, and judges every step of each.
+"""Play drawn stories against a whole guard in virtual time, and judge every step of each.
 
-    python3 -m tools.simulate [--seeds 1000] [--start 1] [--jobs N] [--trace] [--json]
+    make simulate SEEDS=5000 START=0               many, on all cores
+    python3 -m tools.simulate --start 7 --trace    one seed, told line by line
+    python3 -m tools.simulate --json               for machines
 
-One line per violation names the seed and the command that replays it. With `--trace` the first
-seed alone is told, line by line. Exit 1 after a violation, or when a run of 5,000 seeds or more
-never met something that it can meet (tests/simulation/coverage.py).
+A story is a book, prices, other bots, transfers, faults of the venue and of the machine, and power
+cuts, all drawn from its seed. What the guard does is judged by the exchange's ledger and by what
+lies on disk (tests/simulation/invariants.py). Each violation is one line with the command that
+plays it again. Needs no keys and no network, and the packages of requirements-dev.txt.
 """
 
 from __future__ import annotations
@@ -101,12 +104,20 @@ def run(seeds: Sequence[int], *, jobs: int, as_json: bool) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
-    parser = argparse.ArgumentParser(prog="simulate", description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=1000, help="how many")
-    parser.add_argument("--start", type=int, default=1, help="the first")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--trace", action="store_true", help="tell the first seed alone")
-    parser.add_argument("--json", action="store_true", help="the result as JSON")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tools.simulate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Exit code 0 when every invariant held; 1 after a violation, or when a run of 5,000"
+        "\nseeds or more never met something that it can meet (tests/simulation/coverage.py).",
+    )
+    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many (1000)")
+    parser.add_argument("--start", type=int, default=1, metavar="K", help="the first (1)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all cores)"
+    )
+    parser.add_argument("--trace", action="store_true", help="tell the first seed, and stop")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args(arguments)
     if given.trace:
         return tell(given.start)
