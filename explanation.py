@@ -33,6 +33,8 @@ CHECK_NOTIONAL_SHARE = 0.005
 """Tolerance of the cross-checks: venues price totals and positions a moment apart."""
 
 REALISED_KINDS = (LedgerKind.REALISED, LedgerKind.LIQUIDATION)
+TRADE_KINDS = (*REALISED_KINDS, LedgerKind.FEE)
+"""What a venue lists of a trade; one that made nothing leaves its fee alone."""
 RUNNING_COST_KINDS = (LedgerKind.FUNDING, LedgerKind.FEE)
 
 
@@ -92,7 +94,7 @@ def explain_by_ledger(interval: Interval) -> Explanation | None:
     A changed position made what the ledger realised on its symbol plus the change of its own
     unrealised profit: realised results count from the entry, not from the last reading.
     """
-    told = {entry.symbol for entry in interval.entries if entry.kind in REALISED_KINDS}
+    told = {entry.symbol for entry in interval.entries if entry.kind in TRADE_KINDS}
     is_deciding = interval.is_gap and interval.is_covered
     if not told and not is_deciding:
         return None

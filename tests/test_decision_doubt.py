@@ -165,6 +165,19 @@ def test_what_was_closed_in_a_doubt_is_lost_as_far_as_the_records_say() -> None:
     assert guard.incident.stage is ONE
 
 
+def test_a_position_that_was_closed_at_its_entry_lost_its_fee_alone() -> None:
+    """No result is listed of it, only a fee; the price goes on to 112 while 3,000 are missing.
+
+    By the present price 1,200 would be proven, which is stage 3 of a loss that nobody made.
+    """
+    guard = calm()
+    fee = replace(record("fee", 5, -1.0, LedgerKind.FEE), symbol=SOL.symbol)
+    for at in (10, 13, 16, 19):
+        gone = seen(at, btc(), wallet=6_999.0, ledger=(fee,), marks={SOL.symbol: 112.0})
+        assert guard.look(gone).verdicts[0].equity is None
+    assert guard.book.incident is None
+
+
 def test_a_price_that_runs_on_after_a_close_explains_no_withdrawal() -> None:
     """Closed 5 % down by the records, and 800 withdrawn that are not listed yet.
 

@@ -357,7 +357,7 @@ class House:
             await self._replace_lock(document)
 
         async def open_store(path: Path) -> ThreadedStore:
-            store = await self.store_type.open(path, rng=random.Random(1))
+            store = await self.store_type.open(path, rng=self._store_rng())
             store.clock = self.clock
             self._look_after(store)
             opened.append(store)
@@ -392,6 +392,10 @@ class House:
             guardian=assembly.guardian,
             notices=assembly.notices,
         )
+
+    def _store_rng(self) -> random.Random:
+        """What a new database is marked by."""
+        return random.Random(1)
 
     def _look_after(self, store: TroubledStore) -> None:
         """Make a store that was just opened ready for what this house has planned."""

@@ -25,6 +25,9 @@ from model import RefusalReason
 from tests.memory_venue import Planned, Trouble
 
 LIES_APART_S = 30.0
+JUMPS_S = (5.0137, 45.0137, 90.0137, 3600.0137)
+"""No round numbers: everything in a story happens at one of few fractions of a second, and the
+same millisecond twice would give two incidents one id."""
 
 
 class Fault(StrEnum):
@@ -198,8 +201,8 @@ def draw_seconds(fault: Fault, rng: random.Random) -> float:
         case Fault.LOCK_SLOW:
             return rng.uniform(0.1, 2.0)
         case Fault.CLOCK_AHEAD:
-            return rng.choice((5.0, 45.0, 90.0, 3600.0))
+            return rng.choice(JUMPS_S)
         case Fault.CLOCK_BACK:
-            return -rng.choice((5.0, 45.0, 90.0, 3600.0))
+            return -rng.choice(JUMPS_S)
         case _:
             return 0.0

@@ -129,7 +129,9 @@ class Monitor:
         self.wanted[key] = target.may_remain
         self.hold(2, invariants.wrong_side(aim))
         opened_s = self.opened_s.get(incident.incident_id, self.now_s())
-        if not self._had_trouble("LOCK", since_s=opened_s):
+        # A clock that jumps past the end of a lock is noticed with the next reading, and moves it.
+        is_moved = self._had_trouble("CLOCK", since_s=self.now_s())
+        if not is_moved and not self._had_trouble("LOCK", since_s=opened_s):
             locked = invariants.lock_stage(self.lock(), now=self.wall() - ENDS_WITHIN_S)
             self.hold(4, invariants.closed_unlocked(locked, incident.stage))
         if instruction.client_id in self.sent:

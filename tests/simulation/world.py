@@ -271,6 +271,9 @@ class StoryHouse(House):
         lagging = on.get(Fault.LOCK_SLOW)
         self.lock_delay_s = 0.0 if lagging is None else lagging.seconds
 
+    def _store_rng(self) -> random.Random:
+        return random.Random(f"{self.story.seed} store {self.runs}")
+
     def _look_after(self, store: TroubledStore) -> None:
         assert isinstance(store, StoryStore)
         store.house = self
