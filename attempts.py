@@ -113,14 +113,14 @@ def words_of(fault: BaseException) -> str:
 
 def abandon(task: asyncio.Future[Any]) -> None:
     """Give a task up without waiting for it; what it still raises is nobody's business."""
-    task.add_done_callback(_look_away)
+    look_away(task)
     if not task.done():
         task.cancel()
 
 
-def _look_away(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+def look_away(task: asyncio.Future[Any]) -> None:
+    """Let a task go on; what it still raises is told elsewhere, or nobody's business."""
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 async def nap(clock: Clock, seconds: float, *, unless: asyncio.Event) -> None:

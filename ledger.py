@@ -6,6 +6,8 @@ Rules:
   what is older than that then is not taken in again.
 - Funding and fees are credited to the row they name. Those that arrive after their time has been
   judged are moved there from the unexplained total.
+- A flow that is new when the records are asked for after the clock was set back counts as of the
+  time since: the real length of that silence is not known.
 - A flow record of the same sign, within 10 % and 1 h of an inferred flow, replaces that one.
 """
 
@@ -37,7 +39,7 @@ FIRST_LEDGER_S = 3_600.0
 
 def ledger_since(memory: ScopeMemory, *, now: float) -> float:
     """Compute from when on the venue's records should be asked for, at most 48 h back."""
-    if memory.ledger_until <= 0:
+    if memory.set_back_to or not 0 < memory.ledger_until <= now:
         return now - FIRST_LEDGER_S
     since = memory.ledger_until - LEDGER_OVERLAP_S
     if memory.last_trusted is not None:
@@ -66,7 +68,7 @@ def learn_ledger(
             flow = Flow(
                 record_id=entry.record_id,
                 scope=entry.scope,
-                at=entry.at,
+                at=max(entry.at, memory.set_back_to),
                 amount=entry.amount,
                 kind=entry.kind,
                 asset=entry.asset,
@@ -82,8 +84,13 @@ def learn_ledger(
     oldest = until - ENTRY_LIFE_S
     if memory.last_trusted is not None:
         oldest = min(oldest, memory.last_trusted.asked_at)
-    kept = tuple(entry for entry in memory.entries if entry.at > oldest)
-    return settled.then(Settled(memory=replace(memory, entries=kept, ledger_until=until)))
+    memory = replace(
+        memory,
+        entries=tuple(entry for entry in memory.entries if entry.at > oldest),
+        ledger_until=until,
+        set_back_to=memory.set_back_to if ledger.asked_at < memory.set_back_to else 0.0,
+    )
+    return settled.then(Settled(memory=memory))
 
 
 def _learn_flow(memory: ScopeMemory, flow: Flow, *, now: float, min_equity: float) -> Settled:

@@ -205,7 +205,9 @@ class ScopeMemory:
     for, and `entries` the recent ones that are no flows, so that each is counted once.
     `accepted_losses` are falls that nothing explained and that a rise may still undo.
     `watch_began_at` is when this scope was first watched in this run: blindness counts from there
-    at the earliest. `trouble` is why the latest attempt brought no reading, empty after one that
+    at the earliest. `set_back_to` is where the history was moved to behind a clock that was set
+    back, 0 once the venue's records were asked for after that: when they tell of something new, it
+    happened since. `trouble` is why the latest attempt brought no reading, empty after one that
     did; it is not stored, because the next run makes its own attempts.
     """
 
@@ -222,6 +224,7 @@ class ScopeMemory:
     entries: tuple[LedgerEntry, ...] = ()
     accepted_losses: tuple[Doubt, ...] = ()
     watch_began_at: float = 0.0
+    set_back_to: float = 0.0
     failures: int = 0
     trouble: str = ""
     cross_check_alerted: bool = False

@@ -347,7 +347,8 @@ def _moved_with_clock(
     newest = _newest_time(memory)
     if newest <= now + policy.max_reading_age_s:
         return memory, ()
-    by_s = min(seen.asked_at, now) - CONSISTENT_SPACING_S - newest
+    set_back_to = min(seen.asked_at, now) - CONSISTENT_SPACING_S
+    by_s = set_back_to - newest
     audit = AuditEntry(
         at=now,
         scope=memory.scope,
@@ -355,7 +356,7 @@ def _moved_with_clock(
         message=f"the clock was set back by about {-by_s:.0f} s; the history is moved along",
         severity=Severity.WARNING,
     )
-    return move_times(memory, by_s=by_s), (audit,)
+    return replace(move_times(memory, by_s=by_s), set_back_to=set_back_to), (audit,)
 
 
 def _newest_time(memory: ScopeMemory) -> float:
@@ -401,4 +402,5 @@ def move_times(memory: ScopeMemory, *, by_s: float) -> ScopeMemory:
         ledger_asked_at=memory.ledger_asked_at + by_s,
         ledger_until=memory.ledger_until + by_s,
         watch_began_at=memory.watch_began_at + by_s,
+        set_back_to=memory.set_back_to and memory.set_back_to + by_s,
     )

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from attempts import attempt
+from attempts import attempt, look_away
 from errors import StoreError
 from memory import BookMemory, Memory, OrderRecord, Records, RequestAnswer
 from model import IncidentId, OperatorRequest, ScopeId
@@ -72,7 +72,10 @@ class ThreadedStore:
             future = asyncio.get_running_loop().run_in_executor(self._thread, work)
         except RuntimeError as error:
             raise StoreError("the store is closed") from error
-        return await asyncio.shield(future)
+        try:
+            return await asyncio.shield(future)
+        finally:
+            look_away(future)
 
     def _commit(self, records: Records) -> None:
         try:

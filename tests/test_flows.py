@@ -397,6 +397,8 @@ def test_ledger_is_asked_from_before_what_is_known() -> None:
     watch = watching((0, 10_000))
     dark = replace(watch.memory, ledger_until=NOON + 3_000)
     assert ledger_since(dark, now=NOON + 3_000) == NOON - 60
+    assert ledger_since(dark, now=NOON) == NOON - 3_600
+    assert ledger_since(replace(dark, set_back_to=NOON), now=NOON + 3_000) == NOON - 600
 
 
 def test_inferred_flow_whose_point_is_forgotten_is_replaced_without_effect() -> None:

@@ -9,11 +9,9 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,17 +30,6 @@ class Mute(Exception):
     def __str__(self) -> str:
         """Fail."""
         raise AttributeError("real_url")
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Leave the process's logging as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def configured(*, json_output: bool = True, verbose: bool = False) -> io.StringIO:

@@ -16,6 +16,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,10 @@ class Scene:
     def events(self) -> list[str]:
         """Its events."""
         return [entry.event for entry in self.actions()]
+
+    async def is_said(self, words: str) -> bool:
+        """True when `status` shows the words."""
+        return words in (await self.here.run("status")).out
 
     def outcomes(self) -> list[str | None]:
         """The outcomes of all orders on record."""
@@ -243,8 +248,7 @@ async def test_closing_goes_on_the_operator_is_told_and_records_follow(
             if fault.stops_bots:
                 await until(lambda: not at.here.bot_may_trade())
             if fault.says:
-                status = await at.here.run("status")
-                assert fault.says in status.out, (name, status.out)
+                await until(partial(at.is_said, fault.says))
             fault.end(at)
             await until(lambda: "incident_done" in at.events())
             await until(lambda: at.here.lock()["stage"] == 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +108,23 @@ async def test_how_an_abandoned_commit_ended_can_be_seen(tmp_path: Path) -> None
     await store.commit(said("third"))
     assert store.failure is None
     assert events(path) == ["third"]
+    await store.aclose()
+
+
+async def test_an_abandoned_commit_that_fails_is_told_once(tmp_path: Path) -> None:
+    """`failure` tells it; the loop does not complain of an exception that nobody fetched."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+    store = await threaded(tmp_path / "guard.sqlite3")
+    await store._run(store._store.close)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await store.commit(said("first"))
+    for _ in range(3):
+        await store._run(lambda: None)
+    gc.collect()
+    assert store.failure is not None
+    assert complaints == []
     await store.aclose()
 
 

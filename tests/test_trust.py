@@ -1207,6 +1207,26 @@ def test_clock_set_back_is_no_blindness() -> None:
     assert watch.adjusted == [10_000, 10_010, 10_010]
 
 
+def test_a_withdrawal_of_the_silence_before_a_clock_was_set_back_explains_the_fall() -> None:
+    """An hour back, in a silence of unknown length: the record may lie well before its end.
+
+    The history ends 2 s before the reading of second 23, the record lies at -300; 200 are gone.
+    """
+    watch = watching((3_600, 10_000), (3_610, 10_000))
+    step = watch.see(23, 9_800, ledger=[record("w", LedgerKind.TRANSFER, -300, -200)])
+    assert step.trust is TRUSTED
+    assert watch.adjusted == [9_800, 9_800, 9_800]
+
+
+def test_a_record_that_is_known_moves_with_the_clock() -> None:
+    """It was judged before the clock was set back: the fall of the silence is another one."""
+    known = record("w", LedgerKind.TRANSFER, 3_605, -200)
+    watch = watching((3_600, 10_000))
+    watch.see(3_610, 9_800, ledger=[known])
+    step = watch.see(23, 8_000, ledger=[replace(known, at=NOON + 5)])
+    assert (step.trust, events(step)[0]) == (SUSPECT, "clock_set_back")
+
+
 def test_a_suspicion_keeps_its_age_when_the_clock_is_set_back() -> None:
     """90 s old when the clock goes back an hour: the fall is a loss 30 s later, as it would be."""
     watch = watching((3_600, 10_000))

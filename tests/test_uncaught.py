@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import resource
 import sys
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import structlog
 
 from logger import configure_logging, get_logger
 from redaction import MASK, Redactor
 from uncaught import LastWords, learn_secrets, watch_process
 
 SECRET = "swordfish-of-binance"
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Leave the process's logging as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def fault() -> RuntimeError:
