@@ -14,6 +14,7 @@ from typing import assert_never
 
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
+from inspection import Inspection
 from model import (
     Asset,
     ClientOrderId,
@@ -44,6 +45,7 @@ from venues.binance_account import (
 )
 from venues.binance_connection import BinanceConnection, together
 from venues.binance_errors import code_of, is_gone
+from venues.binance_inspection import inspect_account
 from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
 from venues.binance_pacing import parse_rates
 from venues.binance_records import (
@@ -264,6 +266,13 @@ class BinanceFutures:
         """Read whether the account is one-way or hedged, afresh."""
         self._require_scope(scope)
         return (await self._connection.fetch_mode(is_urgent=True)).position_mode
+
+    async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
+        """Ask what `check` shows; a part that is not told is a value."""
+        self._require_scope(scope)
+        return await inspect_account(
+            self._connection, clock=self._clock, scope=scope, symbols=symbols
+        )
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
         """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
