@@ -23,9 +23,9 @@ from simulator.virtual_time import LoopClock, TapeClock
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from tests.simulated import SECRET, simulated
 from tests.simulation.draw import Story, draw_story
+from tests.venue_rigs import STABLES, WAYS, access_to
 from tests.virtual_house import EPOCH, House, play
-from venues.access import Access
-from venues.binance import BinanceFutures
+from venues.adapters import connect_account
 
 PRICES_AFTER_S = 0.37
 LINGERS_S = 30.0
@@ -92,12 +92,16 @@ def in_memory(story: Story) -> tuple[str, ...]:
     return tuple(course.lines)
 
 
-async def over_http(story: Story, home: Path) -> tuple[str, ...]:
-    """The course of a story over the simulated Binance, through the real adapter and ccxt."""
+async def over_http(story: Story, home: Path, way: str = "binance") -> tuple[str, ...]:
+    """The course of a story over a simulated exchange, through the real adapter and ccxt.
+
+    `way` is one of `tests.venue_rigs.WAYS`.
+    """
+    exchange_id, dialect, changes = WAYS[way]
     course = Course()
-    seed = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **_seed_of(story)}
+    seed = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **_seed_of(story), **changes}
     prices = list(story.prices)
-    async with simulated(seed) as service:
+    async with simulated(seed, venue=dialect) as service:
 
         async def advance(at: float) -> None:
             while prices and EPOCH + prices[0][0] + PRICES_AFTER_S <= at:
@@ -108,15 +112,13 @@ async def over_http(story: Story, home: Path) -> tuple[str, ...]:
                 guard.guardian.stop()
 
         clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
-        venue = BinanceFutures(
+        venue = connect_account(
+            exchange_id,
+            "futures",
             scope=SCOPE,
-            access=Access(
-                credentials={"apiKey": KEY, "secret": SECRET},
-                simulator_url=service.url,
-                is_paced=False,
-            ),
+            access=access_to(exchange_id, service.url, is_paced=False),
             clock=clock,
-            stables=("USDT", "USDC"),
+            stables=STABLES,
         )
         house = House(folder=home, policy=story.policy, clock=cast("LoopClock", clock))
         house.exchange, house.venue = service.exchange, cast("MemoryVenue", venue)
