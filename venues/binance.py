@@ -55,6 +55,7 @@ from venues.binance_errors import (
     is_error_body,
     is_gone,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.binance_inspection import inspect_account
@@ -113,6 +114,7 @@ MANNERS = Manners(
     cost_of=cost_of,
     counted_by_venue=counted_by_venue,
     pauses_s=PAUSES_S,
+    remedy_of=remedy_of,
 )
 """How Binance USD-M wants to be talked to."""
 

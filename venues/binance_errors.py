@@ -74,6 +74,20 @@ mistaken figure must not keep an account from being closed for ever."""
 
 PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
 """What is paused after these answers when they name no time: one too many, and a ban."""
+_LOOK_AT_THE_KEY = (
+    "look at the key on the exchange: expired or deleted, no right to futures, or an IP list "
+    "without this machine"
+)
+REMEDIES: Mapping[int, str] = {
+    -1002: _LOOK_AT_THE_KEY,
+    -2014: "the API key is mistyped: copy it again",
+    -2015: _LOOK_AT_THE_KEY,
+    -2017: "the exchange has locked the key: make a new one",
+    -1022: "key and secret do not belong together: copy both again",
+    -1021: "keep this machine's clock in step (a time server)",
+}
+"""What a person can do about a refusal, where nobody else can do anything."""
+
 _CLOCK_CODES = frozenset({-1021, -5028})
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b", re.ASCII)
@@ -122,6 +136,11 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
         message=failure.cause,
         retry_after_s=retry_after_s(failure, venue_now_ms=venue_now_ms),
     )
+
+
+def remedy_of(failure: Failure) -> str:
+    """What a person can do about it, empty when there is nothing to do but wait."""
+    return REMEDIES.get(code_of(failure.body) or 0, "")
 
 
 def is_clock_refusal(failure: Failure) -> bool:

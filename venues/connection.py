@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from clock import Clock
@@ -28,7 +28,7 @@ from venues.ccxt_client import (
     redirect,
     send,
 )
-from venues.failure import Failure, RequestFailed, unavailable
+from venues.failure import Failure, RequestFailed, unavailable, with_remedy
 from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
 
 _log = get_logger("venues.connection")
@@ -81,6 +81,7 @@ class Manners:
     `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
     that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
     takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    `remedy_of` says what a person can do about a failure, empty when there is nothing to do.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Manners:
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
+    remedy_of: Callable[[Failure], str] = lambda _failure: ""
 
 
 class Kept(Generic[Value]):
@@ -206,6 +208,8 @@ class VenueConnection:
         outcome = self._manners.judge(failure, venue_now_ms=self._venue_now_ms())
         if isinstance(outcome, Refused):
             self._on_refusal(outcome)
+            remedy = self._manners.remedy_of(failure)
+            return replace(outcome, message=with_remedy(outcome.message, remedy))
         return outcome
 
     def judge_row(self, row: object) -> Refused | Unknown:
@@ -329,7 +333,7 @@ class VenueConnection:
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
         pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        return unavailable(what, failure, pause_s)
+        return unavailable(what, failure, pause_s, remedy=self._manners.remedy_of(failure))
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
