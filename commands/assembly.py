@@ -262,6 +262,7 @@ def put_together(
         load_requests=store.pending_requests,
         clock=clock,
         log=log,
+        troubles=troubles,
         store_deadline_s=store_deadline_s,
         on_decision=on_decision,
         request_poll_s=request_poll_s,

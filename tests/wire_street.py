@@ -55,7 +55,8 @@ def play(story: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
 class Door:
     """One account: its name in the configuration, the way to it, what its seed says besides.
 
-    Doors with one `house` lead to one exchange, whose clock `is_ahead_s`. `lines` stand below the venue's name in the file.
+    Doors with one `house` lead to one exchange, whose clock `is_ahead_s`. `lines` stand below the
+    venue's name in the file.
     """
 
     name: str

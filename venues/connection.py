@@ -37,6 +37,8 @@ REFRESH_S = 600.0
 """Age at which the clock offset, and what is kept of an account, are read again."""
 REFRESH_RETRY_S = 60.0
 """Pause after a failed refresh; the kept value serves meanwhile."""
+CLOCK_OFF_S = 5.0
+"""A clock that is further off is told; a slow answer alone makes one seem off by half its time."""
 CLOCK_WAIT_S = 1.0
 """Longest that an order, or a read that sizes it, waits for the clock to be measured."""
 ORDER_WAITS_S = 2.0
@@ -281,6 +283,9 @@ class VenueConnection:
         self._server_offset_s = server_ms / 1000 - (before + after) / 2
         self._clock_due_at = self._clock.monotonic() + REFRESH_S
         self._is_clock_trusted = True
+        if abs(self._server_offset_s) > CLOCK_OFF_S:
+            name, off_s = self._manners.name, -self._server_offset_s
+            _log.warning("clock_off", why=f"{name}: this machine's clock is off by {off_s:+.1f} s")
 
     async def renew_clock(self) -> None:
         """Measure the clock again when that is due; a failure keeps what was known."""
