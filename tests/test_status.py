@@ -366,9 +366,11 @@ BUSY_JSON = """\
   "configured_dry_run": false,
   "is_running": true,
   "pid": 7,
-  "simulated_scopes": [
-    "binance_futures"
-  ],
+  "practice": {
+    "simulator": [
+      "binance_futures"
+    ]
+  },
   "not_watched": [
     "bybit: keys found, not supported yet, NOT WATCHED"
   ],
@@ -480,7 +482,7 @@ BUSY_JSON = """\
       "scopes": [
         {
           "scope": "binance_futures",
-          "is_simulated": true,
+          "kind": "simulator",
           "trust": "UNAVAILABLE",
           "reasons": "-4400 unexplained",
           "unread": "HTTP 503: busy",

@@ -18,6 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
 from clock import Clock
 from commands.assembly import Assembly, MakeVenue, assemble
 from commands.status.report import ScopeView, StatusReport
@@ -118,12 +121,16 @@ class Door:
 
 @dataclass(kw_only=True)
 class Street:
-    """The exchanges, the files, and the guard while it runs."""
+    """The exchanges, the files, and the guard while it runs.
+
+    `hosts` are those that were asked for an account, or for all of its house.
+    """
 
     folder: Path
     doors: Mapping[str, Door]
     houses: Mapping[str, Simulated]
     clock: LoopClock
+    hosts: Mapping[str, set[str]]
     log: Logbook = field(default_factory=Logbook)
     settings: Settings = field(init=False)
     guard: Assembly = field(init=False)
@@ -251,15 +258,30 @@ async def street(folder: Path, *doors: Door) -> AsyncIterator[Street]:
     for door in doors:
         houses.setdefault(door.house or door.name, []).append(door)
     served: dict[str, Simulated] = {}
+    hosts: dict[str, set[str]] = {}
     async with AsyncExitStack() as stack:
         for inside in houses.values():
+            asked: set[str] = set()
             at = await stack.enter_async_context(
                 simulated(
                     *(door.content() for door in inside),
                     venue=WAYS[inside[0].way][1],
+                    middlewares=[_noting(asked)],
                     clock=cast("Clock", LoopClock(epoch=EPOCH + inside[0].is_ahead_s)),
                 )
             )
             served |= {door.name: at for door in inside}
+            hosts |= {door.name: asked for door in inside}
         named = {door.name: door for door in doors}
-        yield Street(folder=folder, doors=named, houses=served, clock=clock)
+        yield Street(folder=folder, doors=named, houses=served, clock=clock, hosts=hosts)
+
+
+def _noting(hosts: set[str]) -> Middleware:
+    """Note which host each request was for: it is the first part of a redirected path."""
+
+    @web.middleware
+    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hosts.add(request.path.split("/")[1])
+        return await handler(request)
+
+    return note

@@ -75,8 +75,8 @@ mistaken figure must not keep an account from being closed for ever."""
 PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
 """What is paused after these answers when they name no time: one too many, and a ban."""
 _LOOK_AT_THE_KEY = (
-    "look at the key on the exchange: expired or deleted, no right to futures, or an IP list "
-    "without this machine"
+    "look at the key on the exchange: expired, no right to futures, an IP list without this "
+    "machine, or of another place (live, testnet, demo)"
 )
 REMEDIES: Mapping[int, str] = {
     -1002: _LOOK_AT_THE_KEY,

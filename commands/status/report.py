@@ -19,7 +19,7 @@ from exposure import compute_exposure
 from flows import sum_pending
 from memory import AuditEntry, BookMemory, Incident, IncidentStatus, ScopeMemory, Streak, Suspicion
 from model import OperatorRequest, Reading, RowKey, ScopeId, Side, Stage, Trust
-from policy import BookPolicy, Policy
+from policy import AccountKind, BookPolicy, Policy
 from state_lock import Holder
 from store.views import OrderTally, ScopeStatus, StoreStatus
 
@@ -79,7 +79,7 @@ class ScopeView:
     """
 
     scope: ScopeId
-    is_simulated: bool
+    kind: AccountKind
     trust: Trust
     reasons: str = ""
     unread: str = ""
@@ -145,7 +145,7 @@ class StatusReport:
     configured_dry_run: bool
     holder: Holder | None
     not_watched: tuple[str, ...]
-    simulated_scopes: tuple[ScopeId, ...]
+    practice_places: tuple[tuple[AccountKind, tuple[ScopeId, ...]], ...]
     books: tuple[BookView, ...]
     lock: LockFileView
     requests: tuple[OperatorRequest, ...]
@@ -214,7 +214,7 @@ def build_report(
         configured_dry_run=policy.dry_run,
         holder=holder,
         not_watched=tuple(dict.fromkeys((*policy.unwatched, *lock.not_watched))),
-        simulated_scopes=policy.simulated_scopes,
+        practice_places=policy.practice_places(),
         books=books,
         lock=lock,
         requests=stored.requests,
@@ -272,11 +272,9 @@ def _scope(
     is_watched: bool,
     now: float,
 ) -> ScopeView:
-    is_simulated = scope in policy.simulated_scopes
+    kind = policy.kind_of(scope)
     if known is None:
-        return ScopeView(
-            scope=scope, is_simulated=is_simulated, trust=Trust.UNAVAILABLE, unread=unread
-        )
+        return ScopeView(scope=scope, kind=kind, trust=Trust.UNAVAILABLE, unread=unread)
     memory = known.memory
     last = memory.history.last
     trusted_at = known.trusted_at
@@ -284,7 +282,7 @@ def _scope(
     doubt = memory.suspicion.doubts[-1] if memory.suspicion and memory.suspicion.doubts else None
     return ScopeView(
         scope=scope,
-        is_simulated=is_simulated,
+        kind=kind,
         trust=_trust_now(known, policy=policy, now=now),
         reasons=known.reasons,
         unread=unread,
