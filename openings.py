@@ -67,6 +67,17 @@ class Facts:
         assert point is not None
         return point
 
+    @property
+    def planned_on(self) -> Reading:
+        """The reading that a plan is made from: in a doubt, with the coins that were last trusted.
+
+        Coins that a doubted reading lacks may well be there, and what offsets them stays.
+        """
+        trusted = self.memory.last_trusted
+        if self.memory.suspicion is None or trusted is None:
+            return self.reading
+        return replace(self.reading, coins=trusted.coins)
+
 
 def incident_id(*, policy: Policy, book: BookName, now: float) -> IncidentId:
     """Make an id of at most 13 letters and digits: instance, milliseconds, number of the book."""
@@ -143,7 +154,7 @@ def _open(settings: StagePolicy, breach: WindowDrawdown | None, facts: Facts) ->
         book=facts.book,
         source=attribution.source,
         ranked=ranked,
-        readings=(facts.reading,),
+        readings=(facts.planned_on,),
         limits={facts.seen.scope: facts.seen.limits},
     )
     incident = Incident(

@@ -1,6 +1,6 @@
 """Draws what an account holds beside its stable coin, and what becomes of the prices of that.
 
-A fifth of all accounts hold one to three coins of 1 % to 25 % of their equity, most of them in
+A fifth of all accounts hold one to three coins of up to a quarter of their equity, most of them in
 multi-assets mode, where coins back the positions and count with a haircut. Sometimes a short of
 the account offsets a coin. Coins come out of a generator of their own: the other stories, and the
 rest of these, are as they would be without.
@@ -48,15 +48,16 @@ def add_coins(rng: random.Random, book: Book) -> Book:
         quantity = min(wanted, Decimal(most) / book.marks[symbol_of(asset)])
         coins[asset] = quantity.quantize(Decimal("0.0001"), ROUND_DOWN)
     coins = {asset: quantity for asset, quantity in coins.items() if quantity}
-    rate = DEFAULT_COLLATERAL_RATE if is_multi_assets else Decimal(1)
-    worth = sum((q * book.marks[symbol_of(a)] * rate for a, q in coins.items()), Decimal(0))
+    worth = sum((q * book.marks[symbol_of(a)] for a, q in coins.items()), Decimal(0))
+    # In single-asset mode coins back nothing: there they come beside what backs the positions.
+    instead_of = worth * DEFAULT_COLLATERAL_RATE if is_multi_assets else 0
     positions: list[dict[str, Any]] = [*book.seed["positions"]]
     if is_multi_assets:  # the venue has no isolated positions in this mode
         positions = [{**position, "margin_mode": "cross"} for position in positions]
     seed = {
         **book.seed,
         "multi_assets": is_multi_assets,
-        "wallet": {QUOTE: str(EQUITY - worth), **{a: str(q) for a, q in coins.items()}},
+        "wallet": {QUOTE: str(EQUITY - instead_of), **{a: str(q) for a, q in coins.items()}},
         "positions": positions,
     }
     return replace(book, seed=seed, coins=coins)
