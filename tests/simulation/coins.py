@@ -19,7 +19,7 @@ from simulator.margin import DEFAULT_COLLATERAL_RATE
 from tests.simulation.books import EQUITY, PRICES, Book
 
 HELD_BY = 0.2
-SMALLEST_SHARE, LARGEST_SHARE = 0.01, 0.25
+SMALLEST_SHARE, LARGEST_SHARE, LARGEST_IDLE_SHARE = 0.01, 0.25, 0.15
 QUOTE = "USDT"
 Tape = tuple[tuple[float, Mapping[str, Decimal]], ...]
 
@@ -36,31 +36,39 @@ def add_coins(rng: random.Random, book: Book) -> Book:
     shorts = {s.removesuffix(QUOTE): q for s, side, q in book.rows if side is Side.SHORT}
     is_multi_assets = rng.random() < 0.7
     coins: dict[str, Decimal] = {}
+    largest = LARGEST_SHARE if is_multi_assets else LARGEST_IDLE_SHARE
     for _ in range(rng.choice((1, 1, 2, 3))):
-        most = LARGEST_SHARE * EQUITY
         if shorts and rng.random() < 0.5:
             asset = rng.choice(sorted(shorts))
             wanted = shorts[asset] * rng.choice((Decimal("0.4"), Decimal(1), Decimal("1.5")))
         else:
             asset = rng.choice(sorted(PRICES)).removesuffix(QUOTE)
-            share = rng.uniform(SMALLEST_SHARE, LARGEST_SHARE)
+            share = rng.uniform(SMALLEST_SHARE, largest)
             wanted = Decimal(share * EQUITY) / book.marks[symbol_of(asset)]
-        quantity = min(wanted, Decimal(most) / book.marks[symbol_of(asset)])
+        quantity = min(wanted, Decimal(largest * EQUITY) / book.marks[symbol_of(asset)])
         coins[asset] = quantity.quantize(Decimal("0.0001"), ROUND_DOWN)
     coins = {asset: quantity for asset, quantity in coins.items() if quantity}
-    worth = sum((q * book.marks[symbol_of(a)] for a, q in coins.items()), Decimal(0))
-    # In single-asset mode coins back nothing: there they come beside what backs the positions.
-    instead_of = worth * DEFAULT_COLLATERAL_RATE if is_multi_assets else 0
-    positions: list[dict[str, Any]] = [*book.seed["positions"]]
-    if is_multi_assets:  # the venue has no isolated positions in this mode
-        positions = [{**position, "margin_mode": "cross"} for position in positions]
+    rate = DEFAULT_COLLATERAL_RATE if is_multi_assets else Decimal(1)
+    worth = sum((q * book.marks[symbol_of(a)] * rate for a, q in coins.items()), Decimal(0))
+    positions = [_fitting(position, is_multi_assets) for position in book.seed["positions"]]
     seed = {
         **book.seed,
         "multi_assets": is_multi_assets,
-        "wallet": {QUOTE: str(EQUITY - instead_of), **{a: str(q) for a, q in coins.items()}},
+        "wallet": {QUOTE: str(EQUITY - worth), **{a: str(q) for a, q in coins.items()}},
         "positions": positions,
     }
     return replace(book, seed=seed, coins=coins)
+
+
+def _fitting(position: Mapping[str, Any], is_multi_assets: bool) -> Mapping[str, Any]:
+    """A position as such an account can hold it.
+
+    In multi-assets mode none is isolated; in single-asset mode coins back nothing, so that what is
+    left must do with less margin.
+    """
+    if is_multi_assets:
+        return {**position, "margin_mode": "cross"}
+    return {**position, "leverage": max(10, position["leverage"])}
 
 
 def add_coin_prices(rng: random.Random, book: Book, tape: Tape, times: Iterable[float]) -> Tape:

@@ -17,6 +17,7 @@ from client_ids import PREFIX
 from decision import Decision
 from memory import Incident, IncidentStatus, Memory, Records
 from model import CloseInstruction, IncidentId, PositionMode, RowKey, Stage, Symbol, outcome_word
+from plans import KeepReason
 from simulator.exchange import Exchange
 from simulator.state import Leg
 from tests.memory_venue import KEY
@@ -250,6 +251,8 @@ class Monitor:
             told = f"{incident.incident_id} {incident.stage} {incident.source} {targets}"
             self.note("opened", told)
             self._judge_coins(incident)
+            if any(kept.reason is KeepReason.OFFSETS_WHAT_STAYS for kept in opening.plan.kept):
+                self.tally.counts["hedges of coins kept"] += 1
             if is_new:
                 self.tally.counts["incidents"] += 1
                 self.tally.counts["with targets"] += bool(incident.targets)

@@ -138,6 +138,7 @@ class Teller:
             record = account.income[-1].record_id
             house.listed_at[record] = listed_s
             truth.on_transfer(transfer.asset, transfer.amount, record, before=before)
+            house.tally.counts["coins moved"] += transfer.asset != QUOTE
             unit = "" if transfer.asset == QUOTE else f" {transfer.asset}"
             house.note("transfer", f"{transfer.amount}{unit} listed at {listed_s:.0f}")
 
@@ -260,6 +261,7 @@ def simulate_story(story: Story, *, is_traced: bool = False) -> Result:
         except InvariantViolation as deadlock:
             violations.append(Violation(0.0, 8, f"{deadlock}"))
     tally.counts["stories"] += 1
+    tally.counts["stories with coins"] += bool(story.book.coins)
     return Result(
         seed=story.seed,
         violations=tuple(violations),
