@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.wire import in_memory, over_http, plain_story
+from tests.venue_rigs import WAYS
 
 SEEDS = (1, 2, 3, 5, 8, 12)
 """One-way and hedge mode, longs and shorts, one position and many; every one closes something."""
@@ -19,12 +20,17 @@ The adapter adds up what the venue has rounded: where coins are valued by it, th
 printed may differ for other seeds.
 """
 
+CASES = [
+    *(("binance", seed) for seed in (*SEEDS, *WITH_COINS)),
+    *((way, seed) for way in sorted(WAYS) if way != "binance" for seed in SEEDS[:3]),
+]
 
-@pytest.mark.parametrize("seed", (*SEEDS, *WITH_COINS))
-def test_a_story_takes_the_same_course_over_the_wire(seed: int, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(("way", "seed"), CASES)
+def test_a_story_takes_the_same_course_over_the_wire(way: str, seed: int, tmp_path: Path) -> None:
     """Every reading, stage, target and execution, to the last digit and the same second."""
     story = plain_story(seed)
     assert bool(story.book.coins) is (seed in WITH_COINS)
     course = in_memory(story)
     assert any(line.startswith("ks-") for line in course)
-    assert asyncio.run(over_http(story, tmp_path)) == course
+    assert asyncio.run(over_http(story, tmp_path, way)) == course
