@@ -223,7 +223,7 @@ class MemoryVenue:
         }
 
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
-        """The account's records; amounts in coins are valued at the present mark."""
+        """The account's records; coins are valued as the account's totals count them now."""
         asked_at = self.clock.now()
         view = await self._read("fetch_ledger")
         return Ledger(
@@ -236,7 +236,7 @@ class MemoryVenue:
                     scope=scope,
                     kind=income.kind,
                     at=income.at,
-                    amount=float(income.amount * margin.usd_value(view, income.asset)),
+                    amount=float(income.amount * _worth(view, income.asset)),
                     asset=Asset(income.asset),
                     symbol=Symbol(income.symbol) if income.symbol else None,
                 )
@@ -477,6 +477,12 @@ def value_account(view: AccountView) -> Value:
         wallet=sum((pot.wallet * price for pot, price in pots), Decimal(0)),
         unrealised=sum((pot.unrealised * price for pot, price in pots), Decimal(0)),
     )
+
+
+def _worth(view: AccountView, asset: str) -> Decimal:
+    """What one unit adds to the account's totals."""
+    rate = margin.collateral_rate(view, asset) if view.multi_assets else Decimal(1)
+    return margin.usd_value(view, asset) * rate
 
 
 def _coins(view: AccountView) -> tuple[Coin, ...]:

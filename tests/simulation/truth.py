@@ -188,8 +188,7 @@ class Truth:
     def _misvalued(self) -> float:
         """The share by which the records of coins that came or went may differ from the truth.
 
-        A record is valued at the mark of the moment in which it is read, and without the haircut
-        with which a coin counts in multi-assets mode: KNOWN_LIMITATIONS.md.
+        A record is valued at the mark of the moment in which it is read.
         """
         return sum(flow.differs_by for flow in self.coin_flows) / max(1.0, self.equity())
 
