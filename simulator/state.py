@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from model import LedgerKind, MarginMode, OrderKind, OrderSide, PositionMode, Side
 from simulator.markets import Market
@@ -189,6 +190,9 @@ class SymbolSettings:
     margin_mode: MarginMode = MarginMode.CROSS
 
 
+NEVER_CHOSEN = SymbolSettings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Income:
     """One account record; `record_id` is unique on the exchange."""
@@ -225,7 +229,10 @@ LegKey = tuple[str, Leg]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountView:
-    """An account as it was at one moment, with the marks of that moment."""
+    """An account as it was at one moment, with the marks of that moment.
+
+    `worked_out` keeps what `margin` makes of it, by asset: every row of a list asks for it again.
+    """
 
     revision: int
     at: float
@@ -239,10 +246,11 @@ class AccountView:
     markets: Mapping[str, Market]
     collateral: Mapping[str, Decimal]
     wallet_updated_at: Mapping[str, float]
+    worked_out: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def setting(self, symbol: str) -> SymbolSettings:
         """Leverage and margin mode of a symbol, the defaults when never chosen."""
-        return self.settings.get(symbol, SymbolSettings())
+        return self.settings.get(symbol, NEVER_CHOSEN)
 
     def orders_of(self, kind: OrderKind, symbol: str | None = None) -> list[ExchangeOrder]:
         """Open orders of one book, oldest first."""
@@ -282,7 +290,7 @@ class Account:
 
     def setting(self, symbol: str) -> SymbolSettings:
         """Leverage and margin mode of a symbol, the defaults when never chosen."""
-        return self.settings.get(symbol, SymbolSettings())
+        return self.settings.get(symbol, NEVER_CHOSEN)
 
     def keep(self, order: ExchangeOrder) -> ExchangeOrder:
         """Store an order where its status belongs and return it."""
