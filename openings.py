@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from book_locks import open_incident
 from drawdown import WindowDrawdown, worst_breach
 from memory import BookMemory, CloseTarget, Incident, Point, ScopeMemory, TargetStatus
-from model import BookName, IncidentId, Reading, ScopeObservation
+from model import BookName, IncidentId, Reading, RowKey, ScopeObservation
 from order_sizes import is_too_small, round_down, step_of, subtract
 from plans import Plan, merge_targets, plan_stage
 from policy import BookPolicy, Policy, StagePolicy
@@ -119,6 +119,9 @@ def open_for_appeared(book: BookMemory, settings: StagePolicy, facts: Facts) -> 
         for target in (() if running is None else running.targets)
         if target.status is not TargetStatus.MISSED
     }
+    held = {RowKey(facts.seen.scope, p.symbol, p.side) for p in facts.reading.positions}
+    if held <= cared_for:
+        return None
     opening = _open(settings, None, facts)
     targets = tuple(
         target
