@@ -88,6 +88,9 @@ REMEDIES: Mapping[int, str] = {
 }
 """What a person can do about a refusal, where nobody else can do anything."""
 
+TOO_MANY_ORDERS = -1015
+"""Counted for each account; everything else that is too much counts for the address."""
+
 _CLOCK_CODES = frozenset({-1021, -5028})
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b", re.ASCII)
@@ -136,6 +139,11 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
         message=failure.cause,
         retry_after_s=retry_after_s(failure, venue_now_ms=venue_now_ms),
     )
+
+
+def is_of_address(failure: Failure) -> bool:
+    """True of a refusal for the weight of requests, which counts for all accounts together."""
+    return failure.status in (418, 429) and code_of(failure.body) != TOO_MANY_ORDERS
 
 
 def remedy_of(failure: Failure) -> str:

@@ -83,6 +83,7 @@ class Manners:
     `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
     that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
     takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    `is_of_address` is true of a failure for which the venue holds every account of this machine.
     `remedy_of` says what a person can do about a failure, empty when there is nothing to do.
     """
 
@@ -99,6 +100,7 @@ class Manners:
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
+    is_of_address: Callable[[Failure], bool] = lambda _failure: False
     remedy_of: Callable[[Failure], str] = lambda _failure: ""
 
 
@@ -166,7 +168,9 @@ class VenueConnection:
         self._read_timeout_s = access.read_timeout_s
         self._order_timeout_s = access.order_timeout_s
         self._redactor = Redactor(access.credentials.values())
-        self._gate = Gate(Pacer(manners.rates), clock, is_paced=access.is_paced)
+        self._gate = Gate(
+            Pacer(manners.rates, access.address), clock, is_paced=access.is_paced
+        )
         self._reader = self._make_client(access, timeout_s=access.read_timeout_s)
         self._trader = self._make_client(access, timeout_s=access.order_timeout_s)
         self._server_offset_s = 0.0
@@ -348,7 +352,7 @@ class VenueConnection:
         if pause_s is None:
             pause_s = self._manners.pauses_s.get(failure.status)
         if pause_s is not None:
-            self._gate.pause(pause_s)
+            self._gate.pause(pause_s, is_of_address=self._manners.is_of_address(failure))
 
     def _learn_counts(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the venue's own counts out of any answer."""
