@@ -145,3 +145,25 @@ def test_those_in_trouble_leave_the_other_unharmed(tmp_path: Path, way: str) -> 
             assert at.clock.now() - read_at <= ALERT_POLL_S
 
     play(story)
+
+
+def test_eight_accounts_at_one_address_fall_together_and_none_is_turned_away(
+    tmp_path: Path,
+) -> None:
+    """Binance counts weight for the address: sixteen that each used all of it were banned."""
+    names = [f"{MAIN}_{number}" for number in range(8)]
+
+    async def story() -> None:
+        inside = [Door(name=name, house="one exchange") for name in names]
+        async with street(tmp_path, *inside) as at, at.guarded():
+            await at.wait(35)
+            at.prices(names[0], SOL=105)
+            await at.until(
+                lambda: all(at.held(name) == -50 for name in names), within_s=CLOSES_WITHIN_S
+            )
+            await at.wait(20)
+            statuses = {request.status for request in at.houses[names[0]].service.log}
+            assert statuses <= {200, None}
+            assert all(at.held(name) == -50 for name in names)
+
+    play(story)

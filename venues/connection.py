@@ -168,9 +168,7 @@ class VenueConnection:
         self._read_timeout_s = access.read_timeout_s
         self._order_timeout_s = access.order_timeout_s
         self._redactor = Redactor(access.credentials.values())
-        self._gate = Gate(
-            Pacer(manners.rates, access.address), clock, is_paced=access.is_paced
-        )
+        self._gate = Gate(Pacer(manners.rates, access.address), clock, is_paced=access.is_paced)
         self._reader = self._make_client(access, timeout_s=access.read_timeout_s)
         self._trader = self._make_client(access, timeout_s=access.order_timeout_s)
         self._server_offset_s = 0.0

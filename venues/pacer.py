@@ -163,9 +163,7 @@ class Pacer:
         """Take the venue's own counts; names that are not paced are passed over."""
         for name in used.keys() & self._allowances.keys():
             allowance = self._allowances[name]
-            is_alone = is_idle and (
-                not allowance.rate.is_of_address or self.address.under_way <= 1
-            )
+            is_alone = is_idle and (not allowance.rate.is_of_address or self.address.under_way <= 1)
             allowance.learn(used[name], now=now, is_idle=is_alone, was_let_in=was_let_in)
 
     def wait_s(self, cost: Cost, *, urgency: Urgency, now: float, ahead: Cost) -> float:
