@@ -178,11 +178,13 @@ class BybitDialect:
             if request.method != "GET" and not account.can_trade:
                 raise BybitError(10005, "Permission denied, please check your API key permissions.")
             call = replace(call, signed_account=account)
-        result = route.handler(call)
-        extra = None
-        if isinstance(result, orders.Batch):
-            result, extra = result.result, result.extra
-        body = envelope(result, at_ms=milliseconds(self.exchange.now), extra=extra)
+        answer = route.handler(call)
+        batch = answer if isinstance(answer, orders.Batch) else None
+        body = envelope(
+            answer if batch is None else batch.result,
+            at_ms=milliseconds(self.exchange.now),
+            extra=None if batch is None else batch.extra,
+        )
         return WireAnswer(status=200, body=body, headers=headers)
 
     def _refusal(self, error: BybitError) -> WireAnswer:

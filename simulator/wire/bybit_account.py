@@ -43,8 +43,8 @@ def wallet_balance(call: Call) -> Row:
         raise BybitError(10001, "accountType only support UNIFIED.")
     view = call.view
     sums = margin.total(view)
-    coins = [row for asset in margin.assets_of(view) if (row := _coin_row(view, asset)) is not None]
-    row: Row = {
+    coins = [_coin_row(view, asset) for asset in margin.assets_of(view)]
+    totals: Row = {
         "totalEquity": money(margin.equity_usd(view)),
         "accountIMRate": "0",
         "accountIMRateByMp": "0",
@@ -60,9 +60,9 @@ def wallet_balance(call: Call) -> Row:
         "accountLTV": "0",
         "totalMaintenanceMargin": money(sums.maintenance),
         "totalMaintenanceMarginByMp": money(sums.maintenance),
-        "coin": coins,
+        "coin": [coin for coin in coins if coin is not None],
     }
-    return {"list": [row]}
+    return {"list": [totals]}
 
 
 def _coin_row(view: AccountView, asset: str) -> Row | None:

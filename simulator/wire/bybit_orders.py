@@ -250,7 +250,8 @@ def realtime(call: Call) -> Row:
     view, sent = call.view, call.sent
     settle, base = sent.get("settleCoin"), sent.get("baseCoin")
     if sent.get("orderId") or sent.get("orderLinkId"):
-        closed = list(call.account.done.values())[-CLOSED_KEPT:]
+        recent = list(call.account.done.values())[-CLOSED_KEPT:]
+        closed = [order for order in recent if order.order_id not in view.orders]
         orders = [order for order in [*closed, *view.orders.values()] if _is_named(order, sent)]
     elif call.symbol or base or settle:
         orders = [
