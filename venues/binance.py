@@ -16,6 +16,7 @@ from ccxt.async_support import binanceusdm
 
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
+from inspection import Inspection
 from model import (
     Asset,
     ClientOrderId,
@@ -56,6 +57,7 @@ from venues.binance_errors import (
     judge,
     retry_after_s,
 )
+from venues.binance_inspection import inspect_account
 from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
 from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue, parse_rates
 from venues.binance_records import (
@@ -295,6 +297,13 @@ class BinanceFutures:
         """Drop the kept mode when a refusal contradicts it."""
         if refused.reason is RefusalReason.WRONG_POSITION_MODE:
             self._mode.doubt()
+
+    async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
+        """Ask what `check` shows; a part that is not told is a value."""
+        self._require_scope(scope)
+        return await inspect_account(
+            self._connection, clock=self._clock, scope=scope, symbols=symbols
+        )
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
         """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
