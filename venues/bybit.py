@@ -18,6 +18,7 @@ from ccxt.async_support import bybit
 
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
+from inspection import Inspection
 from model import (
     Asset,
     ClientOrderId,
@@ -44,6 +45,7 @@ from venues.access import Access
 from venues.bybit_account import (
     Held,
     parse_margin_mode,
+    parse_mode,
     parse_page,
     parse_positions,
     parse_wallet,
@@ -61,6 +63,7 @@ from venues.bybit_errors import (
     judge,
     retry_after_s,
 )
+from venues.bybit_inspection import inspect_account
 from venues.bybit_markets import parse_market_limits, parse_marks, parse_spot_prices
 from venues.bybit_pacing import RATES, cost_of
 from venues.bybit_records import (
@@ -105,6 +108,14 @@ CANCEL_ROUNDS = 20
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 _LINEAR: Params = {"category": "linear"}
+_MARKET_LISTS: tuple[Params, ...] = (
+    {**_LINEAR, "limit": MARKET_PAGE},
+    {**_LINEAR, "limit": MARKET_PAGE, "status": "PreLaunch"},
+    {**_LINEAR, "limit": MARKET_PAGE, "status": "Delivering"},
+)
+"""Without a status only what is trading is listed."""
+SAMPLE = Symbol("BTCUSDT")
+"""Asked for its mode where nothing is held: every account may trade it."""
 
 Read = Callable[[str, str, Params], Awaitable[Any]]
 
@@ -151,6 +162,7 @@ class BybitUnified:
         self._margin_mode = Kept(self._fetch_margin_mode, clock)
         self._bases: dict[Symbol, Asset] = {}
         self._indices: dict[tuple[Symbol, Side], int] = {}
+        self._flat_mode = PositionMode.ONE_WAY
         self._single_until = float("-inf")
         self._batches_next = True
 
@@ -166,6 +178,13 @@ class BybitUnified:
         """
         await self._connection.measure_clock()
         await self._margin_mode.fetch()
+
+    async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
+        """Ask what `check` shows of this account, its key and what is not watched beside it."""
+        self._require_scope(scope)
+        return await inspect_account(
+            self._connection, clock=self._clock, scope=scope, symbols=symbols
+        )
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
@@ -196,7 +215,7 @@ class BybitUnified:
             unrealised_pnl=wallet.unrealised_pnl,
             positions=positions_of(held),
             coins=value_coins(coins, prices=await self._fetch_prices(unpriced)),
-            position_mode=position_mode_of(held),
+            position_mode=position_mode_of(held) or self._flat_mode,
             # The totals count collateral alone, with the venue's haircut; the equity counts all.
             wallet_defines_equity=False,
             server_offset_s=self._connection.server_offset_s,
@@ -208,9 +227,18 @@ class BybitUnified:
         return positions_of(await self._fetch_held_at_once())
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
-        """Read by its positions whether the account is hedged on any symbol, afresh."""
+        """Read by its positions whether the account is hedged on any symbol, afresh.
+
+        Where nothing is held, one symbol stands for all: it is listed without a position too.
+        """
         self._require_scope(scope)
-        return position_mode_of(await self._fetch_held_at_once())
+        shown = position_mode_of(await self._fetch_held_at_once())
+        if shown is None:
+            answer = await self._connection.read_at_once(
+                "privateGetV5PositionList", "position", {**_LINEAR, "symbol": SAMPLE}
+            )
+            self._flat_mode = parse_mode(parse_page(answer, "position")[0])
+        return shown or self._flat_mode
 
     async def _fetch_held_at_once(self) -> tuple[Held, ...]:
         rows = await self._fetch_position_rows(self._connection.read_at_once)
@@ -386,7 +414,7 @@ class BybitUnified:
         rows: dict[RecordId, LogRow] = {}
         week_ms = int(LOG_WINDOW_S * 1000)
         for start_ms in range(first_ms, last_ms, week_ms):
-            params = {
+            params: Params = {
                 "accountType": "UNIFIED",
                 "startTime": start_ms,
                 "endTime": min(start_ms + week_ms, last_ms),
@@ -413,9 +441,9 @@ class BybitUnified:
                     self._connection.read,
                     "publicGetV5MarketInstrumentsInfo",
                     "instruments",
-                    params={**_LINEAR, "limit": MARKET_PAGE, **status},
+                    params=params,
                 )
-                for status in ({}, {"status": "PreLaunch"}, {"status": "Delivering"})
+                for params in _MARKET_LISTS
             )
         )
         limits = parse_market_limits(chain.from_iterable(lists))

@@ -6,7 +6,7 @@ a unified account holds, the side and index of its positions, and what backs the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -69,9 +69,7 @@ class Wallet:
         """The coins whose price moves the account, owed ones included."""
         stable = frozenset(stables)
         return tuple(
-            holding
-            for holding in self.holdings
-            if holding.asset not in stable and holding.quantity
+            holding for holding in self.holdings if holding.asset not in stable and holding.quantity
         )
 
 
@@ -165,9 +163,7 @@ def _optional_number(fields: Fields, name: str, what: str) -> float | None:
     return None if number is None else float(number)
 
 
-def value_coins(
-    holdings: Iterable[Holding], *, prices: Mapping[Asset, float]
-) -> tuple[Coin, ...]:
+def value_coins(holdings: Iterable[Holding], *, prices: Mapping[Asset, float]) -> tuple[Coin, ...]:
     """The coins as rows, at the venue's own price or else at `prices`.
 
     One without either is left out of the rows; the venue's equity counts it all the same.
@@ -277,14 +273,24 @@ def positions_of(held: Iterable[Held]) -> tuple[Position, ...]:
     return each_once((each.position for each in held), "position")
 
 
-def position_mode_of(held: Iterable[Held]) -> PositionMode:
+def position_mode_of(held: Sequence[Held]) -> PositionMode | None:
     """The mode of an account whose symbols have each their own: hedged as soon as one leg is.
 
     The stricter one for an account of both kinds: with it nobody takes two legs of one symbol for
     one position, and a plain order, which the other mode lets open, is not spared as a closing one.
-    Without positions nothing shows it and nothing depends on it.
+    None without positions, where nothing shows it.
     """
+    if not held:
+        return None
     return PositionMode.HEDGE if any(each.index for each in held) else PositionMode.ONE_WAY
+
+
+def parse_mode(rows: Sequence[Fields]) -> PositionMode:
+    """Read the mode of one symbol out of its rows, which are listed without a position too."""
+    indices = {required_integer(row, "positionIdx", "position") for row in rows}
+    if not indices:
+        raise Malformed("position: a symbol that was asked for is not listed")
+    return PositionMode.ONE_WAY if indices == {0} else PositionMode.HEDGE
 
 
 def base_of(symbol: Symbol) -> Asset:

@@ -11,9 +11,7 @@ from errors import Malformed
 from model import Position
 
 
-def entry_and_mark(
-    *, entry: float, mark: float, gain: float, what: str
-) -> tuple[float, float]:
+def entry_and_mark(*, entry: float, mark: float, gain: float, what: str) -> tuple[float, float]:
     """Entry and mark; where the venue gives 0 for one of them, what the other and the profit say.
 
     `gain` is mark minus entry, from the profit of one unit. A market that is being delisted has a
