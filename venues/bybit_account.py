@@ -87,12 +87,20 @@ def result_of(answer: object, what: str) -> Fields:
 
 
 def parse_page(answer: object, what: str) -> tuple[tuple[Fields, ...], str]:
-    """The rows of one page of a list, and the cursor of the next page, empty after the last."""
+    """The rows of one page of a list, and the cursor of the next page, empty after the last.
+
+    A page without the field is no last page: whatever follows it would be missing in silence.
+    """
     fields = result_of(answer, what)
-    cursor = fields.get("nextPageCursor") or ""
+    cursor = fields.get("nextPageCursor")
     if not isinstance(cursor, str):
-        raise Malformed(f"{what}: nextPageCursor is no text")
-    return required_rows(fields, "list", what), cursor
+        raise Malformed(f"{what}: nextPageCursor is missing or no text")
+    return parse_rows(answer, what), cursor
+
+
+def parse_rows(answer: object, what: str) -> tuple[Fields, ...]:
+    """The rows of a list that has no pages."""
+    return required_rows(result_of(answer, what), "list", what)
 
 
 def parse_margin_mode(answer: object) -> MarginMode:
@@ -141,18 +149,17 @@ def parse_wallet(answer: object) -> Wallet:
 def _parse_holding(row: Fields) -> Holding:
     """Read one coin.
 
-    What is owed stands apart since loans are taken by hand (`spotBorrow`); older answers lack it
-    and have it deducted from the balance. The value is that of the equity, profit included.
+    What is owed stands apart from the balance. The value is that of the equity, profit included.
     """
     asset = Asset(required_text(row, "coin", "wallet.coin"))
     what = f"wallet.coin {asset}"
-    owed = optional_decimal(row, "spotBorrow", what) or Decimal(0)
     equity = required_number(row, "equity", what)
     value = _optional_number(row, "usdValue", what) or 0.0
     price = value / equity if equity else 0.0
     return Holding(
         asset=asset,
-        quantity=required_decimal(row, "walletBalance", what) - owed,
+        quantity=required_decimal(row, "walletBalance", what)
+        - required_decimal(row, "spotBorrow", what),
         price=price if price > 0 else None,
     )
 

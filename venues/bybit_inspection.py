@@ -27,7 +27,7 @@ from inspection import (
     Unwatched,
 )
 from model import RefusalReason, ScopeId, Symbol
-from venues.bybit_account import UNIFIED, parse_page, result_of
+from venues.bybit_account import UNIFIED, parse_rows, result_of
 from venues.bybit_errors import REFUSALS, code_of
 from venues.bybit_pacing import BATCHED, ORDERS, RATES
 from venues.ccxt_client import Params
@@ -229,7 +229,7 @@ def _end_of(text: object) -> float | None:
 
 def parse_fees(answer: object) -> dict[Symbol, float]:
     """Read `fee-rate`: the taker rate of each symbol, which market orders pay."""
-    rows, _ = parse_page(answer, "fee-rate")
+    rows = parse_rows(answer, "fee-rate")
     return {
         Symbol(required_text(row, "symbol", "fee-rate")): required_number(
             row, "takerFeeRate", "fee-rate"
@@ -241,7 +241,7 @@ def parse_fees(answer: object) -> dict[Symbol, float]:
 def parse_spreads(answer: object) -> dict[Symbol, float]:
     """Read the linear `tickers`; a book without both sides is left out."""
     spreads: dict[Symbol, float] = {}
-    for row in parse_page(answer, "tickers")[0]:
+    for row in parse_rows(answer, "tickers"):
         symbol = Symbol(required_text(row, "symbol", "tickers"))
         try:
             bid = required_number(row, "bid1Price", f"tickers {symbol}")
@@ -272,11 +272,10 @@ def parse_funding(answer: object) -> str:
 
 def parse_open(answer: object) -> str:
     """The symbols of the open positions of a list, in one line; empty for none."""
-    rows, _ = parse_page(answer, "position")
     return _named(
         [
             required_text(row, "symbol", "position")
-            for row in rows
+            for row in parse_rows(answer, "position")
             if required_decimal(row, "size", "position")
         ]
     )

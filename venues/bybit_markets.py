@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, MarketLimits, Symbol
-from venues.bybit_account import parse_page
+from venues.bybit_account import parse_rows
 from venues.parsing import (
     Fields,
     as_fields,
@@ -58,7 +58,7 @@ def parse_market(row: Fields) -> MarketLimits:
         quote=Asset(required_text(row, "quoteCoin", what)),
         step=step,
         min_quantity=required_decimal(lot, "minOrderQty", what),
-        market_max=optional_decimal(lot, "maxMktOrderQty", what) or None,
+        market_max=required_decimal(lot, "maxMktOrderQty", what) or None,
         min_notional=optional_decimal(lot, "minNotionalValue", what) or Decimal(0),
         reduce_only_waives_min_notional=False,
         is_tradable=required_text(row, "status", what) in TRADABLE,
@@ -80,7 +80,7 @@ def parse_spot_prices(answer: object, *, wanted: Collection[str]) -> dict[Symbol
 
 def _parse_prices(answer: object, *, wanted: Collection[str], name: str) -> dict[Symbol, float]:
     prices: dict[Symbol, float] = {}
-    for row in parse_page(answer, "tickers")[0]:
+    for row in parse_rows(answer, "tickers"):
         symbol = Symbol(required_text(row, "symbol", "tickers"))
         if symbol not in wanted or row.get(name) in (None, ""):
             continue

@@ -186,7 +186,7 @@ def _parse_log_row(row: Fields) -> tuple[LogRow, ...]:
     funding = optional_decimal(row, "funding", what) or Decimal(0)
     fee = optional_decimal(row, "fee", what) or Decimal(0)
     kind = LEDGER_KINDS.get(log_type, _K.OTHER)
-    if log_type == "TRADE" and row.get("category") in EXCHANGING:
+    if log_type == "TRADE" and optional_text(row, "category", what) in EXCHANGING:
         kind = _K.OTHER
     parts = ((kind, change - funding + fee), (_K.FUNDING, funding), (_K.FEE, -fee))
     at_ms = required_integer(row, "transactionTime", what)
@@ -228,7 +228,7 @@ def _parse_order(row: Fields, *, scope: ScopeId) -> Order:
     left = ordered - required_decimal(row, "cumExecQty", what)
     if left < 0:
         raise Malformed(f"{what}: more executed than ordered")
-    closes_on_trigger = row.get("closeOnTrigger") in (True, "true")
+    closes_on_trigger = required_flag(row, "closeOnTrigger", what)
     stop_type = optional_text(row, "stopOrderType", what)
     is_plain = stop_type in ("", "UNKNOWN")
     waits = required_text(row, "orderStatus", what) == "Untriggered"
