@@ -315,15 +315,15 @@ async def test_fifty_closes_keep_to_both_allowances() -> None:
         ]
         for _ in range(6):
             outcomes = await venue.submit_closes(left)
+            held_back = [told for told in outcomes if isinstance(told, Refused)]
+            # Held back on this side of the line: an empty code is none of the venue's.
+            assert {told.code for told in held_back} <= {""}
             left = [
                 one for one, told in zip(left, outcomes, strict=True) if not isinstance(told, Done)
             ]
             if not left:
                 break
         assert not at.exchange.account(KEY).legs
-        posts = [entry for entry in at.service.log if entry.method == "POST"]
-        assert {entry.status for entry in posts} == {200}
-        assert at.service.dialect.name == "bybit"
         assert not [event for event in at.exchange.ledger if event["event"] == "rejected"]
 
 
