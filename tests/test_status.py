@@ -372,7 +372,7 @@ BUSY_JSON = """\
     ]
   },
   "not_watched": [
-    "bybit: keys found, not supported yet, NOT WATCHED"
+    "bybit: keys found, not in config.yaml, NOT WATCHED"
   ],
   "warnings": [
     "binance_futures: closing has made no progress for 40 s",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from model import RefusalReason, Refused, Unknown
 from venues.failure import Failure
+from venues.remedies import COPY_BOTH, COPY_THE_KEY, KEEP_TIME, LOOK_AT_THE_KEY, MAKE_A_KEY
 
 _R = RefusalReason
 
@@ -74,17 +75,13 @@ mistaken figure must not keep an account from being closed for ever."""
 
 PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
 """What is paused after these answers when they name no time: one too many, and a ban."""
-_LOOK_AT_THE_KEY = (
-    "look at the key on the exchange: expired, no right to futures, an IP list without this "
-    "machine, or of another place (live, testnet, demo)"
-)
 REMEDIES: Mapping[int, str] = {
-    -1002: _LOOK_AT_THE_KEY,
-    -2014: "the API key is mistyped: copy it again",
-    -2015: _LOOK_AT_THE_KEY,
-    -2017: "the exchange has locked the key: make a new one",
-    -1022: "key and secret do not belong together: copy both again",
-    -1021: "keep this machine's clock in step (a time server)",
+    -1002: LOOK_AT_THE_KEY,
+    -1021: KEEP_TIME,
+    -1022: COPY_BOTH,
+    -2014: COPY_THE_KEY,
+    -2015: LOOK_AT_THE_KEY,
+    -2017: MAKE_A_KEY,
 }
 """What a person can do about a refusal, where nobody else can do anything."""
 

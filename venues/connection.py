@@ -85,6 +85,8 @@ class Manners:
     takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
     `is_of_address` is true of a failure for which the venue holds every account of this machine.
     `remedy_of` says what a person can do about a failure, empty when there is nothing to do.
+    `order_waits_s` is longer where the windows of a limit are short: a burst then goes out in one
+    round, one window after the other.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Manners:
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
     is_of_address: Callable[[Failure], bool] = lambda _failure: False
     remedy_of: Callable[[Failure], str] = lambda _failure: ""
+    order_waits_s: float = ORDER_WAITS_S
 
 
 class Kept(Generic[Value]):
@@ -115,6 +118,11 @@ class Kept(Generic[Value]):
         self._clock = clock
         self._value: Value | None = None
         self._due_at = 0.0
+
+    @property
+    def value(self) -> Value | None:
+        """What is known of it, None before it was ever read."""
+        return self._value
 
     async def fetch(self, *, is_urgent: bool = False) -> Value:
         """Read it afresh. Raises Unavailable or Malformed."""
@@ -319,7 +327,7 @@ class VenueConnection:
         is_reading = urgency is Urgency.READING
         client = self._reader if is_reading else self._trader
         deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
-        waits_s = deadline_s / 2 if is_reading else ORDER_WAITS_S
+        waits_s = deadline_s / 2 if is_reading else self._manners.order_waits_s
         pause_s = await self._gate.enter(
             self._manners.cost_of(endpoint, params), urgency=urgency, within_s=waits_s
         )

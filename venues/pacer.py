@@ -30,7 +30,8 @@ Cost = Mapping[str, int]
 """Units that a request takes, by the name of the allowance."""
 
 SLACK_S = 1.0
-"""A window counts as this much longer: requests may come closer together than they were sent."""
+"""A window counts as this much longer: requests may come closer together than they were sent.
+One of a second says how much it needs; a whole second more would halve what it allows."""
 LEAST_NAP_S = 0.001
 
 
@@ -48,12 +49,14 @@ class Rate:
     """At most `most` units in `within_s` seconds, of which readings leave `reserve`.
 
     `is_of_address`: the venue counts all accounts together that it is asked about from one address.
+    `slack_s` is how much longer its window counts as it is.
     """
 
     most: int
     within_s: float
     reserve: int = 0
     is_of_address: bool = False
+    slack_s: float = SLACK_S
 
 
 class Allowance:
@@ -101,7 +104,7 @@ class Allowance:
 
     @property
     def _kept_s(self) -> float:
-        return self.rate.within_s + SLACK_S
+        return self.rate.within_s + self.rate.slack_s
 
     def _forget(self, now: float) -> None:
         while self._spent and self._spent[0][0] + self._kept_s <= now:
