@@ -43,6 +43,15 @@ MANNERS: Mapping[str, Manner] = {
         markets="exchangeInfo",
         no_markets='{"symbols": []}',
     ),
+    "bybit": Manner(
+        refusal=Fault(
+            kind=FaultKind.ERROR, status=200, code=33004, message="Your api key has expired."
+        ),
+        records="transaction-log",
+        markets="instruments-info",
+        no_markets='{"retCode": 0, "retMsg": "OK", "time": 1, '
+        '"result": {"category": "linear", "list": [], "nextPageCursor": ""}}',
+    ),
 }
 
 FLAT_ROW = {"symbol": "XRPUSDT", "side": "BUY", "type": "LIMIT", "quantity": 100, "price": "0.3"}

@@ -258,8 +258,11 @@ def _with_figures(row: Fields, bare: Position, what: str) -> Position:
         what=what,
     )
     liquidation = _optional_number(row, "liqPrice", what) or 0.0
-    isolated = bare.margin_mode is MarginMode.ISOLATED
-    margin = _optional_number(row, "positionBalance" if isolated else "positionIM", what) or 0.0
+    if bare.margin_mode is MarginMode.ISOLATED:
+        # It bounds what the position can lose; of a cross position the margin only informs.
+        margin = required_number(row, "positionBalance", what)
+    else:
+        margin = _optional_number(row, "positionIM", what) or 0.0
     return Position(
         symbol=bare.symbol,
         base=bare.base,
