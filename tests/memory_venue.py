@@ -16,6 +16,14 @@ from enum import StrEnum
 
 from clock import Clock
 from errors import Malformed, Unavailable
+from inspection import (
+    AccountFamily,
+    DeadManState,
+    DeadManSwitch,
+    Inspection,
+    KeyRights,
+    OrderPace,
+)
 from model import (
     Asset,
     ClientOrderId,
@@ -252,6 +260,24 @@ class MemoryVenue:
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """The account's mode."""
         return (await self._read("fetch_position_mode")).position_mode
+
+    async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
+        """A key that may read and trade, at a venue that counts no orders."""
+        asked_at = self.clock.now()
+        view = await self._read("inspect")
+        return Inspection(
+            scope=scope,
+            asked_at=asked_at,
+            latency_s=self.latency_s,
+            server_offset_s=0.0,
+            family=AccountFamily.SINGLE_ASSET,
+            position_mode=view.position_mode,
+            rights=KeyRights(
+                can_read=True, can_trade=True, can_withdraw=False, can_read_transfers=True
+            ),
+            dead_man=DeadManSwitch(state=DeadManState.NOT_ARMED, reason="there is none"),
+            pace=OrderPace(most=1000, within_s=1.0),
+        )
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look an order up by our id."""

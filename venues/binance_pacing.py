@@ -33,6 +33,8 @@ _WEIGHTS: Mapping[str, int] = {
     "fapiPrivateGetAccountConfig": 5,
     "fapiPrivateGetIncome": 30,
     "fapiPublicGetAssetIndex": 10,
+    "fapiPrivateGetCommissionRate": 20,
+    "fapiPublicGetTickerBookTicker": 5,
 }
 _WEIGHTS_FOR_ALL: Mapping[str, int] = {
     "fapiPrivateGetOpenOrders": 40,

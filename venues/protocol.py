@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from inspection import Inspection
 from model import (
     ClientOrderId,
     CloseInstruction,
@@ -73,6 +74,13 @@ class Venue(Protocol):
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look an order up by our own id: Done, Refused NO_SUCH_ORDER, or Unknown."""
+
+    async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
+        """Ask what `check` shows: account, key, clock, what is not watched, cost of `symbols`.
+
+        Sends nothing that changes anything and raises no ObservationError: a part that could not
+        be read is a value that says why. Never on the way to a close.
+        """
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
