@@ -12,6 +12,7 @@ from simulator.wire.bitget_codes import BitgetError
 Row = dict[str, object]
 USDT_FUTURES, USDC_FUTURES = "USDT-FUTURES", "USDC-FUTURES"
 MARGIN_COINS = {USDT_FUTURES: "USDT", USDC_FUTURES: "USDC"}
+PAGE_DEFAULT = 100
 PLACES = Decimal("0.0000000001")
 
 CLASSIC_STATUS = {
@@ -179,8 +180,6 @@ def plan_row(view: AccountView, order: ExchangeOrder) -> Row:
 def orders_of(view: AccountView, kind: OrderKind, *, product: str) -> list[ExchangeOrder]:
     """The open orders of one book and product, newest first."""
     mine = [
-        order
-        for order in view.orders_of(kind)
-        if product_of(view.markets[order.symbol]) == product
+        order for order in view.orders_of(kind) if product_of(view.markets[order.symbol]) == product
     ]
     return sorted(mine, key=lambda order: -order.order_id)
