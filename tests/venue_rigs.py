@@ -186,6 +186,7 @@ def _on_the_wire(name: str, exchange_id: str, dialect: str, **changes: Any) -> M
 RIGS: Mapping[str, MakeRig] = {
     "memory": _in_memory,
     "binance": _on_the_wire("binance", "binance", "binance"),
+    "bitget": _on_the_wire("bitget", "bitget", "bitget", passphrase="phrase"),
 }
 """The suite runs once with each."""
 

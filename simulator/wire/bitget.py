@@ -21,6 +21,7 @@ from simulator.wire import bitget_account as accounts
 from simulator.wire import bitget_gate as gate
 from simulator.wire import bitget_orders as orders
 from simulator.wire import bitget_public as public
+from simulator.wire import bitget_unified as unified
 from simulator.wire.bitget_codes import (
     CLASSIC_ONLY,
     TOO_MANY,
@@ -102,6 +103,14 @@ def _classic(handler: Answer, per_second: int = 10) -> Route:
     return Route(handler=handler, per_second=per_second)
 
 
+def _unified(handler: Answer, per_second: int = 20) -> Route:
+    return Route(handler=handler, per_second=per_second, is_unified=True)
+
+
+def _looking_at_settings(call: Call) -> object:
+    return unified.settings(call.mode_view)
+
+
 def _acting(handler: Callable[[Exchange, Account, Mapping[str, object]], object]) -> Answer:
     return lambda call: handler(call.exchange, call.account, call.sent)
 
@@ -159,7 +168,11 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/v2/mix/order/close-positions"): _classic(_acting(orders.close_positions), 1),
 }
 
-ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES
+UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/api/v3/account/settings"): _unified(_looking_at_settings),
+}
+
+ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES | UNIFIED_ROUTES
 
 
 class BitgetDialect:
