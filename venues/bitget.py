@@ -240,7 +240,8 @@ class BitgetFutures:
         if not symbols:
             return {}
         marks = await (await self._known_family()).fetch_marks()
-        prices = {Symbol(asset): price for asset, price in coin_prices(marks).items()} | marks
+        prices = {Symbol(asset): price for asset, price in coin_prices(marks).items()}
+        prices.update(marks)
         missing = sorted(set(symbols) - set(prices))
         if missing:
             raise Unavailable(f"tickers: no mark for {', '.join(missing)}")
