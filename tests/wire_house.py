@@ -60,7 +60,6 @@ async def play_over_http(
     content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
     moments = list(script)
     async with simulated(content, venue=dialect) as service:
-        service.service.is_unlimited = True
 
         async def advance(at: float) -> None:
             while moments and EPOCH + moments[0][0] <= at:

@@ -249,8 +249,7 @@ class BitgetDialect:
                 slack_s=circumstances.clock_slack_s,
             )
             caller = account.api_key
-        if not circumstances.is_unlimited:
-            self.limits.spend(caller, path, most=route.per_second, at=circumstances.monotonic)
+        self.limits.spend(caller, path, most=route.per_second, at=circumstances.monotonic)
         if account is None:
             return route.handler(call)
         if account.is_unified is not route.is_unified:

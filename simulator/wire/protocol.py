@@ -38,8 +38,7 @@ class Circumstances:
     """How this one request is to be treated: the clock, and the faults that bend its answer.
 
     `clock_slack_s` is how far the caller's clock may have run on while the exchange's stood still.
-    `stale_as_of` and `stale_revision` make reads answer from an earlier view. `is_unlimited` is for
-    callers in told time, in which a second of many requests need not end.
+    `stale_as_of` and `stale_revision` make reads answer from an earlier view.
     """
 
     monotonic: float = 0.0
@@ -49,7 +48,6 @@ class Circumstances:
     fill_fraction: Decimal | None = None
     acknowledge_only: bool = False
     wrong_mode: bool = False
-    is_unlimited: bool = False
 
 
 class Dialect(Protocol):

@@ -59,7 +59,6 @@ class Service:
     ) -> None:
         self.exchange = exchange
         self.dialect = dialect
-        self.is_unlimited = False
         self.plan = FaultPlan()
         self.log: list[LoggedRequest] = []
         self.held: dict[int, HeldRequest] = {}
@@ -140,7 +139,6 @@ class Service:
             fill_fraction=None if partial is None else Decimal(str(partial.fraction)),
             acknowledge_only=FaultKind.ACKNOWLEDGE_ONLY in by_kind,
             wrong_mode=FaultKind.WRONG_MODE in by_kind,
-            is_unlimited=self.is_unlimited,
         )
 
     async def hold(self, logged: LoggedRequest, kind: FaultKind) -> None:
