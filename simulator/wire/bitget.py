@@ -22,6 +22,7 @@ from simulator.wire import bitget_gate as gate
 from simulator.wire import bitget_orders as orders
 from simulator.wire import bitget_public as public
 from simulator.wire import bitget_unified as unified
+from simulator.wire import bitget_unified_orders as unified_orders
 from simulator.wire.bitget_codes import (
     CLASSIC_ONLY,
     TOO_MANY,
@@ -107,10 +108,6 @@ def _unified(handler: Answer, per_second: int = 20) -> Route:
     return Route(handler=handler, per_second=per_second, is_unified=True)
 
 
-def _looking_at_settings(call: Call) -> object:
-    return unified.settings(call.mode_view)
-
-
 def _acting(handler: Callable[[Exchange, Account, Mapping[str, object]], object]) -> Answer:
     return lambda call: handler(call.exchange, call.account, call.sent)
 
@@ -127,6 +124,11 @@ def _place(call: Call) -> object:
 def _place_batch(call: Call) -> object:
     fraction = call.circumstances.fill_fraction
     return orders.place_batch(call.exchange, call.account, call.sent, fill_fraction=fraction)
+
+
+def _place_unified(call: Call) -> object:
+    fraction = call.circumstances.fill_fraction
+    return unified_orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
 
 
 PUBLIC_ROUTES: dict[tuple[str, str], Route] = {
@@ -169,7 +171,27 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
 }
 
 UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
-    ("GET", "/api/v3/account/settings"): _unified(_looking_at_settings),
+    ("GET", "/api/v3/account/settings"): _unified(lambda call: unified.settings(call.mode_view)),
+    ("GET", "/api/v3/account/assets"): _unified(lambda call: unified.assets(call.view)),
+    ("GET", "/api/v3/account/info"): _unified(lambda call: unified.key_info(call.account), 1),
+    ("GET", "/api/v3/account/financial-records"): _unified(
+        lambda call: unified.records(call.view, call.account, call.sent)
+    ),
+    ("GET", "/api/v3/position/current-position"): _unified(_looking(unified.positions)),
+    ("GET", "/api/v3/trade/unfilled-orders"): _unified(_looking(unified_orders.unfilled)),
+    ("GET", "/api/v3/trade/unfilled-strategy-orders"): _unified(
+        _looking(unified_orders.strategies)
+    ),
+    ("GET", "/api/v3/trade/order-info"): _unified(_acting(unified_orders.order_info)),
+    ("POST", "/api/v3/trade/place-order"): _unified(_place_unified, 10),
+    ("POST", "/api/v3/trade/cancel-order"): _unified(_acting(unified_orders.cancel), 10),
+    ("POST", "/api/v3/trade/cancel-strategy-order"): _unified(
+        _acting(unified_orders.cancel_strategy), 10
+    ),
+    ("POST", "/api/v3/trade/cancel-symbol-order"): _unified(
+        _acting(unified_orders.cancel_symbol), 5
+    ),
+    ("POST", "/api/v3/trade/close-positions"): _unified(_acting(unified_orders.close_positions), 5),
 }
 
 ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES | UNIFIED_ROUTES
@@ -223,7 +245,8 @@ class BitgetDialect:
                 raise BitgetError("40404", "Request URL NOT FOUND", status=NOT_FOUND)
             content = self._carry_out(route, request, circumstances, path=path)
         except Rejected as refusal:
-            return self._refusal(translate(refusal))
+            is_unified = route is not None and route.is_unified is True
+            return self._refusal(translate(refusal, is_unified=is_unified))
         except BitgetError as error:
             return self._refusal(error)
         return WireAnswer(status=200, body=envelope(content, now_ms=self._now_ms))

@@ -85,6 +85,11 @@ CODES: dict[Reason, tuple[str, str]] = {
     Reason.MULTI_ASSETS_HELD_BY_ISOLATED: ("40017", "Parameter verification failed assetMode"),
 }
 
+UNIFIED_CODES: dict[Reason, tuple[str, str]] = {
+    Reason.NOTHING_TO_REDUCE: ("25227", "no position available"),
+    Reason.UNKNOWN_ORDER: ("25204", "Order does not exist"),
+}
+
 CLASSIC_ONLY = (
     "40084",
     "You are in Classic Account mode, and the Unified Account API is not supported at this time",
@@ -101,9 +106,11 @@ def envelope(data: object, *, now_ms: int, code: str = SUCCESS, message: str = "
     return json.dumps(content, separators=(",", ":"))
 
 
-def translate(refusal: Rejected) -> BitgetError:
-    """Say a neutral refusal in the venue's words."""
+def translate(refusal: Rejected, *, is_unified: bool = False) -> BitgetError:
+    """Say a neutral refusal in the venue's words; unified accounts have a few of their own."""
     code, text = CODES[refusal.reason]
+    if is_unified:
+        code, text = UNIFIED_CODES.get(refusal.reason, (code, text))
     return BitgetError(code, text.format(detail=refusal.detail))
 
 
