@@ -17,8 +17,8 @@ from configuration.sections import AccountSections, VenueSections
 from configuration.values import nearest, number_text, window_s
 from model import USDT
 
-WATCHED_IDS = ("binance",)
-"""Exchanges this version has an adapter for (USD-M futures)."""
+WATCHED_IDS = ("binance", "bybit")
+"""Exchanges this version has an adapter for."""
 KNOWN_IDS = ("binance", "bybit", "bitget")
 
 

@@ -15,7 +15,6 @@ ONE_PERCENT = Decimal("0.01")
 DEFAULT_DEPTH = Decimal(2_000_000_000)
 """Quote money that moves the average fill by 1 %: a 10,000 order costs 0.00005 of a percent."""
 QUOTES = ("USDT", "USDC", "FDUSD", "BUSD")
-PERPETUAL = "PERP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +154,12 @@ CATALOGUE: tuple[Market, ...] = (
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
-    """Split `SOLUSDT` into base and quote; `SOLPERP` is paid in USDC, on every venue that has it.
+    """Split `SOLUSDT` or `SOLPERP` into base and quote.
 
     Raises ValueError for a quote that is not known.
     """
-    if symbol.endswith(PERPETUAL) and len(symbol) > len(PERPETUAL):
-        return symbol.removesuffix(PERPETUAL), "USDC"
+    if symbol.endswith("PERP") and symbol != "PERP":
+        return symbol.removesuffix("PERP"), "USDC"
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol.removesuffix(quote), quote

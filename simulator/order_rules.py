@@ -73,7 +73,7 @@ def is_reducing_only(account: Account, request: OrderRequest) -> bool:
     if account.mode_of(request.symbol) is PositionMode.ONE_WAY:
         return bool(request.reduce_only) or request.close_position
     closing = OrderSide.SELL if request.leg is Leg.LONG else OrderSide.BUY
-    return request.side is closing
+    return request.side is closing or bool(request.reduce_only)
 
 
 def reducible(

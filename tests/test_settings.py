@@ -264,16 +264,16 @@ def test_every_secret_of_the_environment_is_known_used_or_not(load: Load, tmp_pa
     text = """
         exchanges:
           binance: {api_key_env: MY_KEY}
-          bybit: {enabled: auto}
+          bitget: {enabled: auto}
           binance_sub1: {id: binance, enabled: false}
         """
     environ = {
         "MY_KEY": "used-key",
         "BINANCE_API_SECRET": "used-secret",
         "BINANCE_API_KEY": "default-key",
-        "BYBIT_API_KEY": "not-watched",
+        "BITGET_API_KEY": "not-watched",
         "BINANCE_SUB1_API_SECRET": "switched-off",
-        "BITGET_PASSWORD": "not-in-the-file",
+        "BYBIT_PASSWORD": "not-in-the-file",
         "HOME": "/no-secret",
         "SSH_AUTH_SOCK": "/no-secret-either",
     }
@@ -323,10 +323,11 @@ def test_a_secret_in_a_new_field_cannot_be_forgotten(load: Load) -> None:
 
 
 def test_keys_of_an_unsupported_venue_are_named_not_watched(load: Load) -> None:
-    """Bybit and Bitget under auto: a line when there are keys, silence when there are none."""
-    text = "exchanges:\n  binance: {}\n  bybit: {enabled: auto}\n  bitget: {enabled: auto}\n"
-    loaded = load(text, {**KEYS, "BYBIT_API_KEY": "other-key"})
-    expected = ("bybit: keys found, not supported yet, NOT WATCHED",)
+    """Under auto: a line when there are keys, silence when there are none."""
+    text = "exchanges:\n  binance: {}\n  bitget: {enabled: auto}\n"
+    loaded = load(text, {**KEYS, "BITGET_API_KEY": "other-key"})
+    expected = ("bitget: keys found, not supported yet, NOT WATCHED",)
+    assert load(text).unwatched == ()
     assert loaded.unwatched == expected
     assert loaded.to_policy().unwatched == expected
 
@@ -370,7 +371,7 @@ def test_a_spot_account_under_auto_is_named_not_watched(load: Load) -> None:
 @pytest.mark.parametrize(
     ("venue", "said"),
     [
-        ("bybit: {enabled: true}", "bybit is not supported yet"),
+        ("bitget: {enabled: true}", "bitget is not supported yet"),
         ("binance: {enabled: true, accounts: {spot: {enabled: true}}}", "spot accounts are not"),
         ("binance: {enabled: true, accounts: {futures: {enabled: false}}}", "no account switched"),
         ("binanse: {enabled: auto}", "did you mean binance?"),
@@ -404,8 +405,8 @@ def test_nothing_to_watch_is_one_helpful_line(load: Load) -> None:
         "environment or .env (see .env.example), or look at a dry run without keys: "
         "python3 killswitch.py --test-mock"
     )
-    (line,) = problems(load, "exchanges: {bybit: {}}\n", {"BYBIT_API_KEY": "k"})
-    assert "no venue to watch (bybit: keys found, not supported yet, NOT WATCHED)" in line
+    (line,) = problems(load, "exchanges: {bitget: {}}\n", {"BITGET_API_KEY": "k"})
+    assert "no venue to watch (bitget: keys found, not supported yet, NOT WATCHED)" in line
 
 
 @pytest.mark.parametrize(
@@ -462,6 +463,7 @@ def test_commands_without_keys_still_get_their_books(load: Load) -> None:
     assert [book.name for book in loaded.to_policy().books] == [
         "binance_futures",
         "binance_sub1_futures",
+        "bybit_futures",
     ]
     assert loaded.secrets() == ()
     assert load("exchanges: {binance: {enabled: false}}\n", {}, require_venues=False).venues == ()

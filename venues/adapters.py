@@ -7,6 +7,7 @@ from model import Asset, ScopeId
 from venues.access import Access
 from venues.binance import BinanceFutures
 from venues.bitget import BitgetFutures
+from venues.bybit import BybitUnified
 from venues.protocol import Venue
 
 
@@ -29,5 +30,7 @@ def connect_account(
             return BinanceFutures(scope=scope, access=access, clock=clock, stables=stables)
         case "bitget", "futures":
             return BitgetFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case "bybit", "futures":
+            return BybitUnified(scope=scope, access=access, clock=clock, stables=stables)
         case _:
             raise ValueError(f"{exchange} {account}: no adapter")

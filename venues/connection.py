@@ -110,6 +110,11 @@ class Kept(Generic[Value]):
         self._value: Value | None = None
         self._due_at = 0.0
 
+    @property
+    def value(self) -> Value | None:
+        """What is known of it, None before it was ever read."""
+        return self._value
+
     async def fetch(self, *, is_urgent: bool = False) -> Value:
         """Read it afresh. Raises Unavailable or Malformed."""
         value = await self._fetch(is_urgent)

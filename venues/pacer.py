@@ -29,8 +29,8 @@ Cost = Mapping[str, int]
 """Units that a request takes, by the name of the allowance."""
 
 SLACK_S = 1.0
-"""A window counts as this much longer, unless a rate says otherwise: requests may come closer
-together than they were sent."""
+"""A window counts as this much longer: requests may come closer together than they were sent.
+One of a second says how much it needs; a whole second more would halve what it allows."""
 LEAST_NAP_S = 0.001
 
 
