@@ -136,8 +136,7 @@ def value_purses(
         price = 1.0
         if held.coin not in stables and held.equity:
             price = held.usdt_equity / float(held.equity)
-            if held.equity > 0:
-                coins.append(Coin(asset=held.coin, quantity=held.equity, price=price))
+            coins.append(Coin(asset=held.coin, quantity=held.equity, price=price))
         equity += float(held.equity) * price
         if held.unrealised is None or unrealised is None:
             unrealised = None
@@ -150,8 +149,7 @@ def value_purses(
         if coin not in prices:
             raise Malformed(f"accounts: no price for {coin}; stables_keep may name it")
         equity += float(balance) * prices[coin]
-        if balance > 0:
-            coins.append(Coin(asset=coin, quantity=balance, price=prices[coin]))
+        coins.append(Coin(asset=coin, quantity=balance, price=prices[coin]))
     return Valuation(equity=equity, unrealised_pnl=unrealised, coins=tuple(coins))
 
 
@@ -172,8 +170,8 @@ def _each_margin(purses: Sequence[Purse]) -> list[Margin]:
 def parse_assets(answer: object, *, stables: Collection[Asset]) -> Valuation:
     """Read `account/assets` of a unified account: the venue's own totals, in USD.
 
-    A coin's price is what the venue's own valuation makes of it. Raises Malformed when nothing is
-    listed while the totals are not zero.
+    A coin's price is what the venue's own valuation makes of it; one that is owed has a quantity
+    below zero. Raises Malformed when nothing is listed while the totals are not zero.
     """
     what = "assets"
     fields = as_fields(data_of(answer, what), what)
@@ -187,8 +185,8 @@ def parse_assets(answer: object, *, stables: Collection[Asset]) -> Valuation:
         coin = Asset(required_text(row, "coin", what).upper())
         held = required_decimal(row, "equity", f"{what} {coin}")
         worth = required_number(row, "usdValue", f"{what} {coin}")
-        if coin not in stables and held > 0 and worth > 0:
-            coins.append(Coin(asset=coin, quantity=held, price=worth / float(held)))
+        if coin not in stables and held and worth:
+            coins.append(Coin(asset=coin, quantity=held, price=abs(worth / float(held))))
     if len({coin.asset for coin in coins}) != len(coins):
         raise Malformed("assets: a coin is listed twice")
     return Valuation(equity=equity, unrealised_pnl=unrealised, coins=tuple(coins))
