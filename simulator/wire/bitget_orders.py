@@ -22,6 +22,7 @@ from simulator.wire.bitget_account import legs_of, number, page_size
 from simulator.wire.bitget_codes import BitgetError, missing, translate
 from simulator.wire.bitget_shapes import (
     FORCES,
+    MARGIN_MODES,
     PAGE_DEFAULT,
     Row,
     closing_side,
@@ -76,6 +77,13 @@ def flag(sent: Mapping[str, object], name: str) -> bool | None:
     return SAYS_YES[value]
 
 
+def check_margin_mode(account: Account, symbol: str, told: str) -> None:
+    """Refuse an order of another margin mode than that of a position that is held."""
+    is_held = any(leg.symbol == symbol for leg in account.legs.values())
+    if is_held and told != MARGIN_MODES[account.setting(symbol).margin_mode]:
+        raise translate(Rejected(Reason.MARGIN_MODE_HELD_BY_POSITION, symbol))
+
+
 def order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest:
     """Read the parameters of an order. Raises BitgetError.
 
@@ -85,7 +93,7 @@ def order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest:
     symbol = required(sent, "symbol").upper()
     side = word(sent, "side", ("buy", "sell"))
     is_limit = word(sent, "orderType", ("limit", "market")) == "limit"
-    word(sent, "marginMode", ("crossed", "isolated"))
+    check_margin_mode(account, symbol, word(sent, "marginMode", tuple(MARGIN_MODES.values())))
     required(sent, "marginCoin")
     reduce_only = flag(sent, "reduceOnly")
     leg = Leg.BOTH

@@ -24,6 +24,7 @@ from simulator.wire.bitget_account import legs_of, number, page_size
 from simulator.wire.bitget_codes import SUCCESS
 from simulator.wire.bitget_orders import (
     cancelled,
+    check_margin_mode,
     flag,
     in_force,
     named,
@@ -76,6 +77,8 @@ def _order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest
     side = OrderSide(word(sent, "side", ("buy", "sell")).upper())
     is_limit = word(sent, "orderType", ("limit", "market")) == "limit"
     reduce_only = flag(sent, "reduceOnly")
+    if sent.get("marginMode"):
+        check_margin_mode(account, symbol, word(sent, "marginMode", tuple(MARGIN_MODES.values())))
     leg = Leg.BOTH
     if account.mode_of(symbol) is PositionMode.HEDGE:
         if not sent.get("posSide"):
