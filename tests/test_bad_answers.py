@@ -22,6 +22,7 @@ from model import (
     ClientOrderId,
     Done,
     Ledger,
+    LedgerEntry,
     LedgerKind,
     MarginMode,
     MarketLimits,
@@ -111,6 +112,12 @@ def _paths(node: object, at: Path = ()) -> Iterator[Path]:
         yield from _paths(child, (*at, name))
 
 
+def _at(answer: Any, path: Path) -> Any:
+    for name in path:
+        answer = answer[name]
+    return answer
+
+
 def _is_ours(row: object) -> bool:
     return any(symbol in str(row) for symbol in (SOL, XRP, "BNBUSD"))
 
@@ -143,6 +150,11 @@ def _is_as_good(told: Any, known: Any) -> bool:
             wallet = known.wallet if told.wallet is not None else None
             profit = known.unrealised_pnl if told.unrealised_pnl is not None else None
             return bool(told == replace(known, wallet=wallet, unrealised_pnl=profit))
+        case Listed():
+            # A fee that goes untold leaves a part of a loss in doubt; it makes none.
+            return bool(told.flows == known.flows and told.result >= known.result)
+        case tuple() if known and all(isinstance(one, Order) for one in known):
+            return len(told) == len(known) and all(map(_is_order, told, known))
         case frozenset():
             return bool(told <= known)
         case dict() if any(isinstance(one, MarketLimits) for one in known.values()):
@@ -152,10 +164,23 @@ def _is_as_good(told: Any, known: Any) -> bool:
             return bool(told == known)
 
 
+def _is_order(told: Order, known: Order) -> bool:
+    """The same order, or one that is held to be able to do more harm, so that it is cancelled."""
+    if known.reduce_only and not told.reduce_only:
+        return told.order_id == known.order_id
+    if told.close_position:
+        known = replace(known, close_position=True, quantity=told.quantity)
+    if known.reduce_only and told.position_side is None:
+        known = replace(known, position_side=None)
+    return told == known
+
+
 def _is_market(told: MarketLimits, known: MarketLimits | None) -> bool:
-    """The same rules; where the least value goes untold, the venue's refusal tells of it."""
+    """The same rules; of a least value or a largest size that goes untold a refusal tells."""
     if known is not None and not told.min_notional:
         known = replace(known, min_notional=told.min_notional)
+    if known is not None and told.market_max is None:
+        known = replace(known, market_max=None)
     return told == known
 
 
@@ -186,8 +211,15 @@ class Sweep:
             body = answer.body if isinstance(answer, Failure) else answer
             for path in _paths(body):
                 for kind, damage in DAMAGES.items():
+                    if kind == "null" and self._is_none_written_so(name, _at(body, path)):
+                        continue
                     self.line.damaged, self.line.path, self.line.damage = endpoint, path, damage
                     await self._judge(ask, known, f"{name}: {endpoint} {path} {kind}")
+
+    def _is_none_written_so(self, name: str, node: object) -> bool:
+        """Bitget writes a list of no orders, or of no records, as null."""
+        is_bitget = self.rig.name.startswith("bitget")
+        return is_bitget and name in ("orders", "ledger") and isinstance(node, list)
 
     async def _judge(self, ask: Ask, known: Any, what: str) -> None:
         self.count += 1
@@ -230,7 +262,7 @@ async def sweep_reads(sweep: Sweep) -> None:
         return tuple(map(_without_what_only_informs, await venue.fetch_orders(scope)))
 
     async def ledger() -> Any:
-        return _flows_and_sum(await venue.fetch_ledger(scope, rig.exchange.now - 3600))
+        return Listed.of(await venue.fetch_ledger(scope, rig.exchange.now - 3600))
 
     async def clock() -> Any:
         await sweep.line.connection.measure_clock()
@@ -272,10 +304,21 @@ def _without_what_only_informs(order: Order) -> Order:
     )
 
 
-def _flows_and_sum(ledger: Ledger) -> tuple[object, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Listed:
     """Flows, each as it is, and what everything else comes to, however it is divided."""
-    flows = [one for one in ledger.entries if one.kind in (LedgerKind.TRANSFER, LedgerKind.BONUS)]
-    return *flows, round(sum(one.amount for one in ledger.entries), 6)
+
+    flows: tuple[LedgerEntry, ...]
+    result: float
+
+    @staticmethod
+    def of(ledger: Ledger) -> Listed:
+        """Add up what a ledger lists."""
+        flows = (LedgerKind.TRANSFER, LedgerKind.BONUS)
+        return Listed(
+            flows=tuple(one for one in ledger.entries if one.kind in flows),
+            result=round(sum(one.amount for one in ledger.entries if one.kind not in flows), 6),
+        )
 
 
 def _without_what_may_go_untold(position: Position) -> Position:

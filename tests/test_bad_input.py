@@ -31,6 +31,9 @@ class Manner:
     no_markets: str
 
 
+NO_MARKETS_OF_BITGET = '{"code": "00000", "msg": "success", "requestTime": 1, "data": []}'
+KEY_IS_GONE = Fault(kind=FaultKind.ERROR, status=400, code=40037, message="Apikey does not exist")
+
 MANNERS: Mapping[str, Manner] = {
     "binance": Manner(
         refusal=Fault(
@@ -42,6 +45,18 @@ MANNERS: Mapping[str, Manner] = {
         records="income",
         markets="exchangeInfo",
         no_markets='{"symbols": []}',
+    ),
+    "bitget": Manner(
+        refusal=KEY_IS_GONE,
+        records="account/bill",
+        markets="market/contracts",
+        no_markets=NO_MARKETS_OF_BITGET,
+    ),
+    "bitget-unified": Manner(
+        refusal=KEY_IS_GONE,
+        records="financial-records",
+        markets="market/instruments",
+        no_markets=NO_MARKETS_OF_BITGET,
     ),
     "bybit": Manner(
         refusal=Fault(

@@ -7,6 +7,7 @@ redirected to the simulator, which keeps the host as the first part of the path.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +33,16 @@ HOSTS: Mapping[str, Mapping[AccountKind, str]] = {
         AccountKind.DEMO: "demo-fapi.binance.com",
         AccountKind.SANDBOX: "testnet.binancefuture.com",
     },
+    "bitget": {
+        AccountKind.DEMO: "api.bitget.com for paper",
+        AccountKind.SANDBOX: "api.bitget.com for paper",
+    },
     "bybit": {
         AccountKind.DEMO: "api-demo.bybit.com",
         AccountKind.SANDBOX: "api-testnet.bybit.com",
     },
 }
+PRACTICE = re.compile("demo|testnet|for paper")
 TELL_NO_RIGHTS = ("binance",)
 """Where a practice account is not told what its key may do."""
 
@@ -111,7 +117,7 @@ def test_an_inspection_asks_a_practice_account_for_nothing_that_it_does_not_have
                     assert told.rights.can_withdraw is None
                     assert told.rights.reason
                 assert at.asked(venue.name, "sapi") == []
-                assert all("demo" in host or "testnet" in host for host in at.hosts[venue.name])
+                assert all(PRACTICE.search(host) for host in at.hosts[venue.name])
 
     play(story)
 

@@ -42,6 +42,7 @@ from tests.virtual_house import EPOCH, Logbook
 
 Value = TypeVar("Value")
 
+KEY_HEADERS = {"X-MBX-APIKEY", "X-BAPI-API-KEY", "ACCESS-KEY"}
 PATIENCE_S = 0.001
 """A socket within this process brings what was sent in less."""
 SHORT = {"symbol": "SOLUSDT", "side": "SHORT", "quantity": 100, "entry_price": 100}
@@ -123,7 +124,7 @@ class Door:
 class Street:
     """The exchanges, the files, and the guard while it runs.
 
-    `hosts` are those that were asked for an account, or for all of its house.
+    `hosts` are those that were shown a key of an account, or of its house.
     """
 
     folder: Path
@@ -277,11 +278,16 @@ async def street(folder: Path, *doors: Door) -> AsyncIterator[Street]:
 
 
 def _noting(hosts: set[str]) -> Middleware:
-    """Note which host each request was for: it is the first part of a redirected path."""
+    """Note which hosts were shown a key: the first part of a redirected path.
+
+    Bitget has one for both, and a header that says so.
+    """
 
     @web.middleware
     async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
-        hosts.add(request.path.split("/")[1])
+        is_paper = request.headers.get("PAPTRADING") == "1"
+        if not KEY_HEADERS.isdisjoint(request.headers):
+            hosts.add(request.path.split("/")[1] + (" for paper" if is_paper else ""))
         return await handler(request)
 
     return note

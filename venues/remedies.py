@@ -11,6 +11,7 @@ LOOK_AT_THE_KEY = (
 )
 COPY_THE_KEY = "the API key is mistyped: copy it again"
 COPY_BOTH = "key and secret do not belong together: copy both again"
+COPY_ALL_THREE = "key, secret and passphrase do not belong together: copy all three again"
 MAKE_A_KEY = "the exchange has locked the key: make a new one"
 ASK_SUPPORT = "the exchange restricts this account: ask its support"
 KEEP_TIME = "keep this machine's clock in step (a time server)"
