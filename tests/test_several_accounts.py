@@ -20,6 +20,7 @@ from trading_lock import read_lock
 
 pytestmark = pytest.mark.usefixtures("without_fsync")
 
+EXCHANGES = sorted({exchange_id for exchange_id, _, _ in WAYS.values()})
 MAIN, SUB = "binance", "binance_sub1"
 XRP_SHORT = {"symbol": "XRPUSDT", "side": "SHORT", "quantity": 20_000, "entry_price": "0.5"}
 ALERT_POLL_S = 3.0
@@ -33,12 +34,6 @@ def doors(way: str, *, house: str = "") -> tuple[Door, Door]:
     return Door(name=MAIN, way=way, house=house), Door(name=SUB, way=way, house=house, seed=second)
 
 
-@pytest.fixture(params=sorted(WAYS))
-def way(request: pytest.FixtureRequest) -> str:
-    """Which exchange."""
-    return str(request.param)
-
-
 def fills(at: Street, name: str) -> list[Mapping[str, Any]]:
     """What was executed for an account."""
     key = at.doors[name].api_key
@@ -46,7 +41,9 @@ def fills(at: Street, name: str) -> list[Mapping[str, Any]]:
     return [entry for entry in ledger if entry["event"] == "fill" and entry["account"] == key]
 
 
-@pytest.mark.parametrize("house", ["one exchange", ""], ids=["one-exchange", "two-exchanges"])
+@pytest.mark.parametrize(
+    ("way", "house"), [(MAIN, ""), *((way, "one exchange") for way in EXCHANGES)]
+)
 def test_each_account_is_read_judged_closed_and_locked_for_itself(
     tmp_path: Path, way: str, house: str
 ) -> None:
@@ -117,6 +114,7 @@ def expired(at: Street, name: str) -> None:
 TROUBLES = (gateway, slow, silent, reset, expired)
 
 
+@pytest.mark.parametrize("way", EXCHANGES)
 def test_those_in_trouble_leave_the_other_unharmed(tmp_path: Path, way: str) -> None:
     """Five of six go dark at once: the other is closed on time, each of them locked as blind."""
     names = {f"{MAIN}_{trouble.__name__}": trouble for trouble in TROUBLES}
