@@ -100,6 +100,8 @@ CLOCK_CHANGE_S = 1.0
 Records asked for by the old one leave some out, and their times are wrong by as much."""
 BATCH = 10
 """Most orders in one request; the venue takes 20, but no more than 10 in a second."""
+ORDER_WAITS_S = 3.0
+"""Sixty orders go out in three seconds, twenty in each."""
 BATCH_REST_S = 600.0
 """After a batch that proved nothing orders go one by one for so long, lest all fail together."""
 CANCELLED_AT_ONCE = 500
@@ -142,6 +144,7 @@ MANNERS = Manners(
     rates=RATES,
     cost_of=cost_of,
     pauses_s=PAUSES_S,
+    order_waits_s=ORDER_WAITS_S,
 )
 """How Bybit wants to be talked to."""
 

@@ -81,6 +81,8 @@ class Manners:
     `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
     that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
     takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    `order_waits_s` is longer where the windows of a limit are short: a burst then goes out in one
+    round, one window after the other.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Manners:
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
+    order_waits_s: float = ORDER_WAITS_S
 
 
 class Kept(Generic[Value]):
@@ -316,7 +319,7 @@ class VenueConnection:
         is_reading = urgency is Urgency.READING
         client = self._reader if is_reading else self._trader
         deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
-        waits_s = deadline_s / 2 if is_reading else ORDER_WAITS_S
+        waits_s = deadline_s / 2 if is_reading else self._manners.order_waits_s
         pause_s = await self._gate.enter(
             self._manners.cost_of(endpoint, params), urgency=urgency, within_s=waits_s
         )
