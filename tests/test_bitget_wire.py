@@ -682,6 +682,21 @@ async def test_each_event_on_the_line_proves_what_the_table_says(
     assert len(server.of("POST", paths.place)) == 1
 
 
+async def test_ten_orders_leave_in_a_second_and_none_waits_longer_than_two(
+    server: CannedVenue, venue: BitgetFutures, paths: Paths
+) -> None:
+    """Of fifty, ten leave at once and ten 1.35 s later; the rest is told when it may."""
+    server.set("POST", paths.place, placed)
+    asked = [close_of(client_id=ClientOrderId(f"ks-{n}")) for n in range(50)]
+    outcomes = await venue.submit_closes(asked)
+    done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+    held_back = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert (len(done), len(held_back)) == (20, 30)
+    assert len(server.of("POST", paths.place)) == 20
+    assert {(told.reason, told.code) for told in held_back} == {(RefusalReason.RATE_LIMITED, "")}
+    assert all(told.retry_after_s for told in held_back)
+
+
 async def test_a_venue_that_is_down_is_unavailable_and_nothing_was_sent() -> None:
     """start() raises and may be called again; what never left was not executed."""
     with socket.socket() as closed:
