@@ -7,6 +7,7 @@ rest is told all the same. Sends nothing that changes anything.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -215,7 +216,7 @@ def parse_rights(answer: object) -> KeyRights:
     if not all(isinstance(right, str) and right for right in listed):
         raise Malformed(f"{what}: a right in {name} is not told")
     rights = {str(right).lower() for right in listed}
-    is_read_only = str(fields.get("permType", "")).replace("_", "-").lower() == "readonly"
+    is_read_only = re.sub(r"[^a-z]", "", str(fields.get("permType")).lower()) == "readonly"
     return KeyRights(
         can_trade=bool(rights & _TRADE) and not is_read_only,
         can_withdraw=bool(rights & _WITHDRAW) and not is_read_only,
