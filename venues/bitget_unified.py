@@ -88,13 +88,14 @@ class UnifiedAccount:
                 for product in PRODUCTS
             ),
         )
-        if any(map(_lists_null, positions)):
-            require_nothing_held(assets)
         value = parse_assets(assets, stables=self._stables)
+        held = self._parse_held(positions, is_lenient=False)
+        if not held and any(map(_lists_null, positions)):
+            require_nothing_held(assets)
         return Account(
             equity=value.equity,
             unrealised_pnl=value.unrealised_pnl,
-            held=self._parse_held(positions, is_lenient=False),
+            held=held,
             coins=value.coins,
         )
 
@@ -106,9 +107,10 @@ class UnifiedAccount:
                 for product in PRODUCTS
             )
         )
-        if any(map(_lists_null, answers)):
+        held = self._parse_held(answers, is_lenient=True)
+        if not held and any(map(_lists_null, answers)):
             require_nothing_held(await self._connection.read_at_once(_ASSETS, "assets"))
-        return self._parse_held(answers, is_lenient=True)
+        return held
 
     def _parse_held(self, answers: Sequence[object], *, is_lenient: bool) -> tuple[Held, ...]:
         return tuple(
