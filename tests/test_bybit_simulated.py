@@ -342,4 +342,7 @@ async def test_what_the_venue_tells_of_itself() -> None:
         assert told.costs[BTC].spread == 0
     async with account(can_trade=False, can_withdraw=True) as (_, venue):
         rights = (await venue.inspect(SCOPE, ())).rights
-        assert (rights.can_trade, rights.can_withdraw) == (False, False)
+        assert (rights.can_trade, rights.can_withdraw) == (False, True)
+    async with account(can_trade=False) as (_, venue):
+        rights = (await venue.inspect(SCOPE, ())).rights
+        assert (rights.can_read, rights.can_trade) == (True, False)

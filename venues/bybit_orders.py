@@ -72,7 +72,8 @@ class BybitOrders:
         self._clock = clock
         self._listed = listed
         self._single_until = float("-inf")
-        self._batches_next = True
+        self._alone = 0
+        self._together = 0
 
     async def close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order: reduce-only, and bound to the index of its position.
@@ -131,15 +132,26 @@ class BybitOrders:
         return tuple(outcome for part in outcomes for outcome in part)
 
     async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
-        """Send some orders, every other time in one request: both ways have their own allowance.
+        """Send some orders the way that fewer are on: both have an allowance of their own.
 
         After a batch that was at fault itself they all go one by one.
         """
-        now = self._clock.monotonic()
-        goes_together = len(part) > 1 and self._batches_next and now >= self._single_until
-        self._batches_next = not self._batches_next or len(part) == 1
-        if not goes_together:
+        may_go_together = len(part) > 1 and self._clock.monotonic() >= self._single_until
+        if may_go_together and self._together <= self._alone:
+            self._together += len(part)
+            try:
+                return await self._close_together(part)
+            finally:
+                self._together -= len(part)
+        self._alone += len(part)
+        try:
             return await asyncio.gather(*map(self.close, part))
+        finally:
+            self._alone -= len(part)
+
+    async def _close_together(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
+        """Send some orders in one request."""
+        now = self._clock.monotonic()
         params = [self._close_params(instruction) for instruction in part]
         answer = await self._connection.ask(
             "privatePostV5OrderCreateBatch", {**_LINEAR, "request": params}

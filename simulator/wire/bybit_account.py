@@ -146,7 +146,7 @@ def key_permissions(call: Call) -> Row:
         "id": "1",
         "note": "key",
         "apiKey": account.api_key,
-        "readOnly": 0 if trades else 1,
+        "readOnly": 0 if trades or account.can_withdraw else 1,
         "secret": "",
         "permissions": {
             "ContractTrade": ["Order", "Position"] if trades else [],
