@@ -96,11 +96,14 @@ def reducible(
         ZERO,
     )
     free = abs(amount)
-    if world.rules.resting_reducers_block:
+    gives_way = not hedged and world.rules.newer_reducers_win
+    if world.rules.resting_reducers_block and not gives_way:
         free -= resting
     if quantity <= free:
         return quantity
     if free < abs(amount):
+        if hedged and world.rules.hedged_closes_take_the_rest and free > 0:
+            return free
         raise Rejected(Reason.REDUCE_BLOCKED_BY_ORDERS, request.symbol)
     if hedged and not world.rules.clips_hedged_closes:
         raise Rejected(Reason.NOTHING_TO_REDUCE, request.symbol)

@@ -154,6 +154,8 @@ async def _in_memory(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[
 
 WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "binance": ("binance", "binance", {}),
+    "bitget": ("bitget", "bitget", {"passphrase": PASSPHRASE}),
+    "bitget-unified": ("bitget", "bitget", {"passphrase": PASSPHRASE, "unified": True}),
     "bybit": ("bybit", "bybit", {}),
 }
 """Each way to an account over HTTP: the exchange's id, its dialect, what its seeds say besides."""

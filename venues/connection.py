@@ -148,8 +148,9 @@ class Kept(Generic[Value]):
 class VenueConnection:
     """Sends signed requests for one account and keeps what they depend on.
 
-    `on_refusal` hears of every refused order, because some contradict a kept fact. Raises
-    ConfigurationError for an unusable address or for sandbox and demo together.
+    `on_refusal` hears of every refused order and `on_failure` of every failed request, because some
+    contradict a kept fact. Raises ConfigurationError for an unusable address or for sandbox and
+    demo together.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class VenueConnection:
         clock: Clock,
         *,
         on_refusal: Callable[[Refused], None] = lambda _refused: None,
+        on_failure: Callable[[Failure], None] = lambda _failure: None,
     ) -> None:
         if access.sandbox and access.demo:
             raise ConfigurationError(
@@ -167,6 +169,7 @@ class VenueConnection:
         self._manners = manners
         self._clock = clock
         self._on_refusal = on_refusal
+        self._on_failure = on_failure
         self._read_timeout_s = access.read_timeout_s
         self._order_timeout_s = access.order_timeout_s
         self._redactor = Redactor(access.credentials.values())
@@ -341,6 +344,7 @@ class VenueConnection:
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
+        self._on_failure(failure)
         if self._manners.is_clock_refusal(failure):
             self._is_clock_trusted = False
         pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())

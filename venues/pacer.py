@@ -45,7 +45,10 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """At most `most` units in `within_s` seconds, of which readings leave `reserve`."""
+    """At most `most` units in `within_s` seconds, of which readings leave `reserve`.
+
+    `slack_s` is how much longer its window counts as it is.
+    """
 
     most: int
     within_s: float
