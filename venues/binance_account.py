@@ -12,7 +12,6 @@ from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, Coin, MarginMode, Position, PositionMode, Side, Symbol
-from venues.held import each_once, entry_and_mark
 from venues.parsing import (
     Fields,
     as_fields,
@@ -24,6 +23,7 @@ from venues.parsing import (
     required_rows,
     required_text,
 )
+from venues.position_rows import mend_prices, require_each_once
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "BTC", "USD")
 """Quotes of USD-M contracts, to find the base of a listing that exchangeInfo did not name yet."""
@@ -226,7 +226,9 @@ def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | Non
 
 def _held(rows: Iterable[Position | None]) -> tuple[Position, ...]:
     """The positions among the rows; raises Malformed when one is there twice."""
-    return each_once((row for row in rows if row is not None), "positionRisk")
+    held = tuple(row for row in rows if row is not None)
+    require_each_once(held, "positionRisk")
+    return held
 
 
 def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
@@ -248,7 +250,7 @@ def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position |
     initial_margin = optional_decimal(row, "initialMargin", what)
     margin = isolated_wallet if is_isolated else float(initial_margin or 0)
     profit = required_number(row, "unRealizedProfit", what)
-    entry, mark = entry_and_mark(
+    entry, mark = mend_prices(
         entry=required_number(row, "entryPrice", what),
         mark=required_number(row, "markPrice", what),
         gain=side.sign * profit / float(quantity),

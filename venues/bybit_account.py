@@ -12,7 +12,6 @@ from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, Coin, MarginMode, Position, PositionMode, Side, Symbol
-from venues.held import each_once, entry_and_mark
 from venues.parsing import (
     Fields,
     as_fields,
@@ -22,6 +21,7 @@ from venues.parsing import (
     required_rows,
     required_text,
 )
+from venues.position_rows import mend_prices, require_each_once
 
 UNIFIED = frozenset({3, 4, 5, 6})
 """`unifiedMarginStatus` of unified accounts; 1 is a classic one."""
@@ -251,7 +251,7 @@ def _with_figures(row: Fields, bare: Position, what: str) -> Position:
     venue leaves those fields empty.
     """
     profit = required_number(row, "unrealisedPnl", what)
-    entry, mark = entry_and_mark(
+    entry, mark = mend_prices(
         entry=required_number(row, "avgPrice", what),
         mark=required_number(row, "markPrice", what),
         gain=bare.side.sign * profit / float(bare.quantity),
@@ -279,7 +279,9 @@ def _with_figures(row: Fields, bare: Position, what: str) -> Position:
 
 def positions_of(held: Iterable[Held]) -> tuple[Position, ...]:
     """The positions alone; raises Malformed when one is there twice."""
-    return each_once((each.position for each in held), "position")
+    positions = tuple(each.position for each in held)
+    require_each_once(positions, "position")
+    return positions
 
 
 def position_mode_of(held: Sequence[Held]) -> PositionMode | None:
