@@ -223,7 +223,8 @@ def _unwatched(part: _Part, told: str | NotTold, scope: ScopeId) -> Unwatched | 
     elif not told:
         return None
     else:
-        presence, detail = Presence.HOLDS, told
+        is_portfolio = part.name == PORTFOLIO_MARGIN
+        presence, detail = Presence.INSTEAD if is_portfolio else Presence.HOLDS, told
     is_spot = part.name == SPOT
     covered_by = ScopeId(f"{scope.removesuffix('_futures')}_spot") if is_spot else None
     return Unwatched(part=part.name, presence=presence, detail=detail, covered_by=covered_by)
@@ -316,7 +317,7 @@ def _find_options(answer: object) -> str:
 def _find_portfolio(answer: object) -> str:
     fields = as_fields(answer, "portfolio margin")
     equity = required_number(fields, "actualEquity", "portfolio margin")
-    return f"equity {equity:,.2f} USD; USD-M alone answers 0 for such an account"
+    return f"equity {equity:,.2f} USD is in it, and USD-M by itself answers 0"
 
 
 def _find_sub_accounts(answer: object) -> str:
