@@ -83,18 +83,19 @@ def explain_by_prices(interval: Interval) -> Explanation:
         changed = _changed_keys(interval)
         results = {key: 0.0 if key in changed else made for key, made in results.items()}
     by_prices = _with_entries(interval, results, kinds=RUNNING_COST_KINDS)
-    after = {row.key: row.quantity for row in interval.later}
-    smaller = [row.key for row in interval.earlier if after.get(row.key, 0.0) < row.quantity]
-    return replace(by_prices, at_most=sum(max(0.0, -results[key]) for key in smaller))
+    at_most = sum(max(0.0, -results[key]) for key in _smaller_keys(interval))
+    return replace(by_prices, at_most=at_most)
 
 
 def explain_by_ledger(interval: Interval) -> Explanation | None:
     """Explain a move by the ledger where rows changed; None when the ledger adds nothing.
 
     A changed position made what the ledger realised on its symbol plus the change of its own
-    unrealised profit: realised results count from the entry, not from the last reading.
+    unrealised profit: realised results count from the entry, not from the last reading. Where only
+    the fee of a close is listed, what it realised is still to come, and no loss is undone by it.
     """
     told = {entry.symbol for entry in interval.entries if entry.kind in TRADE_KINDS}
+    realised = {entry.symbol for entry in interval.entries if entry.kind in REALISED_KINDS}
     is_deciding = interval.is_gap and interval.is_covered
     if not told and not is_deciding:
         return None
@@ -104,14 +105,23 @@ def explain_by_ledger(interval: Interval) -> Explanation | None:
     before = {row.key: row.unrealised_pnl for row in interval.earlier}
     after = {row.key: row.unrealised_pnl for row in interval.later}
     coins = {row.key for row in (*interval.earlier, *interval.later) if row.is_coin}
+    smaller = _smaller_keys(interval)
     for key in _changed_keys(interval):
         if key in coins:
             results[key] = 0.0 if interval.is_gap else results[key]
         elif key.symbol in told or is_deciding:
-            results[key] = after.get(key, 0.0) - before.get(key, 0.0)
+            made = after.get(key, 0.0) - before.get(key, 0.0)
+            is_awaited = key.symbol not in realised and key in smaller
+            results[key] = min(0.0, made) if is_awaited else made
         elif interval.is_gap:
             results[key] = 0.0
     return _with_entries(interval, results, kinds=(*RUNNING_COST_KINDS, *REALISED_KINDS))
+
+
+def _smaller_keys(interval: Interval) -> tuple[RowKey, ...]:
+    """The rows of which something was closed between the two readings."""
+    after = {row.key: row.quantity for row in interval.later}
+    return tuple(row.key for row in interval.earlier if after.get(row.key, 0.0) < row.quantity)
 
 
 def _changed_keys(interval: Interval) -> set[RowKey]:

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from benchmarks.guard_process import KEYS
 from clock import SystemClock
-from commands.assembly import assemble
+from commands.assembly import access_of, assemble
 from logger import configure_logging, get_logger
 from model import CloseInstruction, Outcome, Position, Reading, ScopeId
 from redaction import Redactor
@@ -162,15 +162,13 @@ async def flatten_by_guard(folder: Path, latency_s: float) -> Times:
     made: list[TimedBinance] = []
     clock = SystemClock()
 
-    def make(venue: VenueSettings) -> TimedBinance:
+    def make(venue: VenueSettings, scope: ScopeId) -> TimedBinance:
         made.append(
             TimedBinance(
-                scope=venue.scopes[0],
-                api_key=venue.api_key.get_secret_value(),
-                api_secret=venue.api_secret.get_secret_value(),
+                scope=scope,
+                access=access_of(venue),
                 clock=clock,
                 stables=venue.stables,
-                simulator_url=venue.simulator_url,
             )
         )
         return made[0]

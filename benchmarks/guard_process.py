@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scene import SCOPE
-from commands.assembly import assemble
+from commands.assembly import access_of, assemble
 from decision import Decision
 from guardian import Guardian
 from logger import configure_logging, get_logger
-from model import CloseInstruction, Outcome
+from model import CloseInstruction, Outcome, ScopeId
 from redaction import Redactor
 from settings import VenueSettings, load_settings
 from venues.binance import BinanceFutures
@@ -114,16 +114,13 @@ async def serve(config: Path, starts_at: float) -> None:
     clock = ToldClock(starts_at)
     made: list[MarkedBinance] = []
 
-    def make(venue: VenueSettings) -> MarkedBinance:
+    def make(venue: VenueSettings, scope: ScopeId) -> MarkedBinance:
         made.append(
             MarkedBinance(
-                scope=venue.scopes[0],
-                api_key=venue.api_key.get_secret_value(),
-                api_secret=venue.api_secret.get_secret_value(),
+                scope=scope,
+                access=access_of(venue, is_paced=False),
                 clock=clock,
                 stables=venue.stables,
-                simulator_url=venue.simulator_url,
-                is_paced=False,
             )
         )
         return made[-1]

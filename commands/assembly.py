@@ -39,6 +39,7 @@ from store.access import ThreadedStore
 from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
+from venues.access import Access
 from venues.protocol import Venue
 
 CLAIM_WITHIN_S = 2.0
@@ -58,20 +59,41 @@ class Assembly:
     notices: tuple[str, ...]
 
 
-def connect(venue: VenueSettings, *, clock: Clock, is_paced: bool = True) -> Venue:
-    """Make the connection that a venue's settings describe, without talking to it yet."""
-    from venues.binance import BinanceFutures
+MakeVenue = Callable[[VenueSettings, ScopeId], Venue]
+"""Makes the connection to one account of a venue."""
 
-    return BinanceFutures(
-        scope=venue.scopes[0],
-        api_key=venue.api_key.get_secret_value(),
-        api_secret=venue.api_secret.get_secret_value(),
-        clock=clock,
-        stables=venue.stables,
+
+def access_of(venue: VenueSettings, *, is_paced: bool = True) -> Access:
+    """How a venue's settings say that its accounts are reached."""
+    secrets_by_name = {
+        "apiKey": venue.api_key,
+        "secret": venue.api_secret,
+        "password": venue.password,
+    }
+    return Access(
+        credentials={
+            name: secret.get_secret_value()
+            for name, secret in secrets_by_name.items()
+            if secret.get_secret_value()
+        },
         simulator_url=venue.simulator_url,
         sandbox=venue.sandbox,
         demo=venue.demo,
         is_paced=is_paced,
+    )
+
+
+def connect(venue: VenueSettings, scope: ScopeId, *, clock: Clock, is_paced: bool = True) -> Venue:
+    """Make the connection that a venue's settings describe, without talking to it yet."""
+    from venues.adapters import connect_account
+
+    return connect_account(
+        venue.id,
+        scope.removeprefix(f"{venue.name}_"),
+        scope=scope,
+        access=access_of(venue, is_paced=is_paced),
+        clock=clock,
+        stables=venue.stables,
     )
 
 
@@ -82,7 +104,7 @@ async def assemble(
     clock: Clock,
     log: Logger,
     on_decision: Callable[[Decision], None] | None = None,
-    make_venue: Callable[[VenueSettings], Venue] | None = None,
+    make_venue: MakeVenue | None = None,
     may_act: bool = True,
     request_poll_s: float = REQUEST_POLL_S,
     rng: random.Random | None = None,
@@ -132,8 +154,7 @@ async def assemble(
             troubles=troubles,
         )
     finally:
-        venues = dict.fromkeys(connections.values())
-        closing = [asyncio.ensure_future(venue.aclose()) for venue in venues]
+        closing = [asyncio.ensure_future(venue.aclose()) for venue in connections.values()]
         if closing:
             await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
         for task in closing:
@@ -163,15 +184,14 @@ async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
         raise ConfigurationError(tuple(problems))
 
 
-def _connect_all(
-    settings: Settings, make_venue: Callable[[VenueSettings], Venue]
-) -> dict[ScopeId, Venue]:
-    """One connection for each venue that has keys, under each of its scopes."""
-    connections: dict[ScopeId, Venue] = {}
-    for venue in settings.venues:
-        if venue.api_key.get_secret_value() and venue.api_secret.get_secret_value():
-            connections.update(dict.fromkeys(venue.scopes, make_venue(venue)))
-    return connections
+def _connect_all(settings: Settings, make_venue: MakeVenue) -> dict[ScopeId, Venue]:
+    """A connection for each account of the venues that have keys."""
+    return {
+        scope: make_venue(venue, scope)
+        for venue in settings.venues
+        if venue.api_key.get_secret_value() and venue.api_secret.get_secret_value()
+        for scope in venue.scopes
+    }
 
 
 def put_together(

@@ -19,12 +19,11 @@ from clock import SystemClock
 from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.seeds import load_seed
-from simulator.wire.binance import BinanceDialect
 from simulator.wire.control_port import build_control, seed_service
+from simulator.wire.dialects import DIALECTS
 from simulator.wire.server import build_api, listen, require_loopback
 from simulator.wire.service import Service
 
-DIALECTS = {"binance": BinanceDialect}
 PARENT_CHECK_S = 0.5
 
 

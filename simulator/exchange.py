@@ -116,6 +116,7 @@ class Exchange:
         a margin of their own get notional / leverage.
         """
         self.accounts[account.api_key] = account
+        account.multi_assets = account.multi_assets or self.world.rules.is_one_wallet
         for asset in account.wallet:
             account.wallet_updated_at.setdefault(asset, self.now)
         for leg in positions:
@@ -277,16 +278,25 @@ class Exchange:
         )
         self._settle(account)
 
-    def set_position_mode(self, api_key: str, mode: PositionMode) -> None:
-        """Choose one-way or hedge mode; only while there is no position and no order."""
+    def set_position_mode(
+        self, api_key: str, mode: PositionMode, *, symbol: str | None = None
+    ) -> None:
+        """Choose one-way or hedge mode, of one symbol where the venue allows that.
+
+        Only while there is no position and no order.
+        """
         account = self.account(api_key)
-        if account.position_mode is mode:
+        if mode is (account.position_mode if symbol is None else account.mode_of(symbol)):
             raise Rejected(Reason.POSITION_MODE_UNCHANGED)
-        if account.orders:
+        if any(symbol in (None, order.symbol) for order in account.orders.values()):
             raise Rejected(Reason.POSITION_MODE_HELD_BY_ORDERS)
-        if account.legs:
+        if any(symbol in (None, key[0]) for key in account.legs):
             raise Rejected(Reason.POSITION_MODE_HELD_BY_POSITION)
-        account.position_mode = mode
+        if symbol is None:
+            account.position_mode = mode
+            account.position_modes.clear()
+        else:
+            account.position_modes[symbol] = mode
         self._settle(account)
 
     def set_multi_assets(self, api_key: str, *, enabled: bool) -> None:

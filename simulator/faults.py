@@ -34,7 +34,7 @@ class FaultKind(StrEnum):
     ERROR = "error"
     """Answer the venue's error `code` and `message`; nothing took effect."""
     RATE_LIMIT = "rate_limit"
-    """Answer `status` 429 or 418 with Retry-After `seconds`; nothing took effect."""
+    """Answer that there were too many requests, for `seconds`; nothing took effect."""
     TRUNCATE = "truncate"
     """Take effect, then send half of the answer."""
     HOLD_BEFORE = "hold_before"

@@ -97,7 +97,10 @@ def _new_order(
     order_id = world.next_id()
     mark = world.mark(request.symbol)
     trailing = request.order_type is OrderType.TRAILING_STOP_MARKET
-    reducing = bool(request.reduce_only) and account.position_mode is PositionMode.ONE_WAY
+    reducing = bool(request.reduce_only) and (
+        world.rules.takes_flag_when_hedged
+        or account.mode_of(request.symbol) is PositionMode.ONE_WAY
+    )
     return ExchangeOrder(
         order_id=order_id,
         client_id=request.client_id or f"auto{order_id}",
@@ -225,7 +228,7 @@ def _fill_resting(world: World, account: Account, order: ExchangeOrder) -> None:
 
 
 def _only_reduces(account: Account, order: ExchangeOrder) -> bool:
-    if account.position_mode is PositionMode.ONE_WAY:
+    if account.mode_of(order.symbol) is PositionMode.ONE_WAY:
         return order.reduce_only
     return order.side is (OrderSide.SELL if order.leg is Leg.LONG else OrderSide.BUY)
 
@@ -296,7 +299,7 @@ def _trigger(world: World, account: Account, order: ExchangeOrder) -> None:
 def _close_whole_leg(world: World, account: Account, request: OrderRequest) -> ExchangeOrder:
     """Close everything of a leg, whatever its size; close-position orders know no maximum."""
     held = abs(account.amount(request.symbol, request.leg))
-    quantity = reducible(account, request, held)
+    quantity = reducible(world, account, request, quantity=held)
     order = _new_order(world, account, replace(request, quantity=quantity), quantity)
     account.keep(order)
     record_order(world, account, order, "accepted")

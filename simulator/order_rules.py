@@ -1,7 +1,8 @@
 """May this order be accepted, and for how much: the filters, the modes and the reduce-only rules.
 
 Decides and changes nothing: it returns the quantity that will be worked on, or raises `Rejected`.
-The reduce-only rules follow what was measured or documented on Binance USD-M:
+Where venues differ, `world.rules` decides. By default the reduce-only rules follow what was
+measured or documented on Binance USD-M:
 
 - nothing on the other side to reduce: refused;
 - resting orders that already reduce all of it, or too much of it for this one: refused as blocked,
@@ -12,7 +13,6 @@ The reduce-only rules follow what was measured or documented on Binance USD-M:
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import assert_never
 
@@ -20,10 +20,16 @@ from model import OrderKind, OrderSide, PositionMode
 from simulator import margin
 from simulator.markets import Market, decimals_of
 from simulator.reasons import Reason, Rejected
-from simulator.state import ZERO, Account, Leg, OrderRequest, OrderType, TimeInForce, World
-
-CLIENT_ID = re.compile(r"^[.A-Z:/a-z0-9_-]{1,36}$")
-MAX_ORDERS = {OrderKind.REGULAR: 200, OrderKind.CONDITIONAL: 200}
+from simulator.state import (
+    ZERO,
+    Account,
+    Leg,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    TimeInForce,
+    World,
+)
 
 
 def accepted_quantity(world: World, account: Account, request: OrderRequest) -> Decimal:
@@ -35,20 +41,24 @@ def accepted_quantity(world: World, account: Account, request: OrderRequest) -> 
     mark = world.mark(request.symbol)
     if not market.is_tradable:
         raise Rejected(Reason.SYMBOL_CLOSED, request.symbol)
-    _check_identity(account, request)
-    _check_leg(account, request)
+    _check_identity(world, account, request)
+    _check_leg(world, account, request)
     _check_prices(market, request, mark)
     if request.close_position:
         return ZERO
     quantity = request.quantity
     if quantity is None:
         raise Rejected(Reason.MISSING_PARAMETER, "quantity")
-    _check_quantity(market, request, quantity)
     reduces = is_reducing_only(account, request)
+    is_bounded = not (reduces and world.rules.splits_large_reducers)
+    _check_quantity(market, request, quantity, is_bounded=is_bounded)
     if reduces and request.order_type.kind is OrderKind.REGULAR:
-        quantity = reducible(account, request, quantity)
-    waived = reduces and (
-        account.position_mode is PositionMode.ONE_WAY or world.hedge_close_waives_min_notional
+        quantity = reducible(world, account, request, quantity=quantity)
+    is_one_way = account.mode_of(request.symbol) is PositionMode.ONE_WAY
+    waived = (
+        reduces
+        and world.rules.reducers_skip_min_notional
+        and (is_one_way or world.hedge_close_waives_min_notional)
     )
     price = request.price or mark
     if not waived and quantity * price < market.min_notional:
@@ -60,19 +70,21 @@ def accepted_quantity(world: World, account: Account, request: OrderRequest) -> 
 
 def is_reducing_only(account: Account, request: OrderRequest) -> bool:
     """True when the order cannot open: flagged, or in hedge mode the closing side of its leg."""
-    if account.position_mode is PositionMode.ONE_WAY:
+    if account.mode_of(request.symbol) is PositionMode.ONE_WAY:
         return bool(request.reduce_only) or request.close_position
     closing = OrderSide.SELL if request.leg is Leg.LONG else OrderSide.BUY
     return request.side is closing
 
 
-def reducible(account: Account, request: OrderRequest, quantity: Decimal) -> Decimal:
+def reducible(
+    world: World, account: Account, request: OrderRequest, *, quantity: Decimal
+) -> Decimal:
     """Return how much of `quantity` a reduce-only order may take. Raises Rejected."""
     amount = account.amount(request.symbol, request.leg)
     sign = 1 if request.side is OrderSide.BUY else -1
     if amount * sign >= 0:
         raise Rejected(Reason.NOTHING_TO_REDUCE, request.symbol)
-    hedged = account.position_mode is PositionMode.HEDGE
+    hedged = account.mode_of(request.symbol) is PositionMode.HEDGE
     resting = sum(
         (
             order.remaining
@@ -83,39 +95,52 @@ def reducible(account: Account, request: OrderRequest, quantity: Decimal) -> Dec
         ),
         ZERO,
     )
-    free = abs(amount) - resting
+    free = abs(amount)
+    if world.rules.resting_reducers_block:
+        free -= resting
     if quantity <= free:
         return quantity
-    if resting > 0:
+    if free < abs(amount):
         raise Rejected(Reason.REDUCE_BLOCKED_BY_ORDERS, request.symbol)
-    if hedged:
+    if hedged and not world.rules.clips_hedged_closes:
         raise Rejected(Reason.NOTHING_TO_REDUCE, request.symbol)
     return free
 
 
-def _check_identity(account: Account, request: OrderRequest) -> None:
+def _check_identity(world: World, account: Account, request: OrderRequest) -> None:
+    rules = world.rules
     if request.client_id:
-        if not CLIENT_ID.match(request.client_id):
+        if not rules.client_id.match(request.client_id):
             raise Rejected(Reason.BAD_CLIENT_ID, request.client_id)
-        if any(order.client_id == request.client_id for order in account.orders.values()):
+        taken = list(account.orders.values())
+        if rules.client_ids_stay_taken:
+            # An order that was triggered lives on, under its id, as the one that it became.
+            done = account.done.values()
+            taken += [order for order in done if order.status is not OrderStatus.TRIGGERED]
+        if any(order.client_id == request.client_id for order in taken):
             raise Rejected(Reason.DUPLICATE_CLIENT_ID, request.client_id)
     kind = request.order_type.kind
-    if sum(order.kind is kind for order in account.orders.values()) >= MAX_ORDERS[kind]:
+    count = sum(
+        order.kind is kind and (order.symbol == request.symbol or not rules.counts_orders_by_symbol)
+        for order in account.orders.values()
+    )
+    if count >= rules.max_orders[kind]:
         raise Rejected(Reason.TOO_MANY_ORDERS, kind)
 
 
-def _check_leg(account: Account, request: OrderRequest) -> None:
-    match account.position_mode:
+def _check_leg(world: World, account: Account, request: OrderRequest) -> None:
+    mode = account.mode_of(request.symbol)
+    match mode:
         case PositionMode.ONE_WAY:
             if request.leg is not Leg.BOTH:
                 raise Rejected(Reason.LEG_MISMATCH, request.leg)
         case PositionMode.HEDGE:
             if request.leg is Leg.BOTH:
                 raise Rejected(Reason.LEG_MISMATCH, request.leg)
-            if request.reduce_only is not None:
+            if request.reduce_only is not None and not world.rules.takes_flag_when_hedged:
                 raise Rejected(Reason.REDUCE_ONLY_NOT_SENT_HERE, "reduceonly")
         case _:
-            assert_never(account.position_mode)
+            assert_never(mode)
 
 
 def _check_prices(market: Market, request: OrderRequest, mark: Decimal) -> None:
@@ -157,7 +182,9 @@ def _check_prices(market: Market, request: OrderRequest, mark: Decimal) -> None:
         raise Rejected(Reason.WOULD_TRIGGER_AT_ONCE, request.symbol)
 
 
-def _check_quantity(market: Market, request: OrderRequest, quantity: Decimal) -> None:
+def _check_quantity(
+    market: Market, request: OrderRequest, quantity: Decimal, *, is_bounded: bool
+) -> None:
     if quantity <= 0:
         raise Rejected(Reason.QUANTITY_NOT_POSITIVE, f"{quantity:f}")
     if decimals_of(quantity) > market.quantity_decimals:
@@ -167,7 +194,7 @@ def _check_quantity(market: Market, request: OrderRequest, quantity: Decimal) ->
     if quantity < market.min_quantity:
         raise Rejected(Reason.QUANTITY_TOO_SMALL, f"{market.min_quantity:f}")
     largest = market.limit_max if request.order_type.needs_price else market.market_max
-    if quantity > largest:
+    if is_bounded and quantity > largest:
         raise Rejected(Reason.QUANTITY_TOO_LARGE, f"{largest:f}")
 
 

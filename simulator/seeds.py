@@ -12,7 +12,8 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     markets: [{symbol: NEWUSDT, step: 0.1, price: 2}]
     positions:
       - {symbol: BTCUSDT, side: LONG, quantity: 0.5, entry_price: 61000, mark_price: 60000,
-         leverage: 10, margin_mode: cross | isolated, isolated_margin: 500}
+         leverage: 10, margin_mode: cross | isolated, isolated_margin: 500,
+         position_mode: hedge}              of this symbol alone, where the venue allows that
     orders:
       - {symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.5, price: 70000, reduce_only: true,
          trigger_price: ..., close_position: ..., position_side: LONG, client_id: tp-1}
@@ -90,6 +91,7 @@ POSITION_KEYS = frozenset(
         "leverage",
         "margin_mode",
         "isolated_margin",
+        "position_mode",
     }
 )
 ORDER_KEYS = frozenset(
@@ -163,13 +165,16 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
     exchange.accounts.pop(account.api_key, None)
     exchange.set_prices({**(seed.get("prices") or {}), **marks}, at=seed.get("at"))
     for entry in positions:
+        if "position_mode" in entry:
+            own = PositionMode(str(entry["position_mode"]).upper())
+            account.position_modes[str(entry["symbol"])] = own
         account.settings[str(entry["symbol"])] = SymbolSettings(
             leverage=int(entry.get("leverage", DEFAULT_LEVERAGE)),
             margin_mode=MarginMode(str(entry.get("margin_mode", "cross")).upper()),
         )
     return exchange.seed_account(
         account,
-        positions=[_leg(entry, mode) for entry in positions],
+        positions=[_leg(entry, account.mode_of(str(entry["symbol"]))) for entry in positions],
         orders=[order_request(entry) for entry in seed.get("orders") or ()],
     )
 

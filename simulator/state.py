@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from model import LedgerKind, MarginMode, OrderKind, OrderSide, PositionMode, Side
+from simulator.house_rules import HouseRules
 from simulator.markets import Market
 from simulator.reasons import Reason, Rejected
 
@@ -230,6 +231,7 @@ class AccountView:
     revision: int
     at: float
     position_mode: PositionMode
+    position_modes: Mapping[str, PositionMode]
     multi_assets: bool
     wallet: Mapping[str, Decimal]
     legs: Mapping[LegKey, PositionLeg]
@@ -244,6 +246,10 @@ class AccountView:
         """Leverage and margin mode of a symbol, the defaults when never chosen."""
         return self.settings.get(symbol, SymbolSettings())
 
+    def mode_of(self, symbol: str) -> PositionMode:
+        """Position mode of a symbol, the account's unless it has one of its own."""
+        return self.position_modes.get(symbol, self.position_mode)
+
     def orders_of(self, kind: OrderKind, symbol: str | None = None) -> list[ExchangeOrder]:
         """Open orders of one book, oldest first."""
         return [
@@ -255,11 +261,15 @@ class AccountView:
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """One trading account with its key. Mutable; `view()` freezes it."""
+    """One trading account with its key. Mutable; `view()` freezes it.
+
+    `position_modes` holds the symbols whose mode is not the account's, where a venue allows that.
+    """
 
     api_key: str
     api_secret: str
     position_mode: PositionMode = PositionMode.ONE_WAY
+    position_modes: dict[str, PositionMode] = field(default_factory=dict)
     multi_assets: bool = False
     can_trade: bool = True
     can_withdraw: bool = False
@@ -290,6 +300,10 @@ class Account:
         """Leverage and margin mode of a symbol, the defaults when never chosen."""
         return self.settings.get(symbol, SymbolSettings())
 
+    def mode_of(self, symbol: str) -> PositionMode:
+        """Position mode of a symbol, the account's unless it has one of its own."""
+        return self.position_modes.get(symbol, self.position_mode)
+
     def keep(self, order: ExchangeOrder) -> ExchangeOrder:
         """Store an order where its status belongs and return it."""
         if order.status.is_open:
@@ -307,6 +321,7 @@ class Account:
             revision=world.revision,
             at=world.now,
             position_mode=self.position_mode,
+            position_modes=dict(self.position_modes),
             multi_assets=self.multi_assets,
             wallet=dict(self.wallet),
             legs=dict(self.legs),
@@ -328,6 +343,7 @@ class World:
 
     now: float
     markets: dict[str, Market]
+    rules: HouseRules = field(default_factory=HouseRules)
     marks: dict[str, Decimal] = field(default_factory=dict)
     ledger: list[dict[str, object]] = field(default_factory=list)
     revision: int = 0

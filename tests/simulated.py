@@ -1,4 +1,4 @@
-"""A simulated Binance inside the test's own loop, and the real ccxt class pointed at it."""
+"""A simulated venue inside the test's own loop, and the real ccxt classes pointed at it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aiohttp.typedefs import Middleware
 from clock import SystemClock
 from simulator.control import ControlClient
 from simulator.exchange import Exchange
-from simulator.wire.binance import BinanceDialect
 from simulator.wire.control_port import build_control, seed_service
+from simulator.wire.dialects import DIALECTS
 from simulator.wire.server import build_api, listen
 from simulator.wire.service import Service
 
@@ -62,12 +62,12 @@ class Simulated:
 
 @asynccontextmanager
 async def simulated(
-    *seeds: Mapping[str, Any], middlewares: Sequence[Middleware] = ()
+    *seeds: Mapping[str, Any], venue: str = "binance", middlewares: Sequence[Middleware] = ()
 ) -> AsyncIterator[Simulated]:
     """Serve the seeds on loopback for the length of the block; middlewares see requests first."""
     clock = SystemClock()
     exchange = Exchange(now=clock.now())
-    service = Service(exchange, BinanceDialect(exchange), clock)
+    service = Service(exchange, DIALECTS[venue](exchange), clock)
     for content in seeds:
         seed_service(service, content)
     app = build_api(service)

@@ -36,6 +36,7 @@ from simulator.wire.binance import BinanceDialect
 from simulator.wire.control_port import seed_service
 from simulator.wire.server import build_api, listen
 from simulator.wire.service import Service
+from venues.access import Access
 from venues.binance import BinanceFutures
 
 SCOPE = ScopeId("binance_futures")
@@ -78,12 +79,13 @@ async def simulated(seed: Mapping[str, Any]) -> AsyncIterator[tuple[Service, Bin
     runner, port = await listen(build_api(service), host="127.0.0.1", port=0)
     venue = BinanceFutures(
         scope=SCOPE,
-        api_key=KEY,
-        api_secret=SECRET,
+        access=Access(
+            credentials={"apiKey": KEY, "secret": SECRET},
+            simulator_url=f"http://127.0.0.1:{port}",
+            order_timeout_s=1.0,
+        ),
         clock=clock,
         stables=("USDT", "USDC"),
-        simulator_url=f"http://127.0.0.1:{port}",
-        order_timeout_s=1.0,
     )
     try:
         await venue.start()

@@ -47,6 +47,7 @@ from tests.test_binance_parsing import (
     order_row,
     position_row,
 )
+from venues.access import Access
 from venues.binance import BinanceFutures
 from venues.protocol import Venue
 
@@ -115,17 +116,14 @@ def clock() -> HandClock:
 
 def connect(url: str, clock: HandClock | None = None, **changed: Any) -> BinanceFutures:
     """An adapter redirected to loopback."""
-    settings: dict[str, Any] = {
-        "scope": SCOPE,
-        "api_key": KEY,
-        "api_secret": SECRET,
-        "clock": clock or HandClock(),
-        "stables": ("USDT", "USDC"),
-        "simulator_url": url,
-        "read_timeout_s": 10.0,
-        "order_timeout_s": 1.5,
-    }
-    adapter = BinanceFutures(**(settings | changed))
+    stables = changed.pop("stables", ("USDT", "USDC"))
+    access = replace(
+        Access(credentials={"apiKey": KEY, "secret": SECRET}, simulator_url=url),
+        **({"order_timeout_s": 1.5} | changed),
+    )
+    adapter = BinanceFutures(
+        scope=SCOPE, access=access, clock=clock or HandClock(), stables=stables
+    )
     for client in (adapter._connection._reader, adapter._connection._trader):
         client.timeout_on_exit = 1  # ms; ccxt waits this long for TLS, which loopback has not
     return adapter
@@ -937,9 +935,8 @@ async def test_sandbox_and_demo_lead_away_from_the_live_account() -> None:
     """Each has its own hosts, and both at once is a contradiction."""
     with pytest.raises(ConfigurationError):
         connect("http://127.0.0.1:1", sandbox=True, demo=True)
-    live = BinanceFutures(
-        scope=SCOPE, api_key=KEY, api_secret=SECRET, clock=SystemClock(), stables=("USDT",)
-    )
+    access = Access(credentials={"apiKey": KEY, "secret": SECRET})
+    live = BinanceFutures(scope=SCOPE, access=access, clock=SystemClock(), stables=("USDT",))
     assert live.scopes == (SCOPE,)
     await live.aclose()
 

@@ -43,6 +43,7 @@ from tests.simulated import Simulated, simulated
 from tests.test_binance_wire import close_of
 from tests.test_integration import BOOK, ROOT, until
 from tests.test_log_page import documented_events
+from venues.access import Access
 from venues.binance import BinanceFutures
 
 PRICES = {
@@ -402,11 +403,9 @@ async def test_no_text_of_the_adapter_repeats_a_secret(status: int) -> None:
     async with canned_venue() as server:
         adapter = BinanceFutures(
             scope=ScopeId(BOOK),
-            api_key=key,
-            api_secret=secret,
+            access=Access(credentials={"apiKey": key, "secret": secret}, simulator_url=server.url),
             clock=SystemClock(),
             stables=("USDT",),
-            simulator_url=server.url,
         )
         time_path = "/fapi.binance.com/fapi/v1/time"
         server.set("GET", time_path, Canned(json={"serverTime": int(time.time() * 1000)}))

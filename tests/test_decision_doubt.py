@@ -178,6 +178,21 @@ def test_a_position_that_was_closed_at_its_entry_lost_its_fee_alone() -> None:
     assert guard.book.incident is None
 
 
+def test_a_fee_alone_undoes_no_loss_that_was_seen() -> None:
+    """The short is closed 5 % down, its fee is listed and its result is not; 3,000 are missing.
+
+    Counted from the entry, as a close without a result would be, it would have won its 500 back.
+    """
+    guard = calm()
+    for at in (10, 13):
+        guard.lose(at, 0.05)
+    fee = replace(record("fee", 14, -1.0, LedgerKind.FEE), symbol=SOL.symbol)
+    gone = seen(16, btc(), wallet=6_499.0, ledger=(fee,), marks={SOL.symbol: 105.0})
+    verdict = guard.look(gone).verdicts[0]
+    assert verdict.equity == 9_499.0
+    assert guard.incident.stage is ONE
+
+
 def test_a_price_that_runs_on_after_a_close_explains_no_withdrawal() -> None:
     """Closed 5 % down by the records, and 800 withdrawn that are not listed yet.
 

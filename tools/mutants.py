@@ -140,7 +140,7 @@ MUTANTS = (
     Mutant(
         name="partial-read-is-whole",
         money="Positions that could not be read are none: nothing is judged and nothing closed.",
-        file="venues/binance_connection.py",
+        file="venues/connection.py",
         old="return await asyncio.gather(*tasks)",
         new="return [[] if isinstance(found, Exception) else found for found in"
         " await asyncio.gather(*tasks, return_exceptions=True)]",

@@ -1,7 +1,7 @@
 """Binance USD-M futures through real ccxt: which endpoint answers which question.
 
 Fields are read by `binance_account`, `binance_records` and `binance_markets`; what a refusal
-proves is in `binance_errors`; clients, clock and account mode are in `binance_connection`.
+proves is in `binance_errors`; clients and clock are in `connection`.
 Requests use ccxt's implicit endpoint methods, so that quantities stay the venue's own strings and
 a listing that ccxt has not loaded can be closed.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
+
+from ccxt.async_support import binanceusdm
 
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
@@ -36,18 +38,28 @@ from model import (
     Unknown,
     VenueOrderId,
 )
+from venues.access import Access
 from venues.binance_account import (
+    AccountMode,
     parse_account,
+    parse_account_mode,
     parse_positions,
     parse_sizes,
     position_mode_shown,
     value_account,
 )
-from venues.binance_connection import BinanceConnection, together
-from venues.binance_errors import code_of, is_gone
+from venues.binance_errors import (
+    PAUSES_S,
+    code_of,
+    is_clock_refusal,
+    is_error_body,
+    is_gone,
+    judge,
+    retry_after_s,
+)
 from venues.binance_inspection import inspect_account
 from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
-from venues.binance_pacing import parse_rates
+from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue, parse_rates
 from venues.binance_records import (
     IncomeRow,
     judge_batch,
@@ -56,9 +68,10 @@ from venues.binance_records import (
     parse_income,
     parse_orders,
 )
+from venues.connection import Kept, Manners, VenueConnection, together
 from venues.failure import Failure
 from venues.pacer import Urgency
-from venues.parsing import plain_text
+from venues.parsing import as_fields, plain_text, required_integer
 
 LEDGER_PAGE = 1000
 """Most records the venue gives at once."""
@@ -77,43 +90,47 @@ _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
 
+def _parse_time(answer: object) -> int:
+    return required_integer(as_fields(answer, "time"), "serverTime", "time")
+
+
+MANNERS = Manners(
+    name="binance",
+    client_class=binanceusdm,
+    options={
+        "fetchCurrencies": False,
+        "fetchMargins": False,
+        "leverageBrackets": {},
+        "disableFuturesSandboxWarning": True,
+    },
+    time_endpoint="fapiPublicGetTime",
+    parse_time=_parse_time,
+    is_error_body=is_error_body,
+    judge=judge,
+    retry_after_s=retry_after_s,
+    is_clock_refusal=is_clock_refusal,
+    rates=DEFAULT_RATES,
+    cost_of=cost_of,
+    counted_by_venue=counted_by_venue,
+    pauses_s=PAUSES_S,
+)
+"""How Binance USD-M wants to be talked to."""
+
+
 class BinanceFutures:
     """One Binance USD-M futures account (`venues.protocol.Venue`).
 
-    `stables` are the assets worth 1; `simulator_url` (literal loopback only) redirects everything.
-    `is_paced=False` is for simulated time, in which a minute's allowance is spent in a second.
-    Raises ConfigurationError for an unusable address or for sandbox and demo together.
+    `stables` are the assets worth 1. Raises ConfigurationError for an access that cannot be used.
     """
 
     def __init__(
-        self,
-        *,
-        scope: ScopeId,
-        api_key: str,
-        api_secret: str,
-        clock: Clock,
-        stables: tuple[str, ...],
-        simulator_url: str | None = None,
-        sandbox: bool = False,
-        demo: bool = False,
-        read_timeout_s: float = 10.0,
-        order_timeout_s: float = 5.0,
-        is_paced: bool = True,
+        self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
         self._scope = scope
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
-        self._connection = BinanceConnection(
-            api_key=api_key,
-            api_secret=api_secret,
-            clock=clock,
-            simulator_url=simulator_url,
-            sandbox=sandbox,
-            demo=demo,
-            read_timeout_s=read_timeout_s,
-            order_timeout_s=order_timeout_s,
-            is_paced=is_paced,
-        )
+        self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
+        self._mode = Kept(self._fetch_mode, clock)
         self._bases: dict[Symbol, Asset] = {}
         self._single_until = float("-inf")
 
@@ -128,7 +145,7 @@ class BinanceFutures:
         Raises Unavailable or Malformed; reads work without it and catch up on what is missing.
         """
         await self._connection.measure_clock()
-        await self._connection.fetch_mode()
+        await self._mode.fetch()
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
@@ -142,7 +159,7 @@ class BinanceFutures:
         account_answer, positions_answer, mode = await together(
             self._connection.read("fapiPrivateV3GetAccount", "account"),
             self._connection.read("fapiPrivateV3GetPositionRisk", "positionRisk"),
-            self._connection.renew(),
+            self._renew(),
         )
         account = parse_account(account_answer, is_multi_assets=mode.is_multi_assets)
         positions = parse_positions(positions_answer, bases=self._bases)
@@ -150,7 +167,7 @@ class BinanceFutures:
         value = value_account(account, stables=self._stables, prices=prices)
         shown = position_mode_shown(positions_answer)
         if shown is not None and shown is not mode.position_mode:
-            self._connection.doubt_mode()
+            self._mode.doubt()
         return Reading(
             scope=scope,
             asked_at=asked_at,
@@ -265,7 +282,21 @@ class BinanceFutures:
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """Read whether the account is one-way or hedged, afresh."""
         self._require_scope(scope)
-        return (await self._connection.fetch_mode(is_urgent=True)).position_mode
+        return (await self._mode.fetch(is_urgent=True)).position_mode
+
+    async def _fetch_mode(self, is_urgent: bool) -> AccountMode:
+        read = self._connection.read_at_once if is_urgent else self._connection.read
+        return parse_account_mode(await read("fapiPrivateGetAccountConfig", "accountConfig"))
+
+    async def _renew(self) -> AccountMode:
+        """The account's mode; what is due is read again."""
+        await self._connection.renew_clock()
+        return await self._mode.renew()
+
+    def _heed(self, refused: Refused) -> None:
+        """Drop the kept mode when a refusal contradicts it."""
+        if refused.reason is RefusalReason.WRONG_POSITION_MODE:
+            self._mode.doubt()
 
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
         """Ask what `check` shows; a part that is not told is a value."""

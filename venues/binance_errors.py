@@ -61,9 +61,6 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -4131: _R.OTHER,
 }
 
-OF_A_WHOLE_BATCH = frozenset({_R.RATE_LIMITED, _R.CLOCK, _R.NOT_ALLOWED, _R.NOT_REACHED})
-"""What may turn a batch away before any of its orders is looked at."""
-
 GONE = frozenset({-2011, -2013})
 """A cancel or a query of an order that the venue no longer (or never) has."""
 
@@ -74,6 +71,10 @@ LONGEST_BAN_S = 3 * 86400.0
 LONGEST_WINDOW_S = 300.0
 """No pause that is longer than the longest ban, or without one the longest window, is believed: a
 mistaken figure must not keep an account from being closed for ever."""
+
+PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
+"""What is paused after these answers when they name no time: one too many, and a ban."""
+_CLOCK_CODES = frozenset({-1021, -5028})
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b", re.ASCII)
 
@@ -121,6 +122,11 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
         message=failure.cause,
         retry_after_s=retry_after_s(failure, venue_now_ms=venue_now_ms),
     )
+
+
+def is_clock_refusal(failure: Failure) -> bool:
+    """True when the time stamp was refused, at the gateway or at the matching engine."""
+    return code_of(failure.body) in _CLOCK_CODES
 
 
 def is_gone(failure: Failure) -> bool:

@@ -29,10 +29,10 @@ from inspection import (
 )
 from model import Asset, ScopeId, Symbol
 from venues.binance_account import AccountMode, base_of, parse_account_mode
-from venues.binance_connection import BinanceConnection
 from venues.binance_errors import code_of
 from venues.binance_pacing import DEFAULT_RATES, ORDERS_10S
 from venues.ccxt_client import Params
+from venues.connection import VenueConnection
 from venues.failure import Failure
 from venues.pacer import Urgency
 from venues.parsing import (
@@ -73,7 +73,7 @@ class _Refused(NotTold):
 
 
 async def inspect_account(
-    connection: BinanceConnection, *, clock: Clock, scope: ScopeId, symbols: Sequence[Symbol]
+    connection: VenueConnection, *, clock: Clock, scope: ScopeId, symbols: Sequence[Symbol]
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
     asker = _Asker(connection)
@@ -115,7 +115,7 @@ def _family(mode: AccountMode | NotTold, *, is_portfolio: bool) -> AccountFamily
 class _Asker:
     """Asks one question at a time; an answer that is none becomes `NotTold`."""
 
-    def __init__(self, connection: BinanceConnection) -> None:
+    def __init__(self, connection: VenueConnection) -> None:
         self._connection = connection
 
     async def ask(

@@ -11,19 +11,19 @@ import asyncio
 import json
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from commands.assembly import Assembly, assemble, connect
+from commands.assembly import Assembly, MakeVenue, access_of, assemble, connect
 from commands.test_mock.proof import Evidence, LockSeen
 from commands.test_mock.story import Progress, Story
 from commands.test_mock.unguarded import corners_of
 from decision import Decision
 from logger import get_logger
 from memory import IncidentStatus, Memory
-from model import CloseInstruction, Stage
+from model import CloseInstruction, ScopeId, Stage
 from settings import Settings, VenueSettings, load_settings
 from simulator.book_file import BookFile, to_seed
 from simulator.control import ControlClient, start_simulator
@@ -263,19 +263,16 @@ def _read_lock(path: Path) -> LockSeen | None:
     )
 
 
-def _maker(clock: TapeClock, broken: str | None) -> Callable[[VenueSettings], Venue]:
-    def make(venue: VenueSettings) -> Venue:
+def _maker(clock: TapeClock, broken: str | None) -> MakeVenue:
+    def make(venue: VenueSettings, scope: ScopeId) -> Venue:
         if broken is None:
-            return connect(venue, clock=clock, is_paced=False)
+            return connect(venue, scope, clock=clock, is_paced=False)
         return _SabotagedBinance(
             broken,
-            scope=venue.scopes[0],
-            api_key=venue.api_key.get_secret_value(),
-            api_secret=venue.api_secret.get_secret_value(),
+            scope=scope,
+            access=access_of(venue, is_paced=False),
             clock=clock,
             stables=venue.stables,
-            simulator_url=venue.simulator_url,
-            is_paced=False,
         )
 
     return make

@@ -272,6 +272,14 @@ class BinanceDialect:
         """Return the body of an error."""
         return error_body(code, message)
 
+    def too_often(self, *, status: int, seconds: float) -> WireAnswer:
+        """Return the refusal of a request too many, or with 418 of one who is banned."""
+        return WireAnswer(
+            status=status,
+            body=self.error(-1003, "Too many requests."),
+            headers={"Retry-After": f"{seconds:g}"},
+        )
+
     def answer(self, request: WireRequest, circumstances: Circumstances) -> WireAnswer:
         """Answer a request completely; refusals are answers too."""
         path = self.normalise(request.path)

@@ -66,3 +66,9 @@ class Dialect(Protocol):
 
     def error(self, code: int, message: str) -> str:
         """Return the body of an error with this venue's code."""
+
+    def too_often(self, *, status: int, seconds: float) -> WireAnswer:
+        """Return what this venue answers to one who asked too often and is to rest for `seconds`.
+
+        `status` tells the single excess (429) from the ban (418) for venues that say it so.
+        """

@@ -7,15 +7,13 @@ stands still between control calls, unless the venue was told to follow the wall
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from clock import Clock
 from simulator.exchange import Exchange
 from simulator.faults import Fault, FaultKind, FaultPlan
 from simulator.wire.protocol import Circumstances, Dialect, WireAnswer, WireRequest
-
-RATE_LIMIT_CODE = -1003
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,16 +103,13 @@ class Service:
 
     def refusal(self, fault: Fault) -> WireAnswer:
         """Return the answer of a fault that keeps a request from taking effect."""
-        headers: dict[str, str] = {}
-        body = fault.body
         if fault.kind is FaultKind.RATE_LIMIT:
-            headers["Retry-After"] = f"{fault.seconds:g}"
-            body = body or self.dialect.error(RATE_LIMIT_CODE, "Too many requests.")
+            answer = self.dialect.too_often(status=fault.status, seconds=fault.seconds)
+            return replace(answer, body=fault.body or answer.body)
+        body = fault.body
         if fault.kind is FaultKind.ERROR:
             body = self.dialect.error(fault.code, fault.message)
-        return WireAnswer(
-            status=fault.status, body=body, headers=headers, content_type=fault.content_type
-        )
+        return WireAnswer(status=fault.status, body=body, content_type=fault.content_type)
 
     def answer(
         self, request: WireRequest, logged: LoggedRequest, faults: tuple[Fault, ...]

@@ -24,6 +24,7 @@ from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from tests.simulated import SECRET, simulated
 from tests.simulation.draw import Story, draw_story
 from tests.virtual_house import EPOCH, House, play
+from venues.access import Access
 from venues.binance import BinanceFutures
 
 PRICES_AFTER_S = 0.37
@@ -109,12 +110,13 @@ async def over_http(story: Story, home: Path) -> tuple[str, ...]:
         clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
         venue = BinanceFutures(
             scope=SCOPE,
-            api_key=KEY,
-            api_secret=SECRET,
+            access=Access(
+                credentials={"apiKey": KEY, "secret": SECRET},
+                simulator_url=service.url,
+                is_paced=False,
+            ),
             clock=clock,
             stables=("USDT", "USDC"),
-            simulator_url=service.url,
-            is_paced=False,
         )
         house = House(folder=home, policy=story.policy, clock=cast("LoopClock", clock))
         house.exchange, house.venue = service.exchange, cast("MemoryVenue", venue)

@@ -1,45 +1,42 @@
-"""The connection to Binance USD-M: two ccxt clients, the venue's clock, and the account's mode.
+"""A signed connection to one account of a venue: two ccxt clients, one gate, the venue's clock.
 
 Two clients, so that orders and the position reads that size them never share a time-out or a pool
 of connections with slow reads. Both pass one gate, because the venue counts them together, and a
 pause that it asks of one holds the other. Neither loads ccxt's market tables (over 100 MB, and
-private requests that a trade-only key is refused). Cached facts are read again after ten minutes,
-and at once when an answer of the venue contradicts them.
+private requests that a trade-only key is refused). Knows no venue: what differs from one to the
+next stands in its `Manners`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Any
-
-from ccxt.async_support import binanceusdm
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from clock import Clock
 from errors import ConfigurationError, ObservationError, Unavailable
 from logger import get_logger
 from model import RefusalReason, Refused, Unknown
 from redaction import Redactor
-from venues.binance_account import AccountMode, parse_account_mode
-from venues.binance_errors import (
-    OF_A_WHOLE_BATCH,
-    code_of,
-    is_error_body,
-    judge,
-    retry_after_s,
+from venues.access import Access
+from venues.ccxt_client import (
+    IsErrorBody,
+    Params,
+    describe_answer,
+    make_client,
+    redirect,
+    send,
 )
-from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue
-from venues.ccxt_client import Params, describe_answer, make_client, redirect, send
 from venues.failure import Failure, RequestFailed, unavailable
-from venues.pacer import Gate, Pacer, Rate, Urgency
-from venues.parsing import as_fields, required_integer
+from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
 
-_log = get_logger("venues.binance")
+_log = get_logger("venues.connection")
 
 REFRESH_S = 600.0
-"""Age at which the clock offset and the account mode are read again."""
+"""Age at which the clock offset, and what is kept of an account, are read again."""
 REFRESH_RETRY_S = 60.0
-"""Pause after a failed refresh; the cached value serves meanwhile."""
+"""Pause after a failed refresh; the kept value serves meanwhile."""
 CLOCK_WAIT_S = 1.0
 """Longest that an order, or a read that sizes it, waits for the clock to be measured."""
 ORDER_WAITS_S = 2.0
@@ -47,48 +44,127 @@ ORDER_WAITS_S = 2.0
 
 With the clock and the request itself that stays below what the executor waits for an answer.
 """
-PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
-"""What is paused after these answers when they name no time: one too many, and a ban."""
-_CLOCK_CODES = frozenset({-1021, -5028})
+
+OF_A_WHOLE_BATCH = frozenset(
+    {
+        RefusalReason.RATE_LIMITED,
+        RefusalReason.CLOCK,
+        RefusalReason.NOT_ALLOWED,
+        RefusalReason.NOT_REACHED,
+    }
+)
+"""What may turn a batch away before any of its orders is looked at."""
+
+Value = TypeVar("Value")
 
 
-class BinanceConnection:
-    """Sends signed requests for one account and keeps what they depend on."""
+class Judge(Protocol):
+    """Says what a failed order or cancel proves."""
+
+    def __call__(self, failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
+        """Judge it; the time is the venue's, in ms."""
+
+
+class RetryAfter(Protocol):
+    """Gives the pause in seconds that a venue asks for, None without one."""
+
+    def __call__(self, failure: Failure, *, venue_now_ms: float) -> float | None:
+        """Read it; the time is the venue's, in ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """What one venue does in its own way.
+
+    `client_class` is ccxt's; `options` are those that keep it from asking anything of its own
+    accord. `time_endpoint` answers the venue's clock, which `parse_time` reads in ms.
+    `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
+    that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
+    takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    """
+
+    name: str
+    client_class: Any
+    options: Mapping[str, object]
+    time_endpoint: str
+    parse_time: Callable[[object], int]
+    is_error_body: IsErrorBody
+    judge: Judge
+    retry_after_s: RetryAfter
+    is_clock_refusal: Callable[[Failure], bool]
+    rates: Mapping[str, Rate]
+    cost_of: Callable[[str, Params], Cost]
+    counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
+    pauses_s: Mapping[int | None, float] = field(default_factory=dict)
+
+
+class Kept(Generic[Value]):
+    """A fact about the account that is read again after ten minutes, or when it is doubted.
+
+    `fetch` takes whether closes wait for it.
+    """
+
+    def __init__(self, fetch: Callable[[bool], Awaitable[Value]], clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._value: Value | None = None
+        self._due_at = 0.0
+
+    async def fetch(self, *, is_urgent: bool = False) -> Value:
+        """Read it afresh. Raises Unavailable or Malformed."""
+        value = await self._fetch(is_urgent)
+        self._value = value
+        self._due_at = self._clock.monotonic() + REFRESH_S
+        return value
+
+    def doubt(self) -> None:
+        """Have it read again the next time."""
+        self._due_at = float("-inf")
+
+    async def renew(self) -> Value:
+        """Read it if it is due; a failure keeps what was known.
+
+        Raises Unavailable or Malformed only when it never was known.
+        """
+        if self._value is None:
+            return await self.fetch()
+        now = self._clock.monotonic()
+        if now >= self._due_at:
+            try:
+                return await self.fetch()
+            except ObservationError:
+                self._due_at = now + REFRESH_RETRY_S
+        return self._value
+
+
+class VenueConnection:
+    """Sends signed requests for one account and keeps what they depend on.
+
+    `on_refusal` hears of every refused order, because some contradict a kept fact. Raises
+    ConfigurationError for an unusable address or for sandbox and demo together.
+    """
 
     def __init__(
         self,
-        *,
-        api_key: str,
-        api_secret: str,
+        manners: Manners,
+        access: Access,
         clock: Clock,
-        simulator_url: str | None,
-        sandbox: bool,
-        demo: bool,
-        read_timeout_s: float,
-        order_timeout_s: float,
-        is_paced: bool = True,
+        *,
+        on_refusal: Callable[[Refused], None] = lambda _refused: None,
     ) -> None:
-        if sandbox and demo:
-            raise ConfigurationError(("binance: sandbox and demo exclude each other; keep one",))
+        if access.sandbox and access.demo:
+            raise ConfigurationError(
+                (f"{manners.name}: sandbox and demo exclude each other; keep one",)
+            )
+        self._manners = manners
         self._clock = clock
-        self._read_timeout_s = read_timeout_s
-        self._order_timeout_s = order_timeout_s
-        keys = {"apiKey": api_key, "secret": api_secret}
-        self._redactor = Redactor(keys.values())
-        self._gate = Gate(Pacer(DEFAULT_RATES), clock, is_paced=is_paced)
-        self._reader = self._make_client(keys, timeout_s=read_timeout_s)
-        self._trader = self._make_client(keys, timeout_s=order_timeout_s)
-        for client in (self._reader, self._trader):
-            # Signed with the same clock that measured the venue's, whatever the machine's says.
-            client.milliseconds = lambda: int(clock.now() * 1000)
-            if sandbox:
-                client.set_sandbox_mode(True)
-            if demo:
-                client.enable_demo_trading(True)
-            if simulator_url is not None:
-                redirect(client, simulator_url)
-        self._mode: AccountMode | None = None
-        self._mode_due_at = 0.0
+        self._on_refusal = on_refusal
+        self._read_timeout_s = access.read_timeout_s
+        self._order_timeout_s = access.order_timeout_s
+        self._redactor = Redactor(access.credentials.values())
+        self._gate = Gate(Pacer(manners.rates), clock, is_paced=access.is_paced)
+        self._reader = self._make_client(access, timeout_s=access.read_timeout_s)
+        self._trader = self._make_client(access, timeout_s=access.order_timeout_s)
         self._server_offset_s = 0.0
         self._clock_due_at = 0.0
         self._is_clock_trusted = False
@@ -126,10 +202,10 @@ class BinanceConnection:
         return await self._send_once(endpoint, params, urgency=urgency)
 
     def judge(self, failure: Failure) -> Refused | Unknown:
-        """Say what a failed order or cancel proves, and drop cached facts that it contradicts."""
-        outcome = judge(failure, venue_now_ms=self._venue_now_ms())
-        if isinstance(outcome, Refused) and outcome.reason is RefusalReason.WRONG_POSITION_MODE:
-            self._mode_due_at = 0.0
+        """Say what a failed order or cancel proves, and tell of a refusal."""
+        outcome = self._manners.judge(failure, venue_now_ms=self._venue_now_ms())
+        if isinstance(outcome, Refused):
+            self._on_refusal(outcome)
         return outcome
 
     def judge_row(self, row: object) -> Refused | Unknown:
@@ -191,48 +267,25 @@ class BinanceConnection:
         receive window allows for, while a stamp from the future is refused after one second.
         """
         before = self._clock.now()
-        answer = await self._send_once("fapiPublicGetTime", {}, urgency=Urgency.CLOSE)
+        answer = await self._send_once(self._manners.time_endpoint, {}, urgency=Urgency.CLOSE)
         arrived_ms, after = self._trader.milliseconds(), self._clock.now()
         if isinstance(answer, Failure):
             raise self._unavailable("time", answer)
-        server_ms = required_integer(as_fields(answer, "time"), "serverTime", "time")
+        server_ms = self._manners.parse_time(answer)
         for client in (self._reader, self._trader):
             client.options["timeDifference"] = arrived_ms - server_ms
         self._server_offset_s = server_ms / 1000 - (before + after) / 2
         self._clock_due_at = self._clock.monotonic() + REFRESH_S
         self._is_clock_trusted = True
 
-    async def fetch_mode(self, *, is_urgent: bool = False) -> AccountMode:
-        """Read the account's mode afresh and remember it; urgent when closes wait for it."""
-        read = self.read_at_once if is_urgent else self.read
-        mode = parse_account_mode(await read("fapiPrivateGetAccountConfig", "accountConfig"))
-        self._mode = mode
-        self._mode_due_at = self._clock.monotonic() + REFRESH_S
-        return mode
-
-    def doubt_mode(self) -> None:
-        """Have the mode read again with the next reading."""
-        self._mode_due_at = 0.0
-
-    async def renew(self) -> AccountMode:
-        """The account's mode; what is due is read again, and a failure keeps what was known.
-
-        Raises Unavailable or Malformed only when the mode never was known.
-        """
+    async def renew_clock(self) -> None:
+        """Measure the clock again when that is due; a failure keeps what was known."""
         now = self._clock.monotonic()
         if now >= self._clock_due_at:
             try:
                 await self.measure_clock()
             except ObservationError:
                 self._clock_due_at = now + REFRESH_RETRY_S
-        if self._mode is None:
-            return await self.fetch_mode()
-        if now >= self._mode_due_at:
-            try:
-                return await self.fetch_mode()
-            except ObservationError:
-                self._mode_due_at = now + REFRESH_RETRY_S
-        return self._mode
 
     async def _fetch(
         self, endpoint: str, what: str, *, params: Params | None, urgency: Urgency
@@ -243,7 +296,7 @@ class BinanceConnection:
         machine, a corrected time) every read would otherwise be lost once.
         """
         answer = await self._send_once(endpoint, params or {}, urgency=urgency)
-        if isinstance(answer, Failure) and code_of(answer.body) in _CLOCK_CODES:
+        if isinstance(answer, Failure) and self._manners.is_clock_refusal(answer):
             await self.settle_clock()
             answer = await self._send_once(endpoint, params or {}, urgency=urgency)
         if isinstance(answer, Failure):
@@ -257,7 +310,7 @@ class BinanceConnection:
         deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
         waits_s = deadline_s / 2 if is_reading else ORDER_WAITS_S
         pause_s = await self._gate.enter(
-            cost_of(endpoint, params), urgency=urgency, within_s=waits_s
+            self._manners.cost_of(endpoint, params), urgency=urgency, within_s=waits_s
         )
         if pause_s > 0:
             cause = f"held back by the venue's limits, for {pause_s:.1f} s"
@@ -275,47 +328,51 @@ class BinanceConnection:
 
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
-        pause_s = retry_after_s(failure, venue_now_ms=self._venue_now_ms())
+        pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())
         return unavailable(what, failure, pause_s)
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
-        if code_of(failure.body) in _CLOCK_CODES:
+        if self._manners.is_clock_refusal(failure):
             self._is_clock_trusted = False
-        pause_s = retry_after_s(failure, venue_now_ms=self._venue_now_ms())
+        pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())
         if pause_s is None:
-            pause_s = PAUSES_S.get(failure.status)
+            pause_s = self._manners.pauses_s.get(failure.status)
         if pause_s is not None:
             self._gate.pause(pause_s)
 
     def _learn_counts(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the venue's own counts out of any answer."""
-        self._gate.learn(counted_by_venue(headers), was_let_in=status not in PAUSES_S)
+        counted = self._manners.counted_by_venue(headers)
+        self._gate.learn(counted, was_let_in=status not in self._manners.pauses_s)
 
     def _venue_now_ms(self) -> float:
         """The time on the venue's clock."""
         return (self._clock.now() + self._server_offset_s) * 1000
 
-    def _make_client(self, keys: Mapping[str, str], *, timeout_s: float) -> Any:
+    def _make_client(self, access: Access, *, timeout_s: float) -> Any:
         """One ccxt client that sends nothing of its own accord and never repeats a request."""
         settings = {
-            **keys,
+            **access.credentials,
             "enableRateLimit": False,
             "timeout": int(timeout_s * 1000),
-            "options": {
-                "fetchCurrencies": False,
-                "fetchMargins": False,
-                "leverageBrackets": {},
-                "maxRetriesOnFailure": 0,
-                "disableFuturesSandboxWarning": True,
-            },
+            "options": {**self._manners.options, "maxRetriesOnFailure": 0},
         }
-        return make_client(
-            binanceusdm,
+        client = make_client(
+            self._manners.client_class,
             settings,
-            is_error_body=is_error_body,
+            is_error_body=self._manners.is_error_body,
             on_answer=self._learn_counts,
         )
+        # Signed with the same clock that measured the venue's, whatever the machine's says.
+        client.milliseconds = lambda: int(self._clock.now() * 1000)
+        if access.sandbox:
+            client.set_sandbox_mode(True)
+        if access.demo:
+            client.enable_demo_trading(True)
+        if access.simulator_url is not None:
+            redirect(client, access.simulator_url)
+        return client
 
 
 async def together(*reads: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -1,0 +1,11 @@
+"""The venues that can be simulated, by the name that `--venue` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from simulator.exchange import Exchange
+from simulator.wire.binance import BinanceDialect
+from simulator.wire.protocol import Dialect
+
+DIALECTS: Mapping[str, Callable[[Exchange], Dialect]] = {"binance": BinanceDialect}

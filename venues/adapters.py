@@ -1,0 +1,30 @@
+"""Which adapter reads which kind of account of which exchange."""
+
+from __future__ import annotations
+
+from clock import Clock
+from model import Asset, ScopeId
+from venues.access import Access
+from venues.binance import BinanceFutures
+from venues.protocol import Venue
+
+
+def connect_account(
+    exchange: str,
+    account: str,
+    *,
+    scope: ScopeId,
+    access: Access,
+    clock: Clock,
+    stables: tuple[Asset, ...],
+) -> Venue:
+    """Make the connection to one account, without talking to it yet.
+
+    `exchange` is an id of the configuration, `account` the kind (`futures`). Raises
+    ConfigurationError for an access that cannot be used, ValueError for a pair nobody can read.
+    """
+    match exchange, account:
+        case "binance", "futures":
+            return BinanceFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case _:
+            raise ValueError(f"{exchange} {account}: no adapter")
