@@ -237,6 +237,7 @@ def _judge_dead_man(switch: DeadManSwitch) -> Finding:
 def _judge_unwatched(
     parts: Collection[Unwatched], *, watched: Collection[ScopeId]
 ) -> Iterator[Finding]:
+    held: list[str] = []
     unseen: list[str] = []
     for part in parts:
         if part.covered_by is not None and part.covered_by in watched:
@@ -251,17 +252,18 @@ def _judge_unwatched(
                     subject=part.part,
                 )
             case Presence.HOLDS:
-                yield Finding(
-                    level=Level.WARNING,
-                    topic=Topic.NOT_WATCHED,
-                    what=f"not watched, and not empty: {part.detail}",
-                    remedy="what is there can be lost unguarded: watch it by other means",
-                    subject=part.part,
-                )
+                held.append(f"{part.part} ({part.detail})")
             case Presence.UNSEEN:
                 unseen.append(part.part)
             case _:
                 assert_never(part.presence)
+    if held:
+        yield Finding(
+            level=Level.WARNING,
+            topic=Topic.NOT_WATCHED,
+            what=f"not watched, and not empty: {', '.join(held)}",
+            remedy="what is there can be lost unguarded: watch it by other means",
+        )
     if unseen:
         yield Finding(
             level=Level.FINE,

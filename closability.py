@@ -88,8 +88,7 @@ def judge_closability(
 
     `orders` or `limits` None: they could not be read, which is a finding of its own.
     """
-    return (
-        *_judge_what_was_read(orders=orders, limits=limits),
+    of_positions = (
         *_judge_legs(reading),
         *(
             finding
@@ -98,6 +97,13 @@ def judge_closability(
                 position, reading=reading, orders=orders or (), limits=limits, book=book
             )
         ),
+    )
+    missing = tuple(_judge_what_was_read(orders=orders, limits=limits))
+    all_clear = Finding(level=Level.FINE, topic=Topic.CLOSABLE, what="each can be closed at once")
+    return (
+        *missing,
+        *of_positions,
+        *(() if missing or of_positions or not reading.positions else (all_clear,)),
         *_judge_leftovers(reading, orders or ()),
     )
 
@@ -220,7 +226,7 @@ def _judge_size(case: _Case) -> Iterator[Finding]:
             level=Level.WARNING,
             topic=Topic.SMALL_REMAINDER,
             what=f"closing {percent:f} % would leave {remains.normalize():f}, below the venue's "
-            f" minimum ({_say_minimum(case)}): stage 1 closes it whole",
+            f"minimum ({_say_minimum(case)}): stage 1 closes it whole",
             remedy="nothing if that is meant; else hold more of it, or list it in never_touch",
             subject=case.subject,
         )
@@ -276,15 +282,15 @@ def _judge_orders(case: _Case) -> Iterator[Finding]:
     if not takes_all and claimed <= case.may_remain:
         return
     size = "all" if takes_all or claimed >= case.quantity else f"{claimed.normalize():f}"
-    count = "a resting order" if len(resting) == 1 else f"{len(resting)} resting orders"
-    verb = "claims" if len(resting) == 1 else "claim"
+    count = "a resting reduce-only order claims"
+    if len(resting) > 1:
+        count = f"{len(resting)} resting reduce-only orders claim"
     yield Finding(
         level=Level.WARNING,
         topic=Topic.ORDERS_IN_THE_WAY,
-        what=f"{count} of reduce-only kind {verb} {size} of it: the venue may refuse a close for "
-        "that",
-        remedy="nothing: the guard cancels what blocks a close and sends it again; a conditional "
-        "order would not be in the way",
+        what=f"{count} {size} of it: the venue may refuse a close because of that",
+        remedy="nothing: the guard cancels what blocks a close and sends it again, which takes "
+        "longer; a conditional order would not be in the way",
         subject=case.subject,
     )
 

@@ -322,7 +322,7 @@ def _find_portfolio(answer: object) -> str:
 
 def _find_sub_accounts(answer: object) -> str:
     rows = required_rows(as_fields(answer, "sub-accounts"), "subAccounts", "sub-accounts")
-    return f"{len(rows)}, each with keys of its own" if rows else ""
+    return f"{len(rows)} with keys of their own" if rows else ""
 
 
 SPOT = "spot"
