@@ -5,7 +5,8 @@ Pure: judges the values of `inspection`, asks nobody. What the venue did not tel
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 from findings import Finding, Level, Topic
@@ -40,37 +41,65 @@ def judge_inspection(
 
     `reading` is the account as it was read beside, None when it could not be.
     """
-    return (
-        *_judge_connection(inspection),
+    latency_s = inspection.latency_s
+    if isinstance(latency_s, NotTold):
+        # Nothing else got through either: one line says it all.
+        return (_silent(latency_s),)
+    judged = (
+        *_judge_connection(latency_s, inspection.server_offset_s),
         *_judge_account(inspection, reading),
         *_judge_rights(inspection.rights, allow_withdrawal_keys=allow_withdrawal_keys),
         *_judge_reach(inspection.rights, now=now),
         _judge_dead_man(inspection.dead_man),
         *_judge_unwatched(inspection.unwatched, watched=watched),
     )
+    return (
+        *(found for found in judged if isinstance(found, Finding)),
+        *_gather([found for found in judged if isinstance(found, _Open)]),
+    )
 
 
-def _judge_connection(inspection: Inspection) -> Iterator[Finding]:
-    latency_s, offset_s = inspection.latency_s, inspection.server_offset_s
-    if isinstance(latency_s, NotTold):
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A question that the venue did not answer, and why."""
+
+    question: str
+    reason: str
+
+
+def _gather(left_open: Sequence[_Open]) -> Iterator[Finding]:
+    """One finding for all questions that are open for the same reason."""
+    for reason in dict.fromkeys(found.reason for found in left_open):
+        questions = [found.question for found in left_open if found.reason == reason]
         yield Finding(
-            level=Level.FAULT,
-            topic=Topic.CONNECTION,
-            what=f"does not answer: {latency_s.reason}",
-            remedy="see whether the venue is down and this machine may reach it; then check again",
+            level=Level.WARNING,
+            topic=Topic.NOT_TOLD,
+            what=f"not told: {', '.join(questions)}{f' ({reason})' if reason else ''}",
+            remedy="look it up in the venue's settings",
         )
-    else:
-        is_slow = latency_s > SLOW_S
-        yield Finding(
-            level=Level.WARNING if is_slow else Level.FINE,
-            topic=Topic.CONNECTION,
-            what=f"answers in {latency_s * 1000:,.0f} ms",
-            remedy="run the guard nearer to the venue: every close takes at least as long"
-            if is_slow
-            else "",
-        )
+
+
+def _silent(latency_s: NotTold) -> Finding:
+    return Finding(
+        level=Level.FAULT,
+        topic=Topic.CONNECTION,
+        what=f"does not answer: {latency_s.reason}",
+        remedy="see whether the venue is down and this machine may reach it; then check again",
+    )
+
+
+def _judge_connection(latency_s: float, offset_s: float | NotTold) -> Iterator[Finding | _Open]:
+    is_slow = latency_s > SLOW_S
+    yield Finding(
+        level=Level.WARNING if is_slow else Level.FINE,
+        topic=Topic.CONNECTION,
+        what=f"answers in {latency_s * 1000:,.0f} ms",
+        remedy="run the guard nearer to the venue: every close takes at least as long"
+        if is_slow
+        else "",
+    )
     if isinstance(offset_s, NotTold):
-        # The same request tells both: one line is enough.
+        yield _Open("the venue's time", offset_s.reason)
         return
     is_off = abs(offset_s) > MAX_OFFSET_S
     direction = "behind" if offset_s > 0 else "ahead of"
@@ -84,10 +113,10 @@ def _judge_connection(inspection: Inspection) -> Iterator[Finding]:
     )
 
 
-def _judge_account(inspection: Inspection, reading: Reading | None) -> Iterator[Finding]:
+def _judge_account(inspection: Inspection, reading: Reading | None) -> Iterator[Finding | _Open]:
     family, mode = inspection.family, inspection.position_mode
     if isinstance(family, NotTold):
-        yield _not_told(Topic.ACCOUNT_FAMILY, "what kind of account this is", family.reason)
+        yield _Open("what kind of account this is", family.reason)
     else:
         yield Finding(
             level=Level.FINE,
@@ -95,7 +124,7 @@ def _judge_account(inspection: Inspection, reading: Reading | None) -> Iterator[
             what=family.value.lower().replace("_", "-"),
         )
     if isinstance(mode, NotTold):
-        yield _not_told(Topic.POSITION_MODE, "whether it is one-way or hedged", mode.reason)
+        yield _Open("whether it is one-way or hedged", mode.reason)
     elif reading is not None and reading.position_mode is not mode:
         yield Finding(
             level=Level.FAULT,
@@ -110,17 +139,7 @@ def _judge_account(inspection: Inspection, reading: Reading | None) -> Iterator[
         )
 
 
-def _not_told(topic: Topic, question: str, reason: str) -> Finding:
-    why = f": {reason}" if reason else ""
-    return Finding(
-        level=Level.WARNING,
-        topic=topic,
-        what=f"{question} is not known{why}",
-        remedy="look it up in the venue's settings",
-    )
-
-
-def _judge_rights(rights: KeyRights, *, allow_withdrawal_keys: bool) -> Iterator[Finding]:
+def _judge_rights(rights: KeyRights, *, allow_withdrawal_keys: bool) -> Iterator[Finding | _Open]:
     """Reading, trading, withdrawing, and the records that tell a withdrawal from a loss."""
     yield _judge_right(
         rights.can_read,
@@ -178,18 +197,18 @@ def _judge_right(
     fault: str,
     remedy: str,
     reason: str,
-) -> Finding:
+) -> Finding | _Open:
     if is_right is None:
-        return _not_told(topic, question, reason)
+        return _Open(question, reason)
     if is_right:
         return Finding(level=Level.FINE, topic=topic, what=fine)
     return Finding(level=Level.FAULT, topic=topic, what=fault, remedy=remedy)
 
 
-def _judge_reach(rights: KeyRights, *, now: float) -> Iterator[Finding]:
+def _judge_reach(rights: KeyRights, *, now: float) -> Iterator[Finding | _Open]:
     """From where the key works, and for how long."""
     if rights.is_bound_to_ip is None:
-        yield _not_told(Topic.KEY_ADDRESSES, "from which addresses the key works", rights.reason)
+        yield _Open("from which addresses the key works", rights.reason)
     elif rights.is_bound_to_ip:
         yield Finding(
             level=Level.FINE, topic=Topic.KEY_ADDRESSES, what="the key works from listed addresses"
@@ -268,5 +287,5 @@ def _judge_unwatched(
         yield Finding(
             level=Level.FINE,
             topic=Topic.NOT_WATCHED,
-            what=f"not watched, and not open to this key's eyes: {', '.join(unseen)}",
+            what=f"not watched, and could not be looked at: {', '.join(unseen)}",
         )

@@ -133,7 +133,7 @@ def _judge(
         findings.append(_unread(reading))
     if told is None:
         findings.append(_not_inspected(inspected))
-    else:
+    elif seen is not None or not isinstance(told.latency_s, NotTold):
         findings += judge_inspection(
             told,
             reading=seen,

@@ -17,7 +17,7 @@ from commands.check.document import to_document
 from commands.check.machine import judge_machine
 from commands.check.report import CheckReport
 from commands.check.screen import render
-from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_FINE, read_settings
+from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_FINE, begin_log, read_settings
 from errors import ConfigurationError
 from settings import Settings
 from state_lock import find_holder
@@ -28,6 +28,7 @@ def show_check(config: Path, *, as_json: bool) -> int:
     settings = read_settings(config)
     if settings is None:
         return EXIT_CONFIGURATION
+    begin_log(settings)
     try:
         with _progress() as tell:
             report = asyncio.run(check(settings, clock=SystemClock(), tell=tell))
