@@ -65,11 +65,6 @@ class Finding:
     subject: str = ""
 
 
-def has_fault(findings: Iterable[Finding]) -> bool:
-    """Whether any of them is a fault."""
-    return any(finding.level is Level.FAULT for finding in findings)
-
-
 def worth_telling(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Faults first, then warnings; what is fine is left out."""
     found = tuple(findings)

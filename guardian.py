@@ -23,6 +23,7 @@ from typing import Any
 from attempts import Unbroken
 from clock import Clock
 from clock_drift import DriftWatch
+from closability_review import ClosabilityReview, Subject
 from close_records import aims_of
 from decision import Decision, Observation, decide
 from decision_log import DecisionLog
@@ -132,6 +133,15 @@ class Guardian:
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
         self._tidying = Tidying(tidy, supervisor=self._supervisor)
+        self._review = ClosabilityReview(
+            venues=venues,
+            find_subject=self._find_subject,
+            policy=policy,
+            recorder=recorder,
+            supervisor=self._supervisor,
+            clock=clock,
+            log=log,
+        )
         self._unbroken = Unbroken()
         self._on_tick_end: Callable[[ScopeId], None] = _nobody
         self._settled_at = self._settled_until = float("-inf")
@@ -218,6 +228,7 @@ class Guardian:
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
         await self._tidying.stop()
+        await self._review.stop()
         for why in await self._unbroken.end(within_s=STOP_WITHIN_S):
             self._supervisor.record(why)
 
@@ -396,7 +407,15 @@ class Guardian:
         await self._supervisor.attend("heartbeat", self._watch_over)
         if self._tidying.is_free and self._has_time():
             self._tidying.begin()
+        self._review.begin_if_due()
         return self._request_poll_s
+
+    def _find_subject(self, scope: ScopeId) -> Subject | None:
+        """What is known of a scope for judging whether it could be closed; None while it is not."""
+        reading, limits = self.memory.scope(scope).last_trusted, self._watches[scope].reader.limits
+        if reading is None or not limits or self._open_incident(scope) is not None:
+            return None
+        return Subject(reading=reading, limits=limits)
 
     def _has_time(self) -> bool:
         """Whether nothing is read, closed or written, and nothing will be in the next moment."""
