@@ -11,6 +11,7 @@ from typing import assert_never
 
 from findings import Finding, Level, Topic
 from inspection import (
+    AccountFamily,
     DeadManState,
     DeadManSwitch,
     Inspection,
@@ -19,7 +20,7 @@ from inspection import (
     Presence,
     Unwatched,
 )
-from model import Reading, ScopeId
+from model import PositionMode, Reading, ScopeId
 
 MAX_OFFSET_S = 1.0
 """A time stamp further ahead than this is refused by Binance; and records are told apart by it."""
@@ -121,9 +122,16 @@ def _judge_account(inspection: Inspection, reading: Reading | None) -> Iterator[
         yield Finding(
             level=Level.FINE,
             topic=Topic.ACCOUNT_FAMILY,
-            what=family.value.lower().replace("_", "-"),
+            what=_words(family),
         )
-    if isinstance(mode, NotTold):
+    if isinstance(mode, NotTold) and reading is not None:
+        # Closes go by what the reading says; some venues have a mode for each symbol.
+        yield Finding(
+            level=Level.FINE,
+            topic=Topic.POSITION_MODE,
+            what=f"{_words(reading.position_mode)} by its reading ({mode.reason})",
+        )
+    elif isinstance(mode, NotTold):
         yield _Open("whether it is one-way or hedged", mode.reason)
     elif reading is not None and reading.position_mode is not mode:
         yield Finding(
@@ -134,9 +142,11 @@ def _judge_account(inspection: Inspection, reading: Reading | None) -> Iterator[
             remedy="look at the position mode in the venue's settings, then check again",
         )
     else:
-        yield Finding(
-            level=Level.FINE, topic=Topic.POSITION_MODE, what=mode.value.lower().replace("_", "-")
-        )
+        yield Finding(level=Level.FINE, topic=Topic.POSITION_MODE, what=_words(mode))
+
+
+def _words(kind: AccountFamily | PositionMode) -> str:
+    return kind.value.lower().replace("_", "-")
 
 
 def _judge_rights(rights: KeyRights, *, allow_withdrawal_keys: bool) -> Iterator[Finding | _Open]:

@@ -21,9 +21,9 @@ from functools import partial
 from typing import Any
 
 from attempts import Unbroken
+from calm_check import CalmCheck, Subject
 from clock import Clock
 from clock_drift import DriftWatch
-from closability_review import ClosabilityReview, Subject
 from close_records import aims_of
 from decision import Decision, Observation, decide
 from decision_log import DecisionLog
@@ -35,6 +35,7 @@ from logger import Logger
 from look_once import look_once
 from memory import Incident, IncidentStatus, Memory
 from model import OperatorRequest, ScopeId, ScopeObservation, Want
+from notices import Notices
 from operator_desk import OperatorDesk, is_forced
 from policy import Policy
 from recorder import Recorder
@@ -71,6 +72,7 @@ class Guardian:
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
     are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
     does a little of what can wait; it is called about once a second when nothing else is to do.
+    `notices` is told what would hinder a close.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Guardian:
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
         tidy: Step | None = None,
+        notices: Notices | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -133,9 +136,10 @@ class Guardian:
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
         self._tidying = Tidying(tidy, supervisor=self._supervisor)
-        self._review = ClosabilityReview(
+        self._calm_check = CalmCheck(
             venues=venues,
             find_subject=self._find_subject,
+            notices=notices or Notices(),
             policy=policy,
             recorder=recorder,
             supervisor=self._supervisor,
@@ -228,7 +232,7 @@ class Guardian:
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
         await self._tidying.stop()
-        await self._review.stop()
+        await self._calm_check.stop()
         for why in await self._unbroken.end(within_s=STOP_WITHIN_S):
             self._supervisor.record(why)
 
@@ -407,7 +411,7 @@ class Guardian:
         await self._supervisor.attend("heartbeat", self._watch_over)
         if self._tidying.is_free and self._has_time():
             self._tidying.begin()
-        self._review.begin_if_due()
+        self._calm_check.begin_if_due()
         return self._request_poll_s
 
     def _find_subject(self, scope: ScopeId) -> Subject | None:

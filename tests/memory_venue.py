@@ -24,6 +24,7 @@ from inspection import (
     KeyRights,
     NotTold,
     OrderPace,
+    Unwatched,
 )
 from model import (
     Asset,
@@ -149,6 +150,7 @@ class MemoryVenue:
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    elsewhere: tuple[Unwatched, ...] = ()
 
     def plan(
         self,
@@ -291,6 +293,7 @@ class MemoryVenue:
             ),
             dead_man=NO_SWITCH,
             pace=UNCOUNTED,
+            unwatched=self.elsewhere,
         )
 
     def _untold(self, asked_at: float, why: NotTold) -> Inspection:

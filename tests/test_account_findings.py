@@ -179,10 +179,19 @@ def test_the_mode_of_the_positions_must_be_that_of_the_account() -> None:
     assert told(judge(SOUND, of=held)) == [(Level.FAULT, Topic.POSITION_MODE)]
 
 
-def test_a_mode_that_is_not_told_is_a_warning() -> None:
-    """As any other open question."""
+def test_a_mode_that_nobody_tells_is_a_warning() -> None:
+    """Neither the venue nor a reading."""
     found = judge(replace(SOUND, position_mode=NotTold(reason="HTTP 500")))
     assert told(found) == [(Level.WARNING, Topic.NOT_TOLD)]
+
+
+def test_a_mode_that_only_the_reading_tells_is_fine() -> None:
+    """Closes go by it, and some venues have a mode for each symbol."""
+    untold = replace(SOUND, position_mode=NotTold(reason="every symbol has its own"))
+    found = judge(untold, of=reading(position("SOL", LONG_SIDE, "1")))
+    assert told(found) == []
+    (one,) = (one for one in found if one.topic is Topic.POSITION_MODE)
+    assert one.what == "one-way by its reading (every symbol has its own)"
 
 
 def test_a_dead_man_switch_that_only_looks_armed_is_a_warning() -> None:

@@ -6,14 +6,17 @@ that the others are answered all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from errors import Malformed
+from clock import Clock
+from errors import Malformed, ObservationError
 from inspection import NotTold
 from model import RefusalReason, Refused
+from venues.access import Access
 from venues.ccxt_client import Params
-from venues.connection import VenueConnection
+from venues.connection import Manners, VenueConnection
 from venues.failure import Failure
 
 Answer = TypeVar("Answer")
@@ -21,6 +24,23 @@ Answer = TypeVar("Answer")
 
 class NotAllowed(NotTold):
     """Not told because the key, or this kind of account, may not ask."""
+
+
+@asynccontextmanager
+async def asking(manners: Manners, access: Access, clock: Clock) -> AsyncIterator[Asker]:
+    """An asker with a connection of its own, closed at the end.
+
+    A venue's other hosts have counts and pauses of their own, which must never hold up a reading
+    or a close on the guard's connection.
+    """
+    connection = VenueConnection(manners, access, clock)
+    try:
+        with suppress(ObservationError):
+            # Without it every signed question is refused, and each says so itself.
+            await connection.settle_clock()
+        yield Asker(connection)
+    finally:
+        await connection.aclose()
 
 
 class Asker:

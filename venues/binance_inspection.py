@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from clock import Clock
 from errors import Malformed
 from inspection import (
     AccountFamily,
@@ -30,7 +29,6 @@ from model import Asset, ScopeId, Symbol
 from venues.asking import Asker, NotAllowed
 from venues.binance_account import AccountMode, base_of, parse_account_mode
 from venues.binance_pacing import DEFAULT_RATES, ORDERS_10S
-from venues.connection import VenueConnection
 from venues.parsing import (
     Fields,
     as_fields,
@@ -61,11 +59,9 @@ class _Part:
 
 
 async def inspect_account(
-    connection: VenueConnection, *, clock: Clock, scope: ScopeId, symbols: Sequence[Symbol]
+    asker: Asker, *, now: float, scope: ScopeId, symbols: Sequence[Symbol]
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
-    asker = Asker(connection)
-    asked_at = clock.now()
     (latency_s, offset_s), mode, rights, costs, unwatched = await asyncio.gather(
         asker.measure(),
         asker.ask("fapiPrivateGetAccountConfig", parse_account_mode),
@@ -76,7 +72,7 @@ async def inspect_account(
     rate = DEFAULT_RATES[ORDERS_10S]
     return Inspection(
         scope=scope,
-        asked_at=asked_at,
+        asked_at=now,
         latency_s=latency_s,
         server_offset_s=offset_s,
         family=_family(mode, unwatched),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from closability_review import EVERY_S
+from calm_check import EVERY_S, INSPECT_EVERY_S
+from inspection import Presence, Unwatched
 from memory import Severity
 from model import Stage
-from tests.memory_venue import Trouble
+from tests.memory_venue import KEY, Trouble
 from tests.virtual_house import House, play
 
 pytestmark = pytest.mark.usefixtures("without_fsync")
@@ -33,7 +34,7 @@ def unlist(house: House, base: str) -> None:
 
 def told(house: House) -> list[str]:
     """What was told of closability, oldest first."""
-    return [event for event in house.events() if event.startswith("closability")]
+    return [event for event in house.events() if event.startswith("check_")]
 
 
 def test_a_sound_account_is_told_nothing_of(tmp_path: Path) -> None:
@@ -57,15 +58,15 @@ def test_what_hinders_a_close_is_told_once_and_so_is_its_end(tmp_path: Path) -> 
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(3 * A_WHILE_S)
-            assert told(house) == ["closability_in_doubt"]
-            (entry,) = house.audit("closability_in_doubt")
+            assert told(house) == ["check_warning"]
+            (entry,) = house.audit("check_warning")
             assert entry.severity is Severity.WARNING
             assert entry.message.startswith("SOLUSDT SHORT is not in the venue's market list")
             assert entry.message.endswith("-> `check` says what to do")
-            assert len(house.log.of("closability_in_doubt")) == 1
+            assert len(house.log.of("check_warning")) == 1
             change_market(house, "SOL", is_listed=True)
             await house.wait(A_WHILE_S)
-            assert told(house)[-1] == "closability_restored"
+            assert told(house)[-1] == "check_clear"
 
     play(story)
 
@@ -83,7 +84,7 @@ def test_only_what_is_new_is_told(tmp_path: Path) -> None:
                 "DOGEUSDT", "BUY", type="STOP_MARKET", quantity=100, trigger_price="0.2"
             )
             await house.wait(A_WHILE_S)
-        first, second = house.audit("closability_in_doubt")
+        first, second = house.audit("check_warning")
         assert "SOLUSDT" in first.message
         assert "DOGEUSDT holds nothing" in second.message and "SOLUSDT" not in second.message
 
@@ -100,7 +101,7 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
             house.bot_order(f"{base}USDT", "BUY", type="STOP_MARKET", quantity=10, trigger_price=20)
         async with house.guard():
             await house.wait(A_WHILE_S)
-        (entry,) = house.audit("closability_in_doubt")
+        (entry,) = house.audit("check_warning")
         assert entry.message.count("holds nothing") == 5
         assert "; and 2 more -> " in entry.message
 
@@ -121,10 +122,10 @@ def test_orders_that_cannot_be_read_are_neither_finding_nor_all_clear(
             change_market(house, "SOL", is_listed=True)
             house.venue.plan("fetch_orders", trouble)
             await house.wait(2 * A_WHILE_S)
-            assert told(house) == ["closability_in_doubt"]
+            assert told(house) == ["check_warning"]
             house.venue.calm()
             await house.wait(A_WHILE_S)
-            assert told(house) == ["closability_in_doubt", "closability_restored"]
+            assert told(house) == ["check_warning", "check_clear"]
 
     play(story)
 
@@ -186,7 +187,84 @@ def test_a_dry_run_reviews_as_well(tmp_path: Path) -> None:
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(A_WHILE_S)
-        assert house.audit("closability_in_doubt", dry_run=True)
+        assert house.audit("check_warning", dry_run=True)
         assert house.venue.sent == []
+
+    play(story)
+
+
+# --- what is shown, and what the venue tells --------------------------------------------------
+
+
+def shown(house: House, kind: str) -> list[str]:
+    """What the lock document says under details of this kind."""
+    details = house.lock()["details"]
+    return [line for name, line in details.items() if name.startswith(kind)]
+
+
+def test_what_holds_stands_in_the_lock_document_until_it_is_over(tmp_path: Path) -> None:
+    """Told once, shown all the time: status reads it there."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        unlist(house, "SOL")
+        async with house.guard():
+            await house.wait(A_WHILE_S)
+            (line,) = shown(house, "hinders_")
+            assert line.startswith("binance_futures: SOLUSDT SHORT is not in the venue's market")
+            await house.wait(A_WHILE_S)
+            assert shown(house, "hinders_") == [line]
+            change_market(house, "SOL", is_listed=True)
+            await house.wait(A_WHILE_S)
+            assert shown(house, "hinders_") == []
+
+    play(story)
+
+
+def test_the_venue_is_asked_about_the_key_once_an_hour(tmp_path: Path) -> None:
+    """A right that is taken away is told within the hour, a right to withdraw is not its matter."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path, seed={"can_withdraw": True})
+        async with house.guard():
+            await house.wait(A_WHILE_S)
+            assert told(house) == []
+            house.exchange.account(KEY).can_read_transfers = False
+            await house.wait(INSPECT_EVERY_S + A_WHILE_S)
+            (entry,) = house.audit("check_warning")
+            assert "a withdrawal would look like a loss" in entry.message
+            assert len(house.venue.called("inspect")) == 2
+
+    play(story)
+
+
+def test_a_venue_that_tells_nothing_is_asked_again_the_next_time(tmp_path: Path) -> None:
+    """And what it does not tell is no finding."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        house.venue.plan("inspect", Trouble.UNAVAILABLE)
+        async with house.guard():
+            await house.wait(3 * A_WHILE_S)
+        assert told(house) == []
+        assert len(house.venue.called("inspect")) == 3
+
+    play(story)
+
+
+def test_what_of_the_venue_is_not_watched_is_told_once_and_shown(tmp_path: Path) -> None:
+    """As a wallet beside the account that is not empty."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        house.venue.elsewhere = (
+            Unwatched(part="coin-margined futures", presence=Presence.HOLDS, detail="ETH"),
+        )
+        async with house.guard():
+            await house.wait(3 * A_WHILE_S)
+            (entry,) = house.audit("not_watched")
+            assert "coin-margined futures (ETH)" in entry.message
+            assert shown(house, "not_watched_") == [f"binance_futures: {entry.message}"]
+        assert told(house) == []
 
     play(story)
