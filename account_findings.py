@@ -89,6 +89,21 @@ def _silent(latency_s: NotTold) -> Finding:
     )
 
 
+def judge_equity(reading: Reading, *, min_equity: float) -> tuple[Finding, ...]:
+    """An account that holds too little is shown and not judged: no stage can fire on it."""
+    if reading.equity >= min_equity:
+        return ()
+    return (
+        Finding(
+            level=Level.WARNING,
+            topic=Topic.EQUITY,
+            what=f"equity {reading.equity:,.2f} is below min_equity ({min_equity:g}): unless it "
+            "held more before, no stage fires",
+            remedy="hold more, or write a smaller min_equity",
+        ),
+    )
+
+
 def _judge_connection(latency_s: float, offset_s: float | NotTold) -> Iterator[Finding | _Open]:
     is_slow = latency_s > SLOW_S
     yield Finding(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from account_findings import EXPIRY_WARNING_S, judge_inspection
+from account_findings import EXPIRY_WARNING_S, judge_equity, judge_inspection
 from findings import Finding, Level, Topic
 from inspection import (
     AccountFamily,
@@ -225,6 +225,15 @@ def test_a_part_that_another_scope_watches_is_watched() -> None:
     one_scope = replace(SOUND, unwatched=(spot,))
     assert told(judge(one_scope, watched=(SCOPE, "binance_spot"))) == []
     assert told(judge(one_scope)) == [(Level.WARNING, Topic.NOT_WATCHED)]
+
+
+@pytest.mark.parametrize(("least", "count"), [(10_000.0, 0), (10_001.0, 1)])
+def test_an_account_below_min_equity_is_not_judged_and_that_is_told(
+    least: float, count: int
+) -> None:
+    """It holds 10,000: exactly the least is enough."""
+    found = judge_equity(reading(), min_equity=least)
+    assert told(found) == [(Level.WARNING, Topic.EQUITY)] * count
 
 
 def test_money_that_is_in_another_account_altogether_is_a_fault() -> None:

@@ -332,6 +332,17 @@ async def test_one_base_on_both_sides_of_two_books_is_told(tmp_path: Path) -> No
     assert "long 6,000 in binance_futures, short 3,000 in binance_sub1_futures" in found.what
 
 
+async def test_an_account_with_keys_and_no_guard_is_a_warning(tmp_path: Path) -> None:
+    """It is not among those that were asked, so that nobody takes silence for health."""
+    async with simulated(SOUND) as at:
+        settings = replace(
+            settings_for(tmp_path, at.url), unwatched=("other: keys found, NOT WATCHED",)
+        )
+        report = await check(settings, clock=SystemClock(), tell=lambda _waiting: None)
+    assert told(report.between) == {(Level.WARNING, Topic.NOT_WATCHED, "")}
+    assert "other: keys found, NOT WATCHED" in screen(report)
+
+
 # --- the machine ------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from account_findings import judge_inspection
+from account_findings import judge_equity, judge_inspection
 from attempts import Got, Missed, abandon, attempt
 from clock import Clock
 from closability import find_split_hedges, judge_closability
@@ -142,6 +142,7 @@ def _judge(
             now=now,
         )
     if seen is not None:
+        findings += judge_equity(seen, min_equity=policy.min_equity)
         findings += judge_closability(reading=seen, orders=open_orders, limits=markets, book=book)
     return ScopeCheck(
         scope=scope,

@@ -30,7 +30,6 @@ def to_document(report: CheckReport) -> dict[str, object]:
         "has_fault": report.has_fault,
         "faults": report.count(Level.FAULT),
         "warnings": report.count(Level.WARNING),
-        "not_watched": list(report.not_watched),
         "machine": [_finding(finding) for finding in report.machine],
         "between": [_finding(finding) for finding in report.between],
         "scopes": [_scope(check) for check in report.scopes],

@@ -41,8 +41,8 @@ class CheckReport:
     """Everything `check` shows.
 
     `pid` is the guard that runs beside it, 0 when one runs that does not tell, None without one.
-    `machine` is about the guard's own files, `between` about accounts taken together, and
-    `not_watched` names accounts with keys that nobody guards.
+    `machine` is about the guard's own files, `between` about accounts taken together and those
+    that have keys and no guard.
     """
 
     now: float
@@ -52,7 +52,6 @@ class CheckReport:
     machine: tuple[Finding, ...]
     scopes: tuple[ScopeCheck, ...]
     between: tuple[Finding, ...]
-    not_watched: tuple[str, ...]
 
     def findings(self) -> Iterator[Finding]:
         """Every finding of every part."""

@@ -51,11 +51,9 @@ def render(report: CheckReport) -> Group:
 
 def _parts(report: CheckReport) -> Iterator[RenderableType]:
     yield _headline(report)
-    for line in report.not_watched:
-        yield Text(f" {line}", style="yellow")
     for scope in report.scopes:
         yield _scope(scope)
-    yield _matter("Between accounts", report.between, fine="")
+    yield _matter("Accounts together", report.between, fine="")
     yield _matter("This machine", report.machine, fine=_join(report.machine))
     yield Padding(_verdict(report), (0, 1))
 
