@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from account_findings import judge_inspection
-from attempts import Missed, attempt
+from attempts import Missed, abandon, attempt
 from clock import Clock
 from closability import judge_closability
 from decision_log import log_audit
@@ -35,6 +35,7 @@ EVERY_S = 600.0
 INSPECT_EVERY_S = 3600.0
 """What a key may do and what else its owner holds changes seldom, and costs more requests."""
 ASK_WITHIN_S = 20.0
+STOP_WITHIN_S = 1.0
 SHOWN = 5
 """Most findings that one line spells out; `check` shows all of them."""
 OF_INSPECTIONS = frozenset(
@@ -99,10 +100,10 @@ class CalmCheck:
             self._running = asyncio.create_task(self._check_all())
 
     async def stop(self) -> None:
-        """Give up a check that is under way."""
+        """Give up a check that is under way, without waiting for what hangs."""
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+            abandon(self._running)
+            await asyncio.wait((self._running,), timeout=STOP_WITHIN_S)
 
     async def _check_all(self) -> None:
         for scope, venue in self._venues.items():

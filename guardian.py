@@ -419,6 +419,8 @@ class Guardian:
         reading, limits = self.memory.scope(scope).last_trusted, self._watches[scope].reader.limits
         if reading is None or not limits or self._open_incident(scope) is not None:
             return None
+        if self._clock.now() - reading.asked_at > self._policy.max_reading_age_s:
+            return None
         return Subject(reading=reading, limits=limits)
 
     def _has_time(self) -> bool:

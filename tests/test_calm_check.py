@@ -130,7 +130,7 @@ def test_orders_that_cannot_be_read_are_neither_finding_nor_all_clear(
     play(story)
 
 
-def test_a_review_that_hangs_delays_no_reading_and_no_close(tmp_path: Path) -> None:
+def test_a_check_that_hangs_delays_no_reading_and_no_close(tmp_path: Path) -> None:
     """The list of orders never comes; the crash in that minute is answered as ever."""
 
     async def story() -> None:
@@ -163,7 +163,25 @@ def test_nothing_is_reviewed_while_something_is_being_closed(tmp_path: Path) -> 
     play(story)
 
 
-def test_a_stop_ends_a_review_that_hangs(tmp_path: Path) -> None:
+def test_an_account_that_is_not_seen_is_not_judged_by_what_was_seen_before(tmp_path: Path) -> None:
+    """What it held an hour ago may be closed, and its orders with it."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        unlist(house, "SOL")
+        async with house.guard():
+            await house.wait(30)
+            house.venue.plan("fetch_reading", Trouble.UNAVAILABLE)
+            await house.wait(2 * A_WHILE_S)
+            assert told(house) == []
+            house.venue.calm()
+            await house.wait(A_WHILE_S)
+            assert told(house) == ["check_warning"]
+
+    play(story)
+
+
+def test_a_stop_ends_a_check_that_hangs(tmp_path: Path) -> None:
     """Nobody waits for it."""
 
     async def story() -> None:
