@@ -324,7 +324,7 @@ def _judge_leftovers(reading: Reading, orders: Sequence[Order]) -> Iterator[Find
         kinds = ", ".join(sorted({order.order_type for order in found}))
         count = "a conditional order" if len(found) == 1 else f"{len(found)} conditional orders"
         effect = (
-            "could open a position, and outlives an ordinary cancel-all"
+            "could open a position, and may outlive an ordinary cancel-all"
             if opens
             else "left over from a position that is gone, would act on the next one"
         )

@@ -196,6 +196,9 @@ def _previews(previews: Sequence[StagePreview]) -> Group:
             "?" if preview.seconds is None else _say_seconds(preview.seconds),
         )
         notes += [note for note in _notes(preview) if note not in notes]
+    uncosted = sorted({symbol for preview in previews for symbol in preview.uncosted})
+    if uncosted:
+        notes.append(f"? spread or fee not told: {', '.join(uncosted)}")
     notes.append("cost: half the spread and the taker fee, not what a large order moves")
     title = Text.assemble(
         ("What a stage would close now", "bold"), ("  by what is lost on paper", "dim")
@@ -215,7 +218,10 @@ def _say_stage(preview: StagePreview) -> str:
 
 
 def _say_cost(preview: StagePreview) -> str:
-    return f"{say_money(preview.cost)}{' ?' if preview.uncosted else ''}"
+    """What is not told is no 0: a sum of nothing but that is unknown."""
+    if not preview.uncosted:
+        return say_money(preview.cost)
+    return f"{say_money(preview.cost)} + ?" if preview.cost else "?"
 
 
 def _say_seconds(seconds: float) -> str:
@@ -225,8 +231,6 @@ def _say_seconds(seconds: float) -> str:
 
 
 def _notes(preview: StagePreview) -> Iterator[str]:
-    if preview.uncosted:
-        yield f"? spread or fee not told: {', '.join(preview.uncosted)}"
     if not preview.is_finished:
         yield f"stage {preview.stage.value} would not come to its end: see above"
     for note in preview.notes:

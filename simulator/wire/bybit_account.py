@@ -137,6 +137,20 @@ def account_info(call: Call) -> Row:
     }
 
 
+def fee_rates(call: Call) -> Row:
+    """Return `account/fee-rate` of every linear symbol."""
+    return {
+        "list": [
+            {
+                "symbol": market.symbol,
+                "takerFeeRate": plain(market.taker_fee),
+                "makerFeeRate": plain(market.maker_fee),
+            }
+            for market in call.exchange.markets.values()
+        ]
+    }
+
+
 def key_permissions(call: Call) -> Row:
     """Return `user/query-api`: what the key itself may do."""
     account = call.account
