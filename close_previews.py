@@ -141,13 +141,8 @@ def _preview(
     carried = _carry_out(
         stage_policy, plan.targets, book=book, reading=reading, orders=orders, limits=limits
     )
-    marks = {
-        (position.symbol, position.side): position.mark_price for position in reading.positions
-    }
-    values = [
-        (key.symbol, float(quantity) * marks[key.symbol, key.side])
-        for key, quantity in carried.closed
-    ]
+    marks = {row.key: row.mark_price for row in reading.rows()}
+    values = [(key.symbol, float(quantity) * marks[key]) for key, quantity in carried.closed]
     told = [(value, costs.get(symbol, TradingCost())) for symbol, value in values]
     seconds = None
     if pace is not None:

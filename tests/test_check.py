@@ -293,6 +293,7 @@ async def test_a_read_that_fails_is_a_fault_and_the_rest_is_judged(
     """Whatever the adapter trips over."""
     found = await look_at(tmp_path, in_memory(SOUND, read, trouble=trouble))
     assert told(found.findings) == {(Level.FAULT, topic, "")}
+    assert any(read in one.what for one in found.findings), "the reason is told"
     assert found.inspection is not None
 
 

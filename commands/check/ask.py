@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from account_findings import judge_equity, judge_inspection
 from attempts import Got, Missed, abandon, attempt
@@ -89,8 +90,11 @@ async def _check_scope(
 ) -> ScopeCheck:
     """Ask one account everything and judge it."""
     await attempt(connection.start(), within_s=START_WITHIN_S, what="connection")
-    limits, reading, orders = await asyncio.gather(
-        attempt(connection.fetch_market_limits(), within_s=READ_WITHIN_S, what="market rules"),
+    # First, as the guard does: some venues name the base of a symbol in their market list alone.
+    limits = await attempt(
+        connection.fetch_market_limits(), within_s=READ_WITHIN_S, what="market rules"
+    )
+    reading, orders = await asyncio.gather(
         attempt(connection.fetch_reading(scope), within_s=READ_WITHIN_S, what="reading"),
         attempt(connection.fetch_orders(scope), within_s=READ_WITHIN_S, what="open orders"),
     )
@@ -143,7 +147,13 @@ def _judge(
         )
     if seen is not None:
         findings += judge_equity(seen, min_equity=policy.min_equity)
-        findings += judge_closability(reading=seen, orders=open_orders, limits=markets, book=book)
+        missed = {Topic.OPEN_ORDERS: orders, Topic.MARKETS: limits}
+        findings += (
+            _with_reason(finding, missed.get(finding.topic))
+            for finding in judge_closability(
+                reading=seen, orders=open_orders, limits=markets, book=book
+            )
+        )
     return ScopeCheck(
         scope=scope,
         exchange=venue.id,
@@ -162,6 +172,13 @@ def _judge(
 
 def _value(outcome: Got[Value] | Missed) -> Value | None:
     return outcome.value if isinstance(outcome, Got) else None
+
+
+def _with_reason(finding: Finding, outcome: Got[Any] | Missed | None) -> Finding:
+    """The finding with why the venue did not tell what it is about."""
+    if not isinstance(outcome, Missed):
+        return finding
+    return replace(finding, what=f"{finding.what} ({outcome.why})")
 
 
 def _unread(reading: Missed) -> Finding:
