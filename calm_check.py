@@ -36,8 +36,9 @@ INSPECT_EVERY_S = 3600.0
 """What a key may do and what else its owner holds changes seldom, and costs more requests."""
 ASK_WITHIN_S = 20.0
 STOP_WITHIN_S = 1.0
-SHOWN = 5
-"""Most findings that one line spells out; `check` shows all of them."""
+TOLD = 5
+SHOWN = 2
+"""Most findings that an entry and the lock document spell out; `check` shows all of them."""
 OF_INSPECTIONS = frozenset(
     {
         Topic.CLOCK,
@@ -172,7 +173,7 @@ class CalmCheck:
 
     def _tell(self, scope: ScopeId, found: tuple[Finding, ...]) -> None:
         """Tell what is new since the last check, or that nothing is left; show what holds."""
-        self._notices.show_hindrances(scope, f"{scope}: {_say(found)}" if found else "")
+        self._notices.show_hindrances(scope, f"{scope}: {_say(found, SHOWN)}" if found else "")
         before = {_key(finding) for finding in self._told.get(scope, ())}
         new = tuple(finding for finding in found if _key(finding) not in before)
         self._told[scope] = found
@@ -182,7 +183,7 @@ class CalmCheck:
                     at=self._clock.now(),
                     scope=scope,
                     event="check_warning",
-                    message=_say(new),
+                    message=_say(new, TOLD),
                     dry_run=self._policy.dry_run,
                     severity=Severity.WARNING,
                 )
@@ -208,8 +209,8 @@ def _key(finding: Finding) -> tuple[str, str]:
     return finding.topic, finding.subject
 
 
-def _say(found: tuple[Finding, ...]) -> str:
-    """Findings in one line."""
-    shown = "; ".join(f"{finding.subject} {finding.what}".strip() for finding in found[:SHOWN])
-    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+def _say(found: tuple[Finding, ...], most: int) -> str:
+    """Findings in one line, so many of them spelt out."""
+    shown = "; ".join(f"{finding.subject} {finding.what}".strip() for finding in found[:most])
+    more = f"; and {len(found) - most} more" if len(found) > most else ""
     return f"{shown}{more} -> `check` says what to do"
