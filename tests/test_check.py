@@ -550,6 +550,20 @@ async def test_the_screen_at_80_columns(
     assert screen(steady(await look(tmp_path, seed))) == golden
 
 
+async def test_a_cost_that_is_not_told_is_a_question_and_no_zero(tmp_path: Path) -> None:
+    """A venue without spread and fee; and what is said of several stages alike is said once."""
+    seed = {**SOUND, "markets": [{"symbol": "SOLUSDT", "market_max": "0.01"}]}
+    found = await look_at(tmp_path, in_memory(seed, trouble=Trouble.BUG))
+    report = CheckReport(
+        now=NOW, config="", dry_run=False, pid=None, machine=(), scopes=(found,), between=()
+    )
+    lines = [line.strip("│ ") for line in screen(report).splitlines()]
+    first = next(line for line in lines if line.startswith("1, both sides"))
+    assert first.split()[-3] == "?"
+    assert "? spread or fee not told: BTCUSDT, SOLUSDT" in lines
+    assert "stages 2, 3: would not come to its end: see above" in lines
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 async def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
     """A line that wraps by itself tears the panel."""

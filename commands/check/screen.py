@@ -116,7 +116,11 @@ def _say_counts(findings: Sequence[Finding]) -> str:
         (sum(finding.level is level for finding in findings), word)
         for level, word in ((Level.FAULT, "fault"), (Level.WARNING, "warning"))
     ]
-    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "fine"
+    return ", ".join(_count(number, word) for number, word in counts if number) or "fine"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _facts(check: ScopeCheck) -> Table:
@@ -139,11 +143,10 @@ def _say_holdings(check: ScopeCheck) -> str:
         return "not read"
     reading = check.reading
     closable = [finding for finding in check.findings if finding.topic is Topic.CLOSABLE]
-    count = len(reading.positions)
     words = [
         f"equity {say_money(reading.equity)}",
-        f"{count} position{'' if count == 1 else 's'}",
-        "orders not read" if check.orders is None else f"{check.orders} open orders",
+        _count(len(reading.positions), "position"),
+        "orders not read" if check.orders is None else _count(check.orders, "open order"),
     ]
     if reading.coins:
         words.append(f"coins: {', '.join(coin.asset for coin in reading.coins)}")
@@ -184,7 +187,6 @@ def _table(*names: str) -> Table:
 def _previews(previews: Sequence[StagePreview]) -> Group:
     """What each stage would do if it fired now."""
     table = _table("stage", "closes", "worth", "orders", "cancels", "cost", "time")
-    notes: list[str] = []
     for preview in previews:
         table.add_row(
             _say_stage(preview),
@@ -195,15 +197,10 @@ def _previews(previews: Sequence[StagePreview]) -> Group:
             _say_cost(preview),
             "?" if preview.seconds is None else _say_seconds(preview.seconds),
         )
-        notes += [note for note in _notes(preview) if note not in notes]
-    uncosted = sorted({symbol for preview in previews for symbol in preview.uncosted})
-    if uncosted:
-        notes.append(f"? spread or fee not told: {', '.join(uncosted)}")
-    notes.append("cost: half the spread and the taker fee, not what a large order moves")
     title = Text.assemble(
         ("What a stage would close now", "bold"), ("  by what is lost on paper", "dim")
     )
-    return Group(title, table, *map(_note, notes))
+    return Group(title, table, *map(_note, _notes(previews)))
 
 
 def _say_stage(preview: StagePreview) -> str:
@@ -230,12 +227,21 @@ def _say_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.1 or not seconds else "<0.1 s"
 
 
-def _notes(preview: StagePreview) -> Iterator[str]:
-    if not preview.is_finished:
-        yield f"stage {preview.stage.value} would not come to its end: see above"
-    for note in preview.notes:
-        if not note.startswith("nothing to close"):
-            yield f"stage {preview.stage.value}: {note}"
+def _notes(previews: Sequence[StagePreview]) -> Iterator[str]:
+    """What the planner says besides; what it says of several stages alike is said once."""
+    stages: dict[str, list[str]] = {}
+    for preview in previews:
+        notes = [note for note in preview.notes if not note.startswith("nothing to close")]
+        if not preview.is_finished:
+            notes.append("would not come to its end: see above")
+        for note in notes:
+            stages.setdefault(note, []).append(str(preview.stage.value))
+    for note, told in stages.items():
+        yield f"stage{'s' if len(told) > 1 else ''} {', '.join(told)}: {note}"
+    uncosted = sorted({symbol for preview in previews for symbol in preview.uncosted})
+    if uncosted:
+        yield f"? spread or fee not told: {', '.join(uncosted)}"
+    yield "cost: half the spread and the taker fee, not what a large order moves"
 
 
 def _distances(distances: Sequence[StageDistance]) -> Group:
