@@ -39,6 +39,7 @@ from model import (
     VenueOrderId,
 )
 from venues.access import Access
+from venues.asking import asking
 from venues.binance_account import (
     AccountMode,
     parse_account,
@@ -131,6 +132,7 @@ class BinanceFutures:
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
         self._scope = scope
+        self._access = access
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
         self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
@@ -309,9 +311,8 @@ class BinanceFutures:
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
         """Ask what `check` shows; a part that is not told is a value."""
         self._require_scope(scope)
-        return await inspect_account(
-            self._connection, clock=self._clock, scope=scope, symbols=symbols
-        )
+        async with asking(MANNERS, self._access, self._clock) as asker:
+            return await inspect_account(asker, now=self._clock.now(), scope=scope, symbols=symbols)
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
         """Price assets by their USDT (else USDC) mark, else by the venue's asset index.

@@ -195,6 +195,8 @@ UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
 }
 
 ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES | UNIFIED_ROUTES
+RECORDS = ("/api/v2/mix/account/bill", "/api/v3/account/financial-records")
+"""What a key without the right to read transfers may not ask."""
 
 
 class BitgetDialect:
@@ -280,6 +282,10 @@ class BitgetDialect:
             raise BitgetError(code, message)
         if request.method != "GET" and not account.can_trade:
             raise BitgetError("40014", "Incorrect permissions, need future order write permissions")
+        if path in RECORDS and not account.can_read_transfers:
+            raise BitgetError(
+                "40014", "Incorrect permissions, need future position read permissions"
+            )
         return route.handler(replace(call, signed_account=account))
 
     def _refusal(self, error: BitgetError) -> WireAnswer:

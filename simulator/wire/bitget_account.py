@@ -298,7 +298,7 @@ def key_info(account: Account) -> Row:
     return {
         "userId": USER_ID,
         "inviterId": "",
-        "ips": "",
+        "ips": "127.0.0.1" if account.is_bound_to_ip else "",
         "authorities": [*rights, "coor", "cpor", "stor", "wtor"],
         "parentId": 0,
         "traderType": "not_trader",

@@ -202,7 +202,7 @@ def key_info(account: Account) -> Row:
         "parentId": "",
         "channelCode": "",
         "channel": "",
-        "ips": "",
+        "ips": "127.0.0.1" if account.is_bound_to_ip else "",
         "permType": "read-and-write" if account.can_trade else "read-only",
         "permissions": rights,
         "regisTime": "1600000000000",
