@@ -186,6 +186,33 @@ async def test_positions_of_both_products_are_closed(kind: str) -> None:
         assert not at.exchange.account(KEY).legs
 
 
+async def test_a_close_larger_than_the_position_never_flips_it(kind: str) -> None:
+    """0.7 of 0.5 that are left: the position is gone, and nothing is open on the other side."""
+    async with account(kind) as (at, venue):
+        assert isinstance(await venue.submit_close(close(BTC, Side.LONG, "0.7")), Done)
+        assert at.exchange.amount(KEY, BTC) == 0
+        again = close(BTC, Side.LONG, "0.1", client_id=ClientOrderId("ks-2"))
+        refused = await venue.submit_close(again)
+        assert isinstance(refused, Refused)
+        assert refused.reason is RefusalReason.NOTHING_TO_REDUCE
+        assert set(at.exchange.account(KEY).legs) == {(SOL, Leg.BOTH)}
+
+
+async def test_a_hedged_close_touches_its_own_leg_alone(kind: str) -> None:
+    """0.5 long and 0.3 short: each close takes its own side, however much it asks for."""
+    legs = [{**BOTH_COINS[0]}, {**BOTH_COINS[0], "side": "SHORT", "quantity": "0.3"}]
+    async with account(kind, position_mode="hedge", positions=legs) as (at, venue):
+        hedge = PositionMode.HEDGE
+        assert isinstance(
+            await venue.submit_close(close(BTC, Side.LONG, "0.2", position_mode=hedge)), Done
+        )
+        assert at.exchange.amount(KEY, BTC, Leg.LONG) == Decimal("0.3")
+        second = close(BTC, Side.SHORT, "0.3", position_mode=hedge, client_id=ClientOrderId("ks-2"))
+        assert isinstance(await venue.submit_close(second), Done)
+        assert at.exchange.amount(KEY, BTC, Leg.SHORT) == 0
+        assert at.exchange.amount(KEY, BTC, Leg.LONG) == Decimal("0.3")
+
+
 async def test_each_product_of_a_classic_account_is_closed_in_its_own_mode() -> None:
     """USDC hedged, USDT not: what the guard calls a hedged account opens nothing in the other."""
     usdc = {"symbol": "BTCPERP", "entry_price": 60000, "position_mode": "hedge"}
