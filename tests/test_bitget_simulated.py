@@ -11,7 +11,7 @@ import pytest
 
 from clock import SystemClock
 from errors import Unavailable
-from inspection import AccountFamily, DeadManState, NotTold
+from inspection import AccountFamily, DeadManState, NotTold, Presence
 from model import (
     ClientOrderId,
     CloseInstruction,
@@ -414,8 +414,7 @@ async def test_what_the_venue_tells_of_itself(kind: str) -> None:
         assert (told.pace.most, told.pace.within_s) == (10, 1.0)
         assert isinstance(told.latency_s, float)
         assert told.costs[BTC].spread == 0
-        covered = {part.part: part.covered_by for part in told.unwatched}
-        assert covered["spot"] == (ScopeId("bitget_spot") if is_classic else SCOPE)
+        assert told.unwatched == ()
     async with account(kind, can_trade=False) as (at, venue):
         rights = (await venue.inspect(SCOPE, ())).rights
         assert (rights.can_trade, rights.can_withdraw) == (False, False)
@@ -424,3 +423,4 @@ async def test_what_the_venue_tells_of_itself(kind: str) -> None:
         assert isinstance(blind.latency_s, NotTold)
         assert blind.rights.can_read is None
         assert blind.costs == {}
+        assert {part.presence for part in blind.unwatched} == {Presence.UNSEEN}
