@@ -28,7 +28,7 @@ from venues.ccxt_client import (
     redirect,
     send,
 )
-from venues.failure import Failure, RequestFailed, unavailable
+from venues.failure import Failure, KeyRefused, RequestFailed, unavailable
 from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
 
 _log = get_logger("venues.connection")
@@ -78,9 +78,11 @@ class Manners:
 
     `client_class` is ccxt's; `options` are those that keep it from asking anything of its own
     accord. `time_endpoint` answers the venue's clock, which `parse_time` reads in ms.
-    `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
+    `is_clock_refusal` is true of a refused time stamp, `is_key_refusal` of a key without the right
+    or of an account of another kind. `pauses_s` is what is paused after a status
     that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
-    takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer;
+    `kept_as` names the rate that a count belongs to, by the URL of its request.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Manners:
     rates: Mapping[str, Rate]
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
+    kept_as: Callable[[str, str], str] = lambda name, _url: name
+    is_key_refusal: Callable[[Failure], bool] = lambda _failure: False
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
 
 
@@ -329,7 +333,8 @@ class VenueConnection:
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
         pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        return unavailable(what, failure, pause_s)
+        kind = KeyRefused if self._manners.is_key_refusal(failure) else Unavailable
+        return unavailable(what, failure, pause_s, kind=kind)
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
@@ -341,9 +346,10 @@ class VenueConnection:
         if pause_s is not None:
             self._gate.pause(pause_s)
 
-    def _learn_counts(self, status: int, headers: Mapping[str, str]) -> None:
+    def _learn_counts(self, status: int, headers: Mapping[str, str], url: str) -> None:
         """Take the venue's own counts out of any answer."""
-        counted = self._manners.counted_by_venue(headers)
+        told = self._manners.counted_by_venue(headers)
+        counted = {self._manners.kept_as(name, url): count for name, count in told.items()}
         self._gate.learn(counted, was_let_in=status not in self._manners.pauses_s)
 
     def _venue_now_ms(self) -> float:

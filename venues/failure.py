@@ -38,6 +38,10 @@ class Failure:
     retry_after_s: float | None = None
 
 
+class KeyRefused(Unavailable):
+    """The venue refused the key, or this kind of account: asking again later changes nothing."""
+
+
 class RequestFailed(Exception):
     """Raised between a client and its adapter only; adapters turn it into errors or outcomes."""
 
@@ -56,6 +60,12 @@ def scrub(text: str, redactor: Redactor = NOTHING_HIDDEN) -> str:
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."
 
 
-def unavailable(what: str, failure: Failure, retry_after_s: float | None) -> Unavailable:
+def unavailable(
+    what: str,
+    failure: Failure,
+    retry_after_s: float | None,
+    *,
+    kind: type[Unavailable] = Unavailable,
+) -> Unavailable:
     """The error a fetch raises for a failed request; `what` names the read."""
-    return Unavailable(f"{what}: {failure.cause}", retry_after_s=retry_after_s)
+    return kind(f"{what}: {failure.cause}", retry_after_s=retry_after_s)
