@@ -6,6 +6,7 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     api_secret: test-secret
     position_mode: one_way | hedge          (one_way)
     multi_assets: false
+    portfolio_margin: false                 reached as such an account; debts are wallets below zero
     wallet: {USDT: 10000}
     collateral: {BTC: 0.95}                 what a coin counts as margin in multi-assets mode
     prices: {BTCUSDT: 60000}
@@ -57,6 +58,7 @@ SEED_KEYS = frozenset(
         "api_secret",
         "position_mode",
         "multi_assets",
+        "portfolio_margin",
         "wallet",
         "collateral",
         "prices",
@@ -124,7 +126,8 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
         api_key=str(seed["api_key"]),
         api_secret=str(seed["api_secret"]),
         position_mode=mode,
-        multi_assets=bool(seed.get("multi_assets", False)),
+        multi_assets=bool(seed.get("multi_assets", False) or seed.get("portfolio_margin")),
+        is_portfolio=bool(seed.get("portfolio_margin", False)),
         can_trade=bool(seed.get("can_trade", True)),
         can_withdraw=bool(seed.get("can_withdraw", False)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},

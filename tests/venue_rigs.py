@@ -152,6 +152,7 @@ async def _in_memory(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[
 
 WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "binance": ("binance", "binance", {}),
+    "binance-portfolio": ("binance", "binance", {"portfolio_margin": True}),
 }
 """Each way to an account over HTTP: the exchange's id, its dialect, what its seeds say besides."""
 
