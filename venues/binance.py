@@ -149,6 +149,7 @@ class BinanceFutures:
         )
         self._mode = Kept(self._fetch_mode, clock)
         self._bases: dict[Symbol, Asset] = {}
+        self._coin_weight = 1.0
         self._single_until = float("-inf")
 
     @property
@@ -175,6 +176,7 @@ class BinanceFutures:
         await self._connection.settle_clock()
         asked_at = self._clock.now()
         seen = await self._see()
+        self._coin_weight = seen.value.coin_weight
         if seen.mode_shown is not None and seen.mode_shown is not seen.mode:
             self._mode.doubt()
         return Reading(
@@ -287,6 +289,8 @@ class BinanceFutures:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
 
+        Coins are valued as the last reading's totals counted them.
+
         Raises Unavailable when there are more than 20,000 records, when their order leaves doubt
         whether some were skipped, when the clock they were asked by proved wrong meanwhile, and
         for a key that may not read one kind of them. What is older than 89 days is not asked for.
@@ -317,7 +321,7 @@ class BinanceFutures:
                 row.to_entry(
                     scope=scope,
                     at=row.at_ms / 1000 - offset_s,
-                    price=prices.get(row.asset, 1.0),
+                    price=prices[row.asset] * self._coin_weight if row.asset in prices else 1.0,
                 )
                 for row in rows
             ),
