@@ -358,8 +358,12 @@ class BinanceFutures:
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
         """Ask what `check` shows; a part that is not told is a value."""
         self._require_scope(scope)
+        try:
+            routes = await self._whereabouts.settle()
+        except ObservationError:
+            routes = FUTURES
         return await inspect_account(
-            self._connection, clock=self._clock, scope=scope, symbols=symbols
+            self._connection, routes, clock=self._clock, scope=scope, symbols=symbols
         )
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:

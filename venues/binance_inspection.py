@@ -8,9 +8,10 @@ changes anything. Emails of sub-accounts are counted, never repeated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TypeVar
 
 from clock import Clock
@@ -27,10 +28,12 @@ from inspection import (
     TradingCost,
     Unwatched,
 )
-from model import Asset, ScopeId, Symbol
-from venues.binance_account import AccountMode, base_of, parse_account_mode
-from venues.binance_errors import code_of
+from model import ScopeId, Symbol
+from venues.binance_account import AccountMode, parse_account_mode, quote_of
+from venues.binance_errors import KEY_REFUSED, code_of
 from venues.binance_pacing import DEFAULT_RATES, ORDERS_10S
+from venues.binance_portfolio import INTO, OUT_OF, parse_pots
+from venues.binance_routes import PORTFOLIO, Routes
 from venues.ccxt_client import Params
 from venues.connection import VenueConnection
 from venues.failure import Failure
@@ -47,8 +50,6 @@ from venues.parsing import (
     required_text,
 )
 
-NOT_ALLOWED = frozenset({-2014, -2015, -2017, -1002})
-"""Refusals that are about the rights of the key, not about the moment."""
 SHOWN = 4
 """Most assets that a line names."""
 TIMER = DeadManSwitch(
@@ -73,20 +74,25 @@ class _Refused(NotTold):
 
 
 async def inspect_account(
-    connection: VenueConnection, *, clock: Clock, scope: ScopeId, symbols: Sequence[Symbol]
+    connection: VenueConnection,
+    routes: Routes,
+    *,
+    clock: Clock,
+    scope: ScopeId,
+    symbols: Sequence[Symbol],
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
-    asker = _Asker(connection)
+    asker = _Asker(connection, routes)
     asked_at = clock.now()
     clock_told, mode, rights, costs, unwatched = await asyncio.gather(
         asker.measure(clock),
-        asker.ask("fapiPrivateGetAccountConfig", parse_account_mode),
+        asker.ask(routes.mode, parse_account_mode),
         asker.ask_rights(),
         asker.ask_costs(symbols),
         asker.look_around(scope),
     )
     latency_s, offset_s = clock_told
-    is_portfolio = any(part.part == PORTFOLIO_MARGIN for part in unwatched)
+    is_portfolio = routes is PORTFOLIO or any(p.part == PORTFOLIO_MARGIN for p in unwatched)
     return Inspection(
         scope=scope,
         asked_at=asked_at,
@@ -115,8 +121,9 @@ def _family(mode: AccountMode | NotTold, *, is_portfolio: bool) -> AccountFamily
 class _Asker:
     """Asks one question at a time; an answer that is none becomes `NotTold`."""
 
-    def __init__(self, connection: VenueConnection) -> None:
+    def __init__(self, connection: VenueConnection, routes: Routes) -> None:
         self._connection = connection
+        self._routes = routes
 
     async def ask(
         self, endpoint: str, parse: Callable[[object], Answer], params: Params | None = None
@@ -124,7 +131,7 @@ class _Asker:
         """The parsed answer, or why there is none."""
         told = await self._connection.ask(endpoint, params or {}, urgency=Urgency.READING)
         if isinstance(told, Failure):
-            is_refused = code_of(told.body) in NOT_ALLOWED
+            is_refused = code_of(told.body) in KEY_REFUSED
             return (_Refused if is_refused else NotTold)(reason=told.cause)
         try:
             return parse(told)
@@ -148,17 +155,23 @@ class _Asker:
 
     async def ask_rights(self) -> KeyRights:
         """What the key may do, by what the venue says of it and by trying to read transfers."""
-        told, config, transfers = await asyncio.gather(
-            self.ask("sapiGetAccountApiRestrictions", parse_restrictions),
-            self.ask("fapiPrivateGetAccountConfig", _parse_can_trade),
-            self._connection.ask("fapiPrivateGetIncome", {"limit": 1}, urgency=Urgency.READING),
+        told, config, *records = await asyncio.gather(
+            self.ask(
+                "sapiGetAccountApiRestrictions",
+                partial(parse_restrictions, trading_right=self._routes.trading_right),
+            ),
+            self.ask(self._routes.mode, _parse_can_trade),
+            *(
+                self._connection.ask(endpoint, params, urgency=Urgency.READING)
+                for endpoint, params in self._records()
+            ),
         )
         reasons = []
         can_read_transfers: bool | None = True
-        if isinstance(transfers, Failure):
-            is_refused = code_of(transfers.body) in NOT_ALLOWED
-            can_read_transfers = False if is_refused else None
-            reasons.append(f"account records: {transfers.cause}")
+        for failed in (record for record in records if isinstance(record, Failure)):
+            is_refused = code_of(failed.body) in KEY_REFUSED
+            can_read_transfers = False if is_refused or can_read_transfers is False else None
+            reasons.append(f"account records: {failed.cause}")
         if isinstance(told, NotTold):
             reasons.insert(0, f"rights of the key: {told.reason}")
             told = KeyRights()
@@ -174,18 +187,27 @@ class _Asker:
             reason="; ".join(reasons),
         )
 
+    def _records(self) -> list[tuple[str, Params]]:
+        """The reads that tell whether the key may see what comes in and goes."""
+        asked: list[tuple[str, Params]] = [(self._routes.income, {"limit": 1})]
+        if self._routes.transfers is not None:
+            asked += [
+                (self._routes.transfers, {"type": name, "size": 1}) for name in (INTO, OUT_OF)
+            ]
+        return asked
+
     async def ask_costs(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, TradingCost]:
         """Spread and taker fee of symbols. One fee holds for all contracts of one quote."""
         if not symbols:
             return {}
         by_quote: dict[str, list[Symbol]] = {}
         for symbol in symbols:
-            by_quote.setdefault(_quote_of(symbol), []).append(symbol)
+            by_quote.setdefault(quote_of(symbol), []).append(symbol)
         spreads, fees = await asyncio.gather(
             self.ask("fapiPublicGetTickerBookTicker", parse_spreads),
             asyncio.gather(
                 *(
-                    self.ask("fapiPrivateGetCommissionRate", parse_fee, {"symbol": group[0]})
+                    self.ask(self._routes.fee, parse_fee, {"symbol": group[0]})
                     for group in by_quote.values()
                 )
             ),
@@ -205,10 +227,11 @@ class _Asker:
 
     async def look_around(self, scope: ScopeId) -> tuple[Unwatched, ...]:
         """What else this key's owner has on the venue, as far as the key may look."""
-        answers = await asyncio.gather(*(self.ask(part.endpoint, part.find) for part in _PARTS))
+        parts = _PORTFOLIO_PARTS if self._routes is PORTFOLIO else _PARTS
+        answers = await asyncio.gather(*(self.ask(part.endpoint, part.find) for part in parts))
         return tuple(
             found
-            for part, told in zip(_PARTS, answers, strict=True)
+            for part, told in zip(parts, answers, strict=True)
             if (found := _unwatched(part, told, scope)) is not None
         )
 
@@ -237,14 +260,14 @@ def parse_time(answer: object) -> float:
     return required_integer(as_fields(answer, "time"), "serverTime", "time") / 1000
 
 
-def parse_restrictions(answer: object) -> KeyRights:
+def parse_restrictions(answer: object, *, trading_right: str = "enableFutures") -> KeyRights:
     """Read `apiRestrictions`: what the key may do. It says nothing about account records."""
     what = "apiRestrictions"
     fields = as_fields(answer, what)
     expires_ms = fields.get("tradingAuthorityExpirationTime")
     return KeyRights(
         can_read=required_flag(fields, "enableReading", what),
-        can_trade=required_flag(fields, "enableFutures", what),
+        can_trade=required_flag(fields, trading_right, what),
         can_withdraw=required_flag(fields, "enableWithdrawals", what),
         is_bound_to_ip=required_flag(fields, "ipRestrict", what),
         expires_at=None
@@ -279,19 +302,20 @@ def parse_spreads(answer: object) -> dict[Symbol, float]:
     return spreads
 
 
-def _quote_of(symbol: Symbol) -> str:
-    return symbol.partition("_")[0].removeprefix(base_of(symbol))
-
-
 def _held(rows: Sequence[Fields], names: Sequence[str], what: str) -> str:
     """The assets of which any of the named amounts is not zero, in one line."""
-    held = [
-        Asset(required_text(row, "asset", what))
+    return _list(
+        required_text(row, "asset", what)
         for row in rows
         if any(required_decimal(row, name, what) != Decimal(0) for name in names)
-    ]
-    more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
-    return f"{', '.join(held[:SHOWN])}{more}"
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    """The names in one line, a long list cut short."""
+    found = tuple(names)
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{', '.join(found[:SHOWN])}{more}"
 
 
 def _find_spot(answer: object) -> str:
@@ -306,6 +330,19 @@ def _find_margin(answer: object) -> str:
 
 def _find_coin_margined(answer: object) -> str:
     return _held(as_rows(answer, "coin-margined"), ("balance",), "coin-margined")
+
+
+def _find_coin_margined_positions(answer: object) -> str:
+    what = "coin-margined positions"
+    return _list(
+        required_text(row, "symbol", what)
+        for row in as_rows(answer, what)
+        if required_decimal(row, "positionAmt", what)
+    )
+
+
+def _find_loans(answer: object) -> str:
+    return _list(pot.asset for pot in parse_pots(answer) if pot.owed)
 
 
 def _find_options(answer: object) -> str:
@@ -334,3 +371,13 @@ _PARTS = (
     _Part(name=PORTFOLIO_MARGIN, endpoint="papiGetAccount", find=_find_portfolio),
     _Part(name="sub-accounts", endpoint="sapiGetSubAccountList", find=_find_sub_accounts),
 )
+_PORTFOLIO_PARTS = (
+    *(part for part in _PARTS if part.name in (SPOT, "options", "sub-accounts")),
+    _Part(name="loans of the wallet", endpoint="papiGetBalance", find=_find_loans),
+    _Part(
+        name="coin-margined positions of the wallet",
+        endpoint="papiGetCmPositionRisk",
+        find=_find_coin_margined_positions,
+    ),
+)
+"""Beside portfolio margin's USD-M. The wallet itself is watched, whatever moves it."""

@@ -19,6 +19,7 @@ class Routes:
     `cancels_by_symbol`: the cancel of a conditional order names its symbol too. `transfers` is
     where money that crosses the border of the account is recorded, None where `income` tells it.
     `tells_closers`: a regular order says whether it closes the whole position; elsewhere none can.
+    `trading_right` is what the key needs to trade there, as the venue names it.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Routes:
     income: str
     transfers: str | None
     tells_closers: bool
+    fee: str
+    trading_right: str
 
 
 FUTURES = Routes(
@@ -58,6 +61,8 @@ FUTURES = Routes(
     income="fapiPrivateGetIncome",
     transfers=None,
     tells_closers=True,
+    fee="fapiPrivateGetCommissionRate",
+    trading_right="enableFutures",
 )
 """A USD-M account of its own, in single-asset or multi-assets mode."""
 
@@ -79,5 +84,7 @@ PORTFOLIO = Routes(
     income="papiGetUmIncome",
     transfers="sapiGetAssetTransfer",
     tells_closers=False,
+    fee="papiGetUmCommissionRate",
+    trading_right="enablePortfolioMarginTrading",
 )
 """The USD-M part of a portfolio-margin account, whose wallet is shared by all its parts."""
