@@ -2,9 +2,9 @@
 
 The account may be one of its own or the USD-M part of a portfolio-margin account: `binance_family`
 finds out which, and `binance_routes` holds the endpoints of each. Fields are read by
-`binance_account`, `binance_portfolio`, `binance_records` and `binance_markets`; what a refusal
-proves is in `binance_errors`, records are fetched by `binance_ledger`; clients and clock are in
-`connection`.
+`binance_account`, `binance_portfolio` and `binance_records`; prices and trading rules come from
+`binance_markets`, records from `binance_ledger`; what a refusal proves is in `binance_errors`;
+clients and clock are in `connection`.
 Requests use ccxt's implicit endpoint methods, so that quantities stay the venue's own strings and
 a listing that ccxt has not loaded can be closed.
 """
@@ -12,7 +12,7 @@ a listing that ccxt has not loaded can be closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ccxt.async_support import binanceusdm
@@ -63,9 +63,9 @@ from venues.binance_errors import (
 from venues.binance_family import Whereabouts
 from venues.binance_inspection import inspect_account
 from venues.binance_ledger import fetch_records
-from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
+from venues.binance_markets import Markets
 from venues.binance_orders import cancel_request, close_params, judge_cancel
-from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue, kept_as, parse_rates
+from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue, kept_as
 from venues.binance_portfolio import parse_equity, parse_pots, unstable_assets, value_portfolio
 from venues.binance_records import (
     judge_batch,
@@ -148,7 +148,7 @@ class BinanceFutures:
             self._connection, clock, has_portfolio=not (access.sandbox or access.demo)
         )
         self._mode = Kept(self._fetch_mode, clock)
-        self._bases: dict[Symbol, Asset] = {}
+        self._markets = Markets(self._connection)
         self._coin_weight = 1.0
         self._single_until = float("-inf")
 
@@ -214,13 +214,13 @@ class BinanceFutures:
             self._renew(),
         )
         account = parse_account(account_answer, is_multi_assets=mode.is_multi_assets)
-        positions = parse_positions(positions_answer, bases=self._bases)
+        positions = parse_positions(positions_answer, bases=self._markets.bases)
         if positions or not account.is_blank:
             self._whereabouts.prove_futures()
         elif await self._whereabouts.ask_elsewhere(None) is PORTFOLIO:
             self._mode.doubt()
             return await self._see_portfolio()
-        prices = await self._fetch_prices(account.unstable_assets(self._stables))
+        prices = await self._markets.fetch_prices(account.unstable_assets(self._stables))
         return _Seen(
             value=value_account(account, stables=self._stables, prices=prices),
             positions=positions,
@@ -237,13 +237,13 @@ class BinanceFutures:
             self._renew(),
         )
         pots = parse_pots(balance_answer)
-        prices = await self._fetch_prices(unstable_assets(pots, self._stables))
+        prices = await self._markets.fetch_prices(unstable_assets(pots, self._stables))
         return _Seen(
             value=value_portfolio(
                 parse_equity(account_answer), pots, stables=self._stables, prices=prices
             ),
             positions=parse_positions(
-                positions_answer, bases=self._bases, backing=PORTFOLIO.backing
+                positions_answer, bases=self._markets.bases, backing=PORTFOLIO.backing
             ),
             mode=mode.position_mode,
             mode_shown=position_mode_shown(positions_answer),
@@ -254,7 +254,7 @@ class BinanceFutures:
         self._require_scope(scope)
         routes = await self._whereabouts.settle(is_urgent=True)
         answer = await self._connection.read_at_once(routes.positions, "positionRisk")
-        return parse_sizes(answer, bases=self._bases, backing=routes.backing)
+        return parse_sizes(answer, bases=self._markets.bases, backing=routes.backing)
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Read regular and conditional orders of all symbols; both lists, or it raises."""
@@ -272,19 +272,7 @@ class BinanceFutures:
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
         """Read marks; the row of a coin bears the asset's name and is priced as the asset."""
-        if not symbols:
-            return {}
-        one = {"symbol": symbols[0]} if len(symbols) == 1 and symbols[0] in self._bases else {}
-        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", one)
-        marks = parse_marks(answer, wanted=frozenset(symbols))
-        coins = await self._fetch_prices(
-            tuple(Asset(name) for name in sorted(set(symbols) - set(marks) - set(self._bases)))
-        )
-        found = {**marks, **{Symbol(asset): price for asset, price in coins.items()}}
-        missing = sorted(set(symbols) - set(found))
-        if missing:
-            raise Unavailable(f"premiumIndex: no mark for {', '.join(missing)}")
-        return found
+        return await self._markets.fetch_marks(symbols)
 
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
@@ -309,7 +297,7 @@ class BinanceFutures:
         if abs(self._connection.server_offset_s - offset_s) > CLOCK_CHANGE_S:
             raise Unavailable("income: the clock was measured anew meanwhile")
         assets = tuple(sorted({row.asset for row in rows} - self._stables))
-        prices = await self._fetch_prices(assets)
+        prices = await self._markets.fetch_prices(assets)
         unpriced = [asset for asset in assets if asset not in prices]
         if unpriced:
             raise Malformed(f"income: no price for {unpriced[0]}; stables_keep may name it")
@@ -329,11 +317,7 @@ class BinanceFutures:
 
     async def fetch_market_limits(self) -> Mapping[Symbol, MarketLimits]:
         """Read what every market accepts, and learn the bases of their symbols."""
-        answer = await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
-        self._connection.adopt_rates(parse_rates(answer))
-        limits = parse_market_limits(answer)
-        self._bases = {symbol: market.base for symbol, market in limits.items()}
-        return limits
+        return await self._markets.fetch_limits()
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """Read whether the account is one-way or hedged, afresh."""
@@ -365,30 +349,6 @@ class BinanceFutures:
         return await inspect_account(
             self._connection, routes, clock=self._clock, scope=scope, symbols=symbols
         )
-
-    async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
-        """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
-
-        An asset that neither knows is left out of the answer.
-        """
-        if not assets:
-            return {}
-        names = {asset: (Symbol(f"{asset}USDT"), Symbol(f"{asset}USDC")) for asset in assets}
-        only = next(iter(names.values()))[0]
-        params = {"symbol": only} if len(names) == 1 and only in self._bases else {}
-        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", params)
-        marks = parse_marks(answer, wanted={name for pair in names.values() for name in pair})
-        prices = {
-            asset: marks[name]
-            for asset, pair in names.items()
-            for name in reversed(pair)
-            if name in marks
-        }
-        missing = set(assets) - set(prices)
-        if missing:
-            index = await self._connection.read("fapiPublicGetAssetIndex", "assetIndex")
-            prices |= parse_asset_prices(index, wanted=missing)
-        return prices
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.
