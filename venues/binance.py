@@ -144,10 +144,13 @@ class BinanceFutures:
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
         self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
-        self._whereabouts = Whereabouts(
-            self._connection, clock, has_portfolio=not (access.sandbox or access.demo)
-        )
         self._mode = Kept(self._fetch_mode, clock)
+        self._whereabouts = Whereabouts(
+            self._connection,
+            clock,
+            has_portfolio=not (access.sandbox or access.demo),
+            on_change=self._mode.doubt,
+        )
         self._markets = Markets(self._connection)
         self._coin_weight = 1.0
         self._single_until = float("-inf")
@@ -218,7 +221,6 @@ class BinanceFutures:
         if positions or not account.is_blank:
             self._whereabouts.prove_futures()
         elif await self._whereabouts.ask_elsewhere(None) is PORTFOLIO:
-            self._mode.doubt()
             return await self._see_portfolio()
         prices = await self._markets.fetch_prices(account.unstable_assets(self._stables))
         return _Seen(

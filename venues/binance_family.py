@@ -37,12 +37,21 @@ class Whereabouts:
     """The routes that an account is reached by.
 
     `has_portfolio` is False for practice hosts: no account there is one of portfolio margin.
+    `on_change` hears when an account that was known lives elsewhere.
     """
 
-    def __init__(self, connection: VenueConnection, clock: Clock, *, has_portfolio: bool) -> None:
+    def __init__(
+        self,
+        connection: VenueConnection,
+        clock: Clock,
+        *,
+        has_portfolio: bool,
+        on_change: Callable[[], None],
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._has_portfolio = has_portfolio
+        self._on_change = on_change
         self._unasked = None if has_portfolio else FUTURES
         self._proved: Routes | None = self._unasked
         self._told: Routes | None = self._unasked
@@ -116,8 +125,9 @@ class Whereabouts:
         return PORTFOLIO
 
     def _adopt(self, routes: Routes) -> Routes:
-        if self._proved is not None and routes is not self._proved:
+        before, self._proved = self._proved, routes
+        if before is not None and routes is not before:
             why = f"the account is reached as {routes.name} from now on"
             _log.warning("account_family_changed", why=why)
-        self._proved = routes
+            self._on_change()
         return routes

@@ -40,14 +40,14 @@ class Pot:
     """One asset of the wallet, in its own units.
 
     `owned` is what all products hold of it minus what is owed, below zero for a debt; `owed` is
-    the loan with its interest. Profit is None where the venue leaves it empty: unknown, not 0.
+    the loan with its interest. `unrealised` is USD-M's profit, None where the venue leaves it
+    empty: unknown, not 0.
     """
 
     asset: Asset
     owned: Decimal
     owed: Decimal
     unrealised: Decimal | None
-    coin_margined: Decimal | None
 
 
 def parse_equity(answer: object) -> float:
@@ -77,7 +77,6 @@ def _parse_pot(row: Fields) -> Pot:
         owned=required_decimal(row, "totalWalletBalance", what) - owed,
         owed=owed,
         unrealised=optional_decimal(row, "umUnrealizedPNL", what),
-        coin_margined=optional_decimal(row, "cmUnrealizedPNL", what),
     )
 
 
