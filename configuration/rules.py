@@ -17,9 +17,8 @@ from configuration.sections import AccountSections, VenueSections
 from configuration.values import nearest, number_text, window_s
 from model import USDT
 
-WATCHED_IDS = ("binance",)
-"""Exchanges this version has an adapter for (USD-M futures)."""
 KNOWN_IDS = ("binance", "bybit", "bitget")
+"""Exchanges this version has an adapter for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,11 @@ A seed is a YAML or JSON mapping. Every number may be a string.
 
     api_key: test-key
     api_secret: test-secret
+    passphrase: test-pass                   where a venue asks for one
+    unified: false                          where a venue keeps two kinds of account: on Binance one
+                                            of portfolio margin, whose wallets may be below zero
     position_mode: one_way | hedge          (one_way)
     multi_assets: false
-    portfolio_margin: false                 reached as such an account; debts are wallets below zero
     wallet: {USDT: 10000}
     collateral: {BTC: 0.95}                 what a coin counts as margin in multi-assets mode
     prices: {BTCUSDT: 60000}
@@ -56,9 +58,10 @@ SEED_KEYS = frozenset(
     {
         "api_key",
         "api_secret",
+        "passphrase",
+        "unified",
         "position_mode",
         "multi_assets",
-        "portfolio_margin",
         "wallet",
         "collateral",
         "prices",
@@ -125,9 +128,10 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
     account = Account(
         api_key=str(seed["api_key"]),
         api_secret=str(seed["api_secret"]),
+        passphrase=str(seed.get("passphrase", "")),
+        is_unified=bool(seed.get("unified", False)),
         position_mode=mode,
-        multi_assets=bool(seed.get("multi_assets", False) or seed.get("portfolio_margin")),
-        is_portfolio=bool(seed.get("portfolio_margin", False)),
+        multi_assets=bool(seed.get("multi_assets", False)) or bool(seed.get("unified", False)),
         can_trade=bool(seed.get("can_trade", True)),
         can_withdraw=bool(seed.get("can_withdraw", False)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},

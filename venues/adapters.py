@@ -6,6 +6,8 @@ from clock import Clock
 from model import Asset, ScopeId
 from venues.access import Access
 from venues.binance import BinanceFutures
+from venues.bitget import BitgetFutures
+from venues.bybit import BybitUnified
 from venues.protocol import Venue
 
 
@@ -26,5 +28,9 @@ def connect_account(
     match exchange, account:
         case "binance", "futures":
             return BinanceFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case "bitget", "futures":
+            return BitgetFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case "bybit", "futures":
+            return BybitUnified(scope=scope, access=access, clock=clock, stables=stables)
         case _:
             raise ValueError(f"{exchange} {account}: no adapter")

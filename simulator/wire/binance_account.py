@@ -290,5 +290,5 @@ def key_permissions(account: Account) -> Row:
         "enableFixApiTrade": False,
         "enableFixReadOnly": False,
         "enableSpotAndMarginTrading": False,
-        "enablePortfolioMarginTrading": account.is_portfolio and account.can_trade,
+        "enablePortfolioMarginTrading": account.is_unified and account.can_trade,
     }

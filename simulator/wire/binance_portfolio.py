@@ -122,7 +122,7 @@ def transfers(account: Account, sent: Mapping[str, str], *, now: float) -> Row:
     found = [
         _transfer_row(record, direction)
         for record in reversed(account.income)
-        if account.is_portfolio
+        if account.is_unified
         and record.kind is LedgerKind.TRANSFER
         and direction == (INTO if record.amount > 0 else OUT_OF)
         and start <= milliseconds(record.at) <= end
@@ -162,7 +162,7 @@ def owner_settings(account: Account) -> Row:
         "isMarginEnabled": True,
         "isFutureEnabled": True,
         "isOptionsEnabled": False,
-        "isPortfolioMarginRetailEnabled": account.is_portfolio,
+        "isPortfolioMarginRetailEnabled": account.is_unified,
     }
 
 
@@ -172,9 +172,9 @@ def seen_at(path: str, method: str, account: Account) -> Account:
     USD-M by itself reads a portfolio-margin account as one that holds nothing, and takes no order
     of it; portfolio margin refuses every other account in the words for a key without rights.
     """
-    if path.startswith("/papi/") and not account.is_portfolio:
+    if path.startswith("/papi/") and not account.is_unified:
         raise refused_key()
-    if not path.startswith("/fapi/") or not account.is_portfolio:
+    if not path.startswith("/fapi/") or not account.is_unified:
         return account
     if method != "GET" or path in _SINGLE_ORDERS:
         raise refused_key()
