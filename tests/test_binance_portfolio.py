@@ -141,15 +141,31 @@ def test_an_equity_that_is_not_told_is_never_zero(damage: object) -> None:
 
 
 def test_a_loan_and_its_interest_are_no_property() -> None:
-    """3 BTC in the wallet, 1.2 borrowed, 0.05 interest: 1.75 are owned."""
-    (pot,) = parse_pots(
-        [pot_row("BTC", "3", crossMarginBorrowed="1.2", crossMarginInterest="0.05")]
-    )
-    assert (pot.owned, pot.owed) == (Decimal("1.75"), Decimal("1.25"))
+    """2 BTC free, 0.7 locked, 0.2 and 0.1 in futures; 1.2 borrowed, 0.05 interest: 1.75 owned."""
+    changes = {
+        "crossMarginLocked": "0.7",
+        "umWalletBalance": "0.2",
+        "cmWalletBalance": "0.1",
+        "crossMarginBorrowed": "1.2",
+        "crossMarginInterest": "0.05",
+    }
+    for asset in ("1.45", "2.7"):
+        row = pot_row("BTC", "2", **changes) | {"crossMarginAsset": asset}
+        (pot,) = parse_pots([row])
+        assert (pot.owned, pot.owed) == (Decimal("1.75"), Decimal("1.25"))
 
 
 @pytest.mark.parametrize(
-    "name", ["asset", "totalWalletBalance", "crossMarginBorrowed", "crossMarginInterest"]
+    "name",
+    [
+        "asset",
+        "crossMarginFree",
+        "crossMarginLocked",
+        "umWalletBalance",
+        "cmWalletBalance",
+        "crossMarginBorrowed",
+        "crossMarginInterest",
+    ],
 )
 @pytest.mark.parametrize("damage", [MISSING, None, "", [], True])
 def test_a_wallet_that_is_not_told_is_malformed(name: str, damage: object) -> None:

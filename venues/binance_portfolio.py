@@ -66,16 +66,20 @@ def parse_pots(answer: object) -> tuple[Pot, ...]:
     return pots
 
 
+_HELD = ("crossMarginFree", "crossMarginLocked", "umWalletBalance", "cmWalletBalance")
+_OWED = ("crossMarginBorrowed", "crossMarginInterest")
+
+
 def _parse_pot(row: Fields) -> Pot:
-    """Read one asset; `totalWalletBalance` holds all products and does not know of loans."""
+    """Read one asset from its parts: whether the venue's own sums know of loans is not certain."""
     asset = Asset(required_text(row, "asset", "balance"))
     what = f"balance {asset}"
-    owed = required_decimal(row, "crossMarginBorrowed", what)
-    owed += required_decimal(row, "crossMarginInterest", what)
+    held = sum(required_decimal(row, name, what) for name in _HELD)
+    owed = sum(required_decimal(row, name, what) for name in _OWED)
     return Pot(
         asset=asset,
-        owned=required_decimal(row, "totalWalletBalance", what) - owed,
-        owed=owed,
+        owned=Decimal(held - owed),
+        owed=Decimal(owed),
         unrealised=optional_decimal(row, "umUnrealizedPNL", what),
     )
 
