@@ -258,6 +258,9 @@ async def test_a_key_that_is_refused_everywhere_is_told_so(
         server.set("GET", f"{SAPI}/account/info", settings)
         with pytest.raises(Unavailable, match=r"account: HTTP 401, code -2015"):
             await venue.fetch_reading(SCOPE)
+        outcome = await venue.submit_close(close_of())
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is RefusalReason.NOT_REACHED
 
 
 async def test_readings_at_once_ask_once(server: CannedVenue, venue: BinanceFutures) -> None:
@@ -307,6 +310,21 @@ async def test_an_account_that_moves_into_portfolio_margin_is_followed(
     server.set("POST", f"{PAPI}/um/order", filled)
     assert isinstance(await venue.submit_close(close_of()), Done)
     assert server.of("POST", f"{V1}/order") == []
+
+
+async def test_what_was_told_of_an_empty_account_ends_when_it_shows_something(
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
+) -> None:
+    """Emptied, filled and gone within ten minutes: the second time it is asked about anew."""
+    portfolio_refuses(server)
+    assert (await venue.fetch_reading(SCOPE)).equity == 0
+    futures_hold(server, is_something=True)
+    clock.at += 10
+    assert (await venue.fetch_reading(SCOPE)).equity == 1150.75
+    futures_hold(server, is_something=False)
+    portfolio_holds(server, "1160", um_row())
+    clock.at += 10
+    assert (await venue.fetch_reading(SCOPE)).equity == 1160
 
 
 async def test_while_nobody_says_where_it_went_nothing_is_read(
