@@ -248,7 +248,7 @@ async def test_a_probe_that_fails_later_leaves_what_was_proved(
 
 
 async def test_a_key_that_is_refused_everywhere_is_told_so(
-    server: CannedVenue, venue: BinanceFutures
+    server: CannedVenue, venue: BinanceFutures, clock: HandClock
 ) -> None:
     """The cause is the key; that nothing proves a family is only its consequence."""
     for path in (f"{V3}/account", f"{V3}/positionRisk", f"{SAPI}/account/info"):
@@ -261,6 +261,7 @@ async def test_a_key_that_is_refused_everywhere_is_told_so(
         outcome = await venue.submit_close(close_of())
         assert isinstance(outcome, Refused)
         assert outcome.reason is RefusalReason.NOT_REACHED
+        clock.at += 61
 
 
 async def test_readings_at_once_ask_once(server: CannedVenue, venue: BinanceFutures) -> None:
