@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ import pytest
 from inspection import AccountFamily, Presence
 from model import Done, LedgerKind, Side, Symbol
 from simulator import margin
+from simulator.exchange import Exchange
 from tests.simulated import KEY, Simulated, binance, seed, simulated
 from tests.test_simulator_wire import ALGO_KEYS, ORDER_KEYS, names, refusal
+from tests.test_venue_stories import play
 from tests.venue_rigs import BTC, Rig, rig_of
+from tests.wire_house import Prices
 
 BTCUSDT = "BTCUSDT"
 PORTFOLIO = seed(unified=True)
@@ -215,3 +219,18 @@ async def test_an_account_is_followed_into_portfolio_margin_and_closed_there() -
         assert (await rig.venue.fetch_reading(rig.scope)).equity == pytest.approx(9_385, abs=10)
         assert isinstance(await rig.venue.submit_close(rig.close(BTC, Side.LONG, "0.3")), Done)
         assert rig.held(Symbol(BTCUSDT)) == 0
+
+
+def test_a_whole_guard_sees_no_loss_in_the_move_and_closes_where_the_account_lives(
+    tmp_path: Path,
+) -> None:
+    """Moved at 300 s: nothing is opened for 300 s. Then the long loses a third: all is closed."""
+
+    def move(exchange: Exchange) -> None:
+        account = exchange.account(KEY)
+        account.is_unified = account.multi_assets = True
+
+    fall = Prices({BTCUSDT: 54_000})
+    told, exchange = play("binance", tmp_path, [(300.0, move), (600.0, fall)], ends_s=700.0)
+    assert told.opened[0][1] >= 600
+    assert not exchange.account(KEY).legs
