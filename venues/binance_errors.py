@@ -54,6 +54,8 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -4192: _R.NOT_ALLOWED,
     -4400: _R.NOT_ALLOWED,
     -4401: _R.NOT_ALLOWED,
+    # Sent to portfolio margin for an account that is none (any more).
+    -21001: _R.NOT_ALLOWED,
     # Refused by a check before the book: margin, leverage tier, trigger price, price band.
     -2019: _R.OTHER,
     -2021: _R.OTHER,
