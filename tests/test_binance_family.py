@@ -27,6 +27,7 @@ from model import (
     VenueOrderId,
 )
 from tests.canned_venue import Canned, CannedVenue, Heard, canned_venue
+from tests.test_binance_outcomes import CODES, RESTS_S, reason_of
 from tests.test_binance_parsing import account_answer, conditional_row, income_row, position_row
 from tests.test_binance_portfolio import (
     portfolio_answer,
@@ -525,6 +526,18 @@ async def test_an_answer_proves_what_its_code_proves(
         assert isinstance(outcome, Refused)
         assert outcome.reason is reason
     assert server.of("POST", f"{V1}/order") == []
+
+
+async def test_each_code_means_the_same_as_elsewhere(
+    server: CannedVenue, portfolio: BinanceFutures, clock: HandClock
+) -> None:
+    """One table for both families, by the number alone."""
+    found: dict[int, RefusalReason | None] = {}
+    for code in CODES:
+        server.set("POST", f"{PAPI}/um/order", error(code))
+        found[code] = reason_of(await portfolio.submit_close(close_of()))
+        clock.at += RESTS_S
+    assert found == CODES
 
 
 async def test_an_order_is_looked_up_by_our_own_id(
