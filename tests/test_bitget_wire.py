@@ -520,8 +520,8 @@ HEDGE, ONE_WAY = PositionMode.HEDGE, PositionMode.ONE_WAY
 LONG, SHORT = Side.LONG, Side.SHORT
 FORMS: Mapping[tuple[str, PositionMode, Side], Row] = {
     # In hedge mode a classic order names the leg by its side: a long is closed by "buy".
-    ("classic", HEDGE, LONG): {"side": "buy", "tradeSide": "close"},
-    ("classic", HEDGE, SHORT): {"side": "sell", "tradeSide": "close"},
+    ("classic", HEDGE, LONG): {"side": "buy", "tradeSide": "Close"},
+    ("classic", HEDGE, SHORT): {"side": "sell", "tradeSide": "Close"},
     ("classic", ONE_WAY, LONG): {"side": "sell", "reduceOnly": "YES"},
     ("classic", ONE_WAY, SHORT): {"side": "buy", "reduceOnly": "YES"},
     ("unified", HEDGE, LONG): {"side": "sell", "posSide": "long"},
@@ -536,6 +536,7 @@ SHARED: Mapping[str, Row] = {
         "marginCoin": "USDT",
         "size": "1.5",
         "orderType": "market",
+        "force": "GTC",
         "clientOid": "ks-1-0-1",
     },
     "unified": {

@@ -23,6 +23,7 @@ from venues.parsing import (
     required_rows,
     required_text,
 )
+from venues.position_rows import mend_prices, require_each_once
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "BTC", "USD")
 """Quotes of USD-M contracts, to find the base of a listing that exchangeInfo did not name yet."""
@@ -253,7 +254,7 @@ def parse_positions(
 ) -> tuple[Position, ...]:
     """Read `positionRisk`; rows of size zero are not positions."""
     rows = as_rows(answer, "positionRisk")
-    return _each_once(_parse_position(row, bases=bases, backing=backing) for row in rows)
+    return _held(_parse_position(row, bases=bases, backing=backing) for row in rows)
 
 
 def parse_sizes(
@@ -266,7 +267,7 @@ def parse_sizes(
     A symbol, side or size that makes no sense is Malformed all the same.
     """
     rows = as_rows(answer, "positionRisk")
-    return _each_once(_parse_size(row, bases=bases, backing=backing) for row in rows)
+    return _held(_parse_size(row, bases=bases, backing=backing) for row in rows)
 
 
 def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset], backing: Backing) -> Position | None:
@@ -289,12 +290,11 @@ def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset], backing: Backing)
         )
 
 
-def _each_once(rows: Iterable[Position | None]) -> tuple[Position, ...]:
+def _held(rows: Iterable[Position | None]) -> tuple[Position, ...]:
     """The positions among the rows; raises Malformed when one is there twice."""
-    positions = tuple(position for position in rows if position is not None)
-    if len({(position.symbol, position.side) for position in positions}) != len(positions):
-        raise Malformed("positionRisk: a position is listed twice")
-    return positions
+    held = tuple(row for row in rows if row is not None)
+    require_each_once(held, "positionRisk")
+    return held
 
 
 def _parse_position(
@@ -308,7 +308,12 @@ def _parse_position(
         return None
     backed = backing(row, what)
     profit = required_number(row, "unRealizedProfit", what)
-    entry, mark = _entry_and_mark(row, what, gain=side.sign * profit / float(quantity))
+    entry, mark = mend_prices(
+        entry=required_number(row, "entryPrice", what),
+        mark=required_number(row, "markPrice", what),
+        gain=side.sign * profit / float(quantity),
+        what=what,
+    )
     return Position(
         symbol=symbol,
         base=bases.get(symbol) or base_of(symbol),
@@ -322,24 +327,6 @@ def _parse_position(
         margin=backed.margin,
         margin_asset=backed.margin_asset,
     )
-
-
-def _entry_and_mark(row: Fields, what: str, *, gain: float) -> tuple[float, float]:
-    """Entry and mark; where the venue gives 0 for one of them, what the other and the profit say.
-
-    `gain` is mark minus entry, from the profit of one unit. A market that is being delisted has a
-    mark of 0 while its profit stands: without this, one such row would blind the whole account.
-    """
-    entry = required_number(row, "entryPrice", what)
-    mark = required_number(row, "markPrice", what)
-    if mark == 0 < entry:
-        mark = entry + gain
-    elif entry == 0 < mark:
-        entry = mark - gain
-    for name, price in (("entryPrice", entry), ("markPrice", mark)):
-        if price <= 0:
-            raise Malformed(f"{what}: {name} is not above zero")
-    return entry, mark
 
 
 def _signed_size(row: Fields, what: str) -> tuple[Side, Decimal]:
