@@ -26,6 +26,8 @@ from venues.binance_account import cross_backing, parse_positions, parse_sizes
 from venues.binance_errors import is_key_refused
 from venues.binance_orders import judge_cancel
 from venues.binance_pacing import (
+    DEFAULT_RATES,
+    ELSEWHERE,
     ORDERS_1M,
     ORDERS_10S,
     PORTFOLIO_WEIGHT_1M,
@@ -434,11 +436,13 @@ def test_portfolio_margin_has_an_allowance_of_its_own(endpoint: str, cost: dict[
         ("http://127.0.0.1:1/papi.binance.com/papi/v1/balance", WEIGHT_1M, PORTFOLIO_WEIGHT_1M),
         ("https://papi.binance.com/papi/v1/um/order", ORDERS_1M, ORDERS_1M),
         ("https://fapi.binance.com/fapi/v3/account?of=/papi/", WEIGHT_1M, WEIGHT_1M),
+        ("https://api.binance.com/sapi/v1/asset/transfer", WEIGHT_1M, ELSEWHERE),
     ],
 )
 def test_a_count_belongs_to_the_allowance_of_its_host(url: str, name: str, kept: str) -> None:
     """Both hosts tell their weights under one name; 2,000 is nearly all at one of them."""
     assert kept_as(name, url) == kept
+    assert ELSEWHERE not in DEFAULT_RATES
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from venues.pacer import Cost, Rate
 from venues.parsing import as_fields, as_rows, required_integer, required_text
 
 ORDERS_10S, ORDERS_1M, WEIGHT_1M = "ORDERS_10S", "ORDERS_1M", "WEIGHT_1M"
-PORTFOLIO_WEIGHT_1M = "PORTFOLIO_WEIGHT_1M"
+PORTFOLIO_WEIGHT_1M, ELSEWHERE = "PORTFOLIO_WEIGHT_1M", "ELSEWHERE"
 
 WEIGHT_RESERVE = 400
 """What readings leave of the weight: 80 position reads, or five lists of the open orders."""
@@ -93,9 +93,14 @@ def counted_by_venue(headers: Mapping[str, str]) -> dict[str, int]:
 
 
 def kept_as(name: str, url: str) -> str:
-    """The rate that a count of that name belongs to, by the URL of the request it answers."""
-    is_portfolio = "/papi/" in urlsplit(url).path
-    return PORTFOLIO_WEIGHT_1M if is_portfolio and name == WEIGHT_1M else name
+    """The rate that a count of that name belongs to, by the URL of the request it answers.
+
+    The owner's settings and transfers are counted on a third host, whose limit nothing here nears.
+    """
+    path = urlsplit(url).path
+    if name != WEIGHT_1M or "/fapi/" in path:
+        return name
+    return PORTFOLIO_WEIGHT_1M if "/papi/" in path else ELSEWHERE
 
 
 def parse_rates(answer: object) -> dict[str, Rate]:
