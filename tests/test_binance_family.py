@@ -776,6 +776,21 @@ async def test_records_of_one_kind_that_cannot_be_read_make_no_ledger(
         await portfolio.fetch_ledger(SCOPE, START_S - 60)
 
 
+async def test_the_weight_told_by_one_host_holds_requests_to_that_host_alone(
+    server: CannedVenue, portfolio: BinanceFutures
+) -> None:
+    """5,990 of 6,000 are used there, by whomever: readings rest, prices of USD-M do not."""
+    used = {"X-MBX-USED-WEIGHT-1M": "5990"}
+    answer = Canned(json=portfolio_answer(), headers=used)
+    server.set("GET", f"{PAPI}/account", answer)
+    marks = [{"symbol": "ETHUSDT", "markPrice": "2000"}]
+    server.set("GET", f"{V1}/premiumIndex", Canned(json=marks))
+    await portfolio.fetch_reading(SCOPE)
+    with pytest.raises(Unavailable, match="held back by the venue's limits"):
+        await portfolio.fetch_reading(SCOPE)
+    assert await portfolio.fetch_marks((ETH,)) == {ETH: 2000}
+
+
 async def test_the_mode_is_read_afresh_where_the_account_lives(
     server: CannedVenue, portfolio: BinanceFutures
 ) -> None:
