@@ -57,7 +57,9 @@ from venues.binance_errors import (
     is_error_body,
     is_gone,
     is_key_refused,
+    is_of_address,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.binance_family import Whereabouts
@@ -117,6 +119,8 @@ MANNERS = Manners(
     kept_as=kept_as,
     is_key_refusal=is_key_refused,
     pauses_s=PAUSES_S,
+    is_of_address=is_of_address,
+    remedy_of=remedy_of,
 )
 """How Binance USD-M wants to be talked to."""
 

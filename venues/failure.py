@@ -65,7 +65,14 @@ def unavailable(
     failure: Failure,
     retry_after_s: float | None,
     *,
+    remedy: str = "",
     kind: type[Unavailable] = Unavailable,
 ) -> Unavailable:
     """The error a fetch raises for a failed request; `what` names the read."""
-    return kind(f"{what}: {failure.cause}", retry_after_s=retry_after_s)
+    message = with_remedy(f"{what}: {failure.cause}", remedy)
+    return kind(message, retry_after_s=retry_after_s)
+
+
+def with_remedy(message: str, remedy: str) -> str:
+    """The message with what a person can do about it, where there is anything to do."""
+    return f"{message} -> {remedy}" if remedy else message
