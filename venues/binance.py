@@ -40,6 +40,7 @@ from model import (
     VenueOrderId,
 )
 from venues.access import Access
+from venues.asking import asking
 from venues.binance_account import (
     AccountMode,
     Valuation,
@@ -145,6 +146,7 @@ class BinanceFutures:
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
         self._scope = scope
+        self._access = access
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
         self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
@@ -352,9 +354,10 @@ class BinanceFutures:
             routes = await self._whereabouts.settle()
         except ObservationError:
             routes = FUTURES
-        return await inspect_account(
-            self._connection, routes, clock=self._clock, scope=scope, symbols=symbols
-        )
+        async with asking(MANNERS, self._access, self._clock) as asker:
+            return await inspect_account(
+                asker, routes, now=self._clock.now(), scope=scope, symbols=symbols
+            )
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.

@@ -221,6 +221,27 @@ class VenueConnection:
         await self._settle_clock_if_it_can_be(endpoint)
         return await self._send_once(endpoint, params, urgency=urgency)
 
+    async def inquire(self, endpoint: str, params: Params) -> Any | Failure:
+        """Read once what only a person wants to know; a Failure is for `judge`."""
+        return await self._send_once(endpoint, params, urgency=Urgency.READING)
+
+    async def time_round_trip(self) -> tuple[float, float] | Failure:
+        """Seconds of a round trip, and the venue's clock minus ours.
+
+        The second of two requests counts: the first may have had to open a connection. Raises
+        Malformed.
+        """
+        trip_s = offset_s = 0.0
+        for _ in range(2):
+            before, started = self._clock.now(), self._clock.monotonic()
+            answer = await self.inquire(self._manners.time_endpoint, {})
+            if isinstance(answer, Failure):
+                return answer
+            trip_s = self._clock.monotonic() - started
+            midway = (before + self._clock.now()) / 2
+            offset_s = self._manners.parse_time(answer) / 1000 - midway
+        return trip_s, offset_s
+
     def judge(self, failure: Failure) -> Refused | Unknown:
         """Say what a failed order or cancel proves, and tell of a refusal."""
         outcome = self._manners.judge(failure, venue_now_ms=self._venue_now_ms())

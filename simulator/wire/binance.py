@@ -1,8 +1,8 @@
 """Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
-how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated (spot,
-coin-margined) answer truthfully that they hold nothing.
+how a client is redirected by rewriting its URLs. Of the parts of the venue that are not simulated
+(spot, coin-margined) only balances are told: what the seed names, else nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.state import Account
 from simulator.wire import binance_account as accounts
+from simulator.wire import binance_elsewhere as elsewhere
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
 from simulator.wire import binance_portfolio as portfolio
@@ -116,9 +117,6 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
-    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
-        lambda call: accounts.key_permissions(call.account)
-    ),
     ("GET", "/sapi/v1/asset/transfer"): _signed(
         lambda call: portfolio.transfers(call.account, call.sent, now=call.exchange.now)
     ),
@@ -202,7 +200,14 @@ def _cancel_algo_of_portfolio(call: Call) -> object:
 
 
 PORTFOLIO_ROUTES: dict[tuple[str, str], Route] = {
-    ("GET", "/papi/v1/account"): _signed(lambda call: portfolio.account(call.view), 20),
+    ("GET", "/papi/v1/account"): _signed(
+        lambda call: (
+            portfolio.account(call.view)
+            if call.account.is_unified
+            else elsewhere.portfolio_account(call.account)
+        ),
+        20,
+    ),
     ("GET", "/papi/v1/balance"): _signed(lambda call: portfolio.balance(call.view), 20),
     ("GET", "/papi/v1/um/positionRisk"): _signed(
         lambda call: portfolio.position_risk(call.view, call.symbol), 5
@@ -238,7 +243,30 @@ PORTFOLIO_ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/papi/v1/um/positionSide/dual"): _signed(_acting(orders.set_position_mode)),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | PORTFOLIO_ROUTES
+ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
+        lambda call: elsewhere.key_permissions(call.account)
+    ),
+    ("GET", "/fapi/v1/commissionRate"): _signed(
+        lambda call: elsewhere.commission_rate(call.exchange, call.sent), 20
+    ),
+    ("GET", "/api/v3/account"): _signed(lambda call: elsewhere.spot_account(call.account), 20),
+    ("GET", "/sapi/v1/margin/account"): _signed(
+        lambda call: elsewhere.margin_account(call.account), 10
+    ),
+    ("GET", "/dapi/v1/balance"): _signed(lambda call: elsewhere.coin_margined(call.account)),
+    ("GET", "/eapi/v1/marginAccount"): _signed(
+        lambda call: elsewhere.options_account(call.account), 3
+    ),
+    ("GET", "/sapi/v1/sub-account/list"): _signed(
+        lambda call: elsewhere.sub_accounts(call.account)
+    ),
+}
+
+ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | ELSEWHERE_ROUTES | PORTFOLIO_ROUTES
+
+
+_RECORDS = frozenset({"/fapi/v1/income", "/papi/v1/um/income", "/sapi/v1/asset/transfer"})
 
 
 class BinanceDialect:
@@ -316,6 +344,8 @@ class BinanceDialect:
         gate.check_timestamp(sent, now=self.exchange.now, slack_s=circumstances.clock_slack_s)
         gate.check_signature(account, request)
         if request.method != "GET" and not account.can_trade:
+            raise gate.refused_key()
+        if path in _RECORDS and not account.can_read_transfers:
             raise gate.refused_key()
         call = replace(call, signed_account=portfolio.seen_at(path, request.method, account))
         if not route.counts_orders:

@@ -23,6 +23,8 @@ INTO, OUT_OF = "MAIN_PORTFOLIO_MARGIN", "PORTFOLIO_MARGIN_MAIN"
 KEPT_DAYS = 180
 TRANSFERS_MAX = 100
 DAY_MS = 86_400_000
+_ACCOUNT = "/papi/v1/account"
+"""Judged where it is answered: an owner may have an account there beside this one."""
 _SINGLE_ORDERS = frozenset({"/fapi/v1/order", "/fapi/v1/algoOrder"})
 
 
@@ -172,7 +174,7 @@ def seen_at(path: str, method: str, account: Account) -> Account:
     USD-M by itself reads a portfolio-margin account as one that holds nothing, and takes no order
     of it; portfolio margin refuses every other account in the words for a key without rights.
     """
-    if path.startswith("/papi/") and not account.is_unified:
+    if path.startswith("/papi/") and path != _ACCOUNT and not account.is_unified:
         raise refused_key()
     if not path.startswith("/fapi/") or not account.is_unified:
         return account
