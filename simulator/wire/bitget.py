@@ -157,6 +157,7 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("GET", "/api/v2/mix/position/all-position"): _classic(_looking(accounts.all_positions), 5),
     ("GET", "/api/v2/mix/position/single-position"): _classic(_looking(accounts.single_position)),
+    ("GET", "/api/v2/spot/account/assets"): _classic(lambda _: []),
     ("GET", "/api/v2/spot/account/info"): _classic(lambda call: accounts.key_info(call.account), 1),
     ("GET", "/api/v2/mix/order/orders-pending"): _classic(_looking(orders.pending)),
     ("GET", "/api/v2/mix/order/orders-plan-pending"): _classic(_looking(orders.plans_pending)),
@@ -173,6 +174,7 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
 UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/account/settings"): _unified(lambda call: unified.settings(call.mode_view)),
     ("GET", "/api/v3/account/assets"): _unified(lambda call: unified.assets(call.view)),
+    ("GET", "/api/v3/account/funding-assets"): _unified(lambda _: []),
     ("GET", "/api/v3/account/info"): _unified(lambda call: unified.key_info(call.account), 1),
     ("GET", "/api/v3/account/financial-records"): _unified(
         lambda call: unified.records(call.view, call.account, call.sent)
