@@ -17,7 +17,7 @@ class Access:
     of one exchange that are reached from this machine.
     """
 
-    credentials: Mapping[str, str]
+    credentials: Mapping[str, str] = field(repr=False)
     simulator_url: str | None = None
     sandbox: bool = False
     demo: bool = False
