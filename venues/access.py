@@ -18,7 +18,7 @@ class Access:
     """
 
     credentials: Mapping[str, str] = field(repr=False)
-    simulator_url: str | None = None
+    simulator_url: str | None = field(default=None, repr=False)
     sandbox: bool = False
     demo: bool = False
     read_timeout_s: float = 10.0
