@@ -726,8 +726,16 @@ def test_a_cancel_of_all_is_done_when_none_of_them_failed(
         ("burst_long_loss_query", LedgerKind.LIQUIDATION),
         ("force_close_long", LedgerKind.LIQUIDATION),
         ("offset_reduce_close_short", LedgerKind.LIQUIDATION),
+        ("risk_captital_user_transfer", LedgerKind.LIQUIDATION),
+        ("RISK_LIQ_USER_OUT", LedgerKind.LIQUIDATION),
+        ("LIQ_TRANSFER_OUT", LedgerKind.LIQUIDATION),
+        ("adl_buy_in_single_side_mode", LedgerKind.LIQUIDATION),
+        ("ADL_CLOSE_SHORT", LedgerKind.LIQUIDATION),
+        ("FIXED_BURST_CLOSE_LONG", LedgerKind.LIQUIDATION),
+        ("FIXED_CLOSE_LONG", LedgerKind.REALISED),
         ("bonus_issue", LedgerKind.BONUS),
         ("interest_settlement", LedgerKind.FEE),
+        ("settle_interest", LedgerKind.FEE),
         ("something_new", LedgerKind.OTHER),
         ("append_margin", None),
         ("ORDER_DEALT_IN", None),
@@ -736,7 +744,10 @@ def test_a_cancel_of_all_is_done_when_none_of_them_failed(
     ],
 )
 def test_the_kind_of_a_record_is_told_by_its_word(name: str, kind: LedgerKind | None) -> None:
-    """Money that comes and goes, money that was made or lost, and what stays within the account."""
+    """Money that comes and goes, money that was made or lost, and what stays within the account.
+
+    What the insurance fund takes of a liquidated account is lost, though its word says transfer.
+    """
     assert kind_of(name) is kind
 
 

@@ -34,9 +34,17 @@ _KINDS: Sequence[tuple[re.Pattern[str], LedgerKind]] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
         (r"settle_fee", _K.FUNDING),
-        (r"^interest|plf_fee|handling_fee", _K.FEE),
-        (r"^(force|burst)_|^offset_reduce|^risk_liq|liquidat", _K.LIQUIDATION),
-        (r"^(open|close|delivery)_(long|short)$|^(buy|sell)(_deal)?$", _K.REALISED),
+        (r"interest|plf_fee|handling_fee", _K.FEE),
+        (
+            r"^(fixed_)?(force|burst|adl|offset_reduce|risk_liq)_|^risk_capt?ital_"
+            r"|^liq_(transfer|fee)|liquidat",
+            _K.LIQUIDATION,
+        ),
+        (
+            r"^(open|close|delivery)_(long|short)$|^fixed_close_(long|short)$"
+            r"|^(buy|sell)(_deal)?$",
+            _K.REALISED,
+        ),
         (r"bonus|grant|gift|reward|airdrop|rebate|cashback|coupon", _K.BONUS),
         (r"^trans_|transfer|deposit|withdraw|^paptrading", _K.TRANSFER),
     )
@@ -44,7 +52,8 @@ _KINDS: Sequence[tuple[re.Pattern[str], LedgerKind]] = tuple(
 """Types by their spelling, in small letters; the first that fits counts, any other is OTHER.
 
 Spelling and not a list: the venue has over 150 types and adds to them, and a transfer that is not
-known as one would read as a loss.
+known as one would read as a loss. What liquidation takes stands before the transfers: the insurance
+fund's part is called one, and as a flow it would hide that much of the loss.
 """
 _SIGNED_BY_NAME: Mapping[str, int] = {"in": 1, "out": -1}
 
