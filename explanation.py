@@ -62,7 +62,7 @@ class Interval:
 
     `is_gap` says that they are too far apart for changed rows to explain themselves, `is_covered`
     that the ledger is known for the time between them. `unlisted` is the profit that the earlier
-    reading had in its total and in none of its rows.
+    reading had in its total and in none of its rows, as far as the later one has it in rows.
     """
 
     earlier: tuple[Row, ...]
@@ -183,7 +183,7 @@ def failed_cross_checks(reading: Reading, *, equity: float) -> tuple[str, ...]:
     return tuple(failed)
 
 
-def unlisted_profit(reading: Reading, *, equity: float) -> float:
+def _unlisted_profit(reading: Reading, *, equity: float) -> float:
     """The profit that a reading has in its total and in none of its positions; 0 within tolerance.
 
     0 as well where the venue gives no total, or one that is not a number.
@@ -191,6 +191,16 @@ def unlisted_profit(reading: Reading, *, equity: float) -> float:
     missing = (reading.unrealised_pnl or 0.0) - _sum_of_rows(reading)
     is_known = reading.unrealised_pnl is not None and math.isfinite(missing)
     return missing if is_known and abs(missing) > _tolerance(reading, equity=equity) else 0.0
+
+
+def newly_listed_profit(earlier: Reading, later: Reading, *, equity: float) -> float:
+    """The part of the earlier reading's unlisted profit that is no longer unlisted in the later.
+
+    What both leave out (contracts that are never listed here) says nothing about a new row.
+    """
+    before = _unlisted_profit(earlier, equity=equity)
+    gone = before - _unlisted_profit(later, equity=equity)
+    return max(0.0, min(before, gone)) if before > 0 else min(0.0, max(before, gone))
 
 
 def _sum_of_rows(reading: Reading) -> float:

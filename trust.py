@@ -26,7 +26,7 @@ from explanation import (
     explain_by_ledger,
     explain_by_prices,
     failed_cross_checks,
-    unlisted_profit,
+    newly_listed_profit,
 )
 from flows import Settled, is_small, settle, sum_pending
 from ledger import learn_ledger
@@ -279,7 +279,9 @@ def _case(
             marks=marks,
             is_gap=is_gap,
             is_covered=memory.ledger_until >= reading.asked_at - policy.flow_poll_s,
-            unlisted=0.0 if trusted is None else unlisted_profit(trusted, equity=reference.equity),
+            unlisted=0.0
+            if trusted is None
+            else newly_listed_profit(trusted, reading, equity=reference.equity),
         ),
         policy=policy,
         breach_equity=breach_equity,

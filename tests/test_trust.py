@@ -279,6 +279,25 @@ def test_closed_position_explains_its_loss_at_the_later_mark() -> None:
     assert watch.memory.results == ((RowKey(SCOPE, BTC, Side.LONG), -1_500.0),)
 
 
+@pytest.mark.parametrize("beside", [-2_000.0, 2_000.0])
+def test_a_new_position_explains_itself_beside_one_that_is_never_listed(beside: float) -> None:
+    """Coin-margined profit of 2,000 is in the total before and after: a loss of 800 is new."""
+    watch = Watch()
+    watch.see(0, 10_000, unrealised=beside)
+    step = watch.see(10, 9_200, position("10", 1_000, 920), unrealised=beside - 800)
+    assert (step.trust, step.unexplained) == (TRUSTED, 0.0)
+    assert dict(step.memory.results)[RowKey(SCOPE, BTC, Side.LONG)] == -800.0
+
+
+def test_a_position_that_is_listed_again_makes_no_loss_anew() -> None:
+    """Its loss of 800 was in the total while the list lacked it, beside 2,000 of another."""
+    watch = Watch()
+    watch.see(0, 10_000, unrealised=-2_800)
+    step = watch.see(10, 10_000, position("10", 1_000, 920), unrealised=-2_800)
+    assert (step.trust, step.unexplained) == (TRUSTED, 0.0)
+    assert dict(step.memory.results)[RowKey(SCOPE, BTC, Side.LONG)] == 0.0
+
+
 def test_isolated_position_explains_at_most_its_margin() -> None:
     """Margin 300 of a fall of 1,500: -1,200 of 10,000 stays unexplained."""
     watch = Watch()
