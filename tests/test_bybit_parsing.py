@@ -633,8 +633,11 @@ K = LedgerKind
         ),
         (
             log_row(type="SETTLEMENT", funding="-1", fee="0", change="9", cashFlow="10"),
-            [(K.REALISED, 10), (K.FUNDING, -1)],
+            [(K.OTHER, 10), (K.FUNDING, -1)],
         ),
+        (log_row(category="option", type="DELIVERY"), [(K.OTHER, -4.5), (K.FEE, -0.5)]),
+        (log_row(category="linear", type="DELIVERY"), [(K.REALISED, -4.5), (K.FEE, -0.5)]),
+        (log_row(category="option", type="LIQUIDATION"), [(K.OTHER, -4.5), (K.FEE, -0.5)]),
         (transfer_row("300"), [(K.TRANSFER, 300)]),
         (transfer_row("-300"), [(K.TRANSFER, -300)]),
         (transfer_row("20", type="BONUS"), [(K.BONUS, 20)]),
@@ -656,7 +659,11 @@ K = LedgerKind
 def test_a_record_says_what_it_is_about_part_by_part(
     row: Row, expected: list[tuple[LedgerKind, float]]
 ) -> None:
-    """The parts add up to the change; money from outside is a flow, a swap is none."""
+    """The parts add up to the change; money from outside is a flow, a swap is none.
+
+    The settlement of a session pays out profit that the equity had before, as an option does that
+    is delivered: as a result it would be lost, or made, a second time.
+    """
     found = parts(row)
     assert [kind for kind, _ in found] == [kind for kind, _ in expected]
     assert [amount for _, amount in found] == pytest.approx([amount for _, amount in expected])

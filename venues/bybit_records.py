@@ -113,7 +113,6 @@ LEDGER_KINDS: Mapping[str, LedgerKind] = {
         _K.BONUS,
     ),
     "TRADE": _K.REALISED,
-    "SETTLEMENT": _K.REALISED,
     "DELIVERY": _K.REALISED,
     "LIQUIDATION": _K.LIQUIDATION,
     "ADL": _K.LIQUIDATION,
@@ -133,11 +132,13 @@ LEDGER_KINDS: Mapping[str, LedgerKind] = {
         _K.FEE,
     ),
 }
-"""Types of the transaction log as Bybit spells them; any other is OTHER: conversions, and loans
-that count against the equity, change nothing in all."""
+"""Types of the transaction log as Bybit spells them; any other is OTHER: conversions, loans that
+count against the equity, and what a session of USDC contracts pays out of a profit that the equity
+had before, change nothing in all."""
 
 EXCHANGING = frozenset({"spot", "option"})
-"""Categories in which a trade swaps one asset for another: its cash is no result."""
+"""Categories in which a trade, a delivery or a liquidation swaps one asset for another: its cash is
+no result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +187,10 @@ def _parse_log_row(row: Fields) -> tuple[LogRow, ...]:
     funding = optional_decimal(row, "funding", what) or Decimal(0)
     fee = optional_decimal(row, "fee", what) or Decimal(0)
     kind = LEDGER_KINDS.get(log_type, _K.OTHER)
-    if log_type == "TRADE" and optional_text(row, "category", what) in EXCHANGING:
+    is_swap = optional_text(row, "category", what) in EXCHANGING
+    if kind in (_K.REALISED, _K.LIQUIDATION) and is_swap:
         kind = _K.OTHER
-    if kind is _K.REALISED:
+    if kind is _K.REALISED or log_type == "SETTLEMENT":
         _check_parts(row, what, rest=change - funding + fee)
     parts = ((kind, change - funding + fee), (_K.FUNDING, funding), (_K.FEE, -fee))
     at_ms = required_integer(row, "transactionTime", what)
