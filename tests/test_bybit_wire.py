@@ -484,6 +484,31 @@ async def test_a_gift_that_is_worth_nothing_keeps_no_flow_from_being_read(
     assert sorted(entry.amount for entry in ledger.entries) == [-300, 0]
 
 
+async def test_a_coin_that_the_wallet_alone_values_keeps_no_flow_from_being_read(
+    server: CannedVenue, venue: BybitUnified
+) -> None:
+    """Euros trade against no dollar here; all are sold, and a withdrawal is told beside them."""
+    coins = [coin_row("USDT", "700"), coin_row("EUR", "1000", usdValue="1080")]
+    server.set("GET", WALLET, Canned(json=wallet(*coins, equity="1780")))
+    server.set("GET", TICKERS, Canned(json=listed(ticker_row("BTCUSDT", "60000"))))
+    await venue.fetch_reading(SCOPE)
+    sold = log_row(
+        category="spot", currency="EUR", fee="0", change="-1000", transactionTime=str(SERVER_MS)
+    )
+    server.set(
+        "GET",
+        LOG,
+        Canned(json=listed(sold, transfer_row("-300", transactionTime=str(SERVER_MS)))),
+    )
+    entries = (await venue.fetch_ledger(SCOPE, START_S - 60)).entries
+    assert {(entry.kind, entry.amount) for entry in entries} == {
+        (LedgerKind.OTHER, -1080),
+        (LedgerKind.TRANSFER, -300),
+    }
+    wanted = (Symbol("BTCUSDT"), Symbol("EUR"))
+    assert await venue.fetch_marks(wanted) == {"BTCUSDT": 60000, "EUR": 1.08}
+
+
 async def test_records_asked_for_by_a_clock_that_proved_wrong_are_no_answer(
     server: CannedVenue, venue: BybitUnified
 ) -> None:

@@ -148,7 +148,7 @@ class BybitUnified:
         self._bases: dict[Symbol, Asset] = {}
         self._indices: dict[tuple[Symbol, Side], int] = {}
         self._flat_mode = PositionMode.ONE_WAY
-        self._worthless: set[Asset] = set()
+        self._own_prices: dict[Asset, float] = {}
         self._orders = BybitOrders(
             self._connection,
             scope=scope,
@@ -198,7 +198,9 @@ class BybitUnified:
         coins = wallet.unstable(self._stables)
         unpriced = tuple(coin.asset for coin in coins if coin.price is None)
         prices = await self._fetch_prices(unpriced)
-        self._worthless |= set(unpriced) - set(prices)
+        self._own_prices |= {coin.asset: coin.price for coin in coins if coin.price is not None}
+        for asset in set(unpriced) - set(prices):
+            self._own_prices.setdefault(asset, 0.0)
         return Reading(
             scope=scope,
             asked_at=asked_at,
@@ -325,7 +327,10 @@ class BybitUnified:
         return parse_orders(chain.from_iterable(lists), scope=scope)
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
-        """Read marks; the row of a coin bears the asset's name and is priced as the asset."""
+        """Read marks; the row of a coin bears the asset's name and is priced as the asset.
+
+        One that no market prices has the price by which the wallet valued it last.
+        """
         if not symbols:
             return {}
         one = {"symbol": symbols[0]} if len(symbols) == 1 and symbols[0] in self._bases else {}
@@ -336,11 +341,12 @@ class BybitUnified:
         coins = await self._fetch_prices(
             tuple(Asset(name) for name in sorted(set(symbols) - set(marks) - set(self._bases)))
         )
-        found = {**marks, **{Symbol(asset): price for asset, price in coins.items()}}
+        priced = self._own_prices | coins
+        found = marks | {Symbol(asset): price for asset, price in priced.items() if price > 0}
         missing = sorted(set(symbols) - set(found))
         if missing:
             raise Unavailable(f"tickers: no mark for {', '.join(missing)}")
-        return found
+        return {symbol: found[symbol] for symbol in symbols}
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
         """Price assets by their contracts in USDT (else USDC), else by their last spot price.
@@ -369,8 +375,8 @@ class BybitUnified:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
 
-        A coin that the venue itself values at nothing and that trades nowhere counts 0, or one
-        gift of such a coin would keep all flows from being read.
+        A coin that no market prices counts as the wallet valued it last, also at nothing, or one
+        record in such a coin would keep all flows from being read.
         Raises Unavailable when there are more than 20,000 records in a week, or when the clock
         they were asked by proved wrong meanwhile. What is older than 89 days is not asked for.
         """
@@ -386,7 +392,7 @@ class BybitUnified:
             raise Unavailable("log: the clock was measured anew meanwhile")
         assets = tuple(sorted({row.asset for row in rows} - self._stables))
         prices = await self._fetch_prices(assets)
-        prices = dict.fromkeys(self._worthless, 0.0) | prices
+        prices = self._own_prices | prices
         unpriced = [asset for asset in assets if asset not in prices]
         if unpriced:
             raise Malformed(f"log: no price for {unpriced[0]}; stables_keep may name it")
