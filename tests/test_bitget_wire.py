@@ -41,6 +41,7 @@ from tests.bitget_answers import (
     account_row,
     assets,
     bill_row,
+    coin_row,
     contract_row,
     envelope,
     instrument_row,
@@ -1127,6 +1128,24 @@ async def test_a_record_in_a_coin_is_valued_at_its_mark(
     server.set("GET", tickers, by_product())
     with pytest.raises(Malformed, match="BTC"):
         await venue.fetch_ledger(SCOPE, START_S - 3600)
+
+
+@pytest.mark.parametrize("family", ["unified"])
+async def test_a_coin_that_the_wallet_alone_values_keeps_no_flow_from_being_read(
+    server: CannedVenue, venue: BitgetFutures
+) -> None:
+    """Euros have no contract; all of them left, and a withdrawal of 300 is told beside them."""
+    coins = coin_row("USDT", "1150.75", "1150.75"), coin_row("EUR", "1000", "1080")
+    server.set("GET", PATHS["unified"].money, ok(assets(*coins, equity="2230.75")))
+    server.set("GET", f"{V3}/market/tickers", by_product())
+    await venue.fetch_reading(SCOPE)
+    moment = at_ms(START_S - 60)
+    gone = record_row(type="TRANSFER_OUT", amount="1000", coin="EUR", ts=moment, id="1")
+    out = record_row(type="TRANSFER_OUT", amount="300", ts=moment, id="2")
+    server.set("GET", RECORDS, by_product(gone, out, under="list"))
+    ledger = await venue.fetch_ledger(SCOPE, START_S - 3600)
+    assert [entry.amount for entry in ledger.entries] == pytest.approx([-1080, -300])
+    assert await venue.fetch_marks([Symbol("EUR")]) == {"EUR": pytest.approx(1.08)}
 
 
 @pytest.mark.parametrize("damage", [ok(None), ok({}), ok([]), Canned(json={}), error("40017")])

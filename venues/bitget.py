@@ -118,6 +118,7 @@ class BitgetFutures:
         self._bases: dict[Symbol, Asset] = {}
         self._products: dict[Symbol, str] = {}
         self._modes: dict[Symbol, PositionMode] = {}
+        self._own_prices: dict[Asset, float] = {}
         self._classic = ClassicAccount(self._connection, stables=self._stables, bases=self._bases)
         self._unified = UnifiedAccount(self._connection, stables=self._stables, bases=self._bases)
         self._family: Family | None = None
@@ -199,6 +200,7 @@ class BitgetFutures:
         family = await self._known_family()
         account, mode = await together(family.fetch_account(), self._renew())
         self._learn(account.held)
+        self._own_prices |= {coin.asset: coin.price for coin in account.coins}
         shown = mode_shown(account.held)
         return Reading(
             scope=scope,
@@ -238,12 +240,15 @@ class BitgetFutures:
         return await (await self._known_family()).fetch_orders(scope)
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
-        """Read marks; the row of a coin bears the coin's name and is priced by its contract."""
+        """Read marks; the row of a coin bears the coin's name and is priced by its contract.
+
+        One that has no contract has the price by which the wallet valued it last.
+        """
         if not symbols:
             return {}
         marks = await (await self._known_family()).fetch_marks()
-        prices = {Symbol(asset): price for asset, price in coin_prices(marks).items()}
-        prices.update(marks)
+        priced = self._own_prices | coin_prices(marks)
+        prices = {Symbol(asset): price for asset, price in priced.items()} | marks
         missing = sorted(set(symbols) - set(prices))
         if missing:
             raise Unavailable(f"tickers: no mark for {', '.join(missing)}")
@@ -293,11 +298,14 @@ class BitgetFutures:
         )
 
     async def _prices_of(self, assets: set[Asset], family: Family) -> Mapping[Asset, float]:
-        """Prices of the assets that are not stable. Raises Malformed when one has none."""
+        """Prices of the assets that are not stable, of those without a contract the wallet's last.
+
+        Raises Malformed when one has none.
+        """
         wanted = sorted(assets - self._stables)
         if not wanted:
             return {}
-        prices = coin_prices(await family.fetch_marks())
+        prices = self._own_prices | coin_prices(await family.fetch_marks())
         for asset in wanted:
             if asset not in prices:
                 raise Malformed(f"account records: no price for {asset}; stables_keep may name it")
