@@ -10,13 +10,14 @@ Rules:
   answered they explain nothing.
 - The same account by the ledger stands in for the prices where these leave a large part open: a
   liquidation at a price that no reading saw.
-- Funding and fees belong to the row they name, else to the account.
+- Funding and fees belong to the row they name, else to the account; a realised result to the leg
+  that got smaller.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ledger import share_by_row
@@ -151,15 +152,27 @@ def _with_entries(
     _without_unlisted(interval, results)
     beside_rows = 0.0
     rows = {row.key: row for row in (*interval.earlier, *interval.later)}
+    smaller = frozenset(_smaller_keys(interval))
     for entry in interval.entries:
         if entry.kind not in kinds:
             continue
-        shares = share_by_row(entry.symbol, entry.amount, rows.values()) if entry.symbol else ()
+        meant = _meant_rows(entry, rows.values(), smaller=smaller)
+        shares = share_by_row(entry.symbol, entry.amount, meant) if entry.symbol else ()
         if not shares:
             beside_rows += entry.amount
         for key, amount in shares:
             results[key] += amount
     return Explanation(results=tuple(sorted(results.items())), beside_rows=beside_rows)
+
+
+def _meant_rows(
+    entry: LedgerEntry, rows: Iterable[Row], *, smaller: Collection[RowKey]
+) -> tuple[Row, ...]:
+    """The rows that a record may be about: a result is that of the leg that got smaller."""
+    meant = tuple(row for row in rows if row.key.symbol == entry.symbol)
+    if entry.kind not in REALISED_KINDS:
+        return meant
+    return tuple(row for row in meant if row.key in smaller) or meant
 
 
 def failed_cross_checks(reading: Reading, *, equity: float) -> tuple[str, ...]:

@@ -347,6 +347,20 @@ def test_funding_of_a_hedged_symbol_is_split_by_notional() -> None:
     assert [made for _, made in watch.memory.results] == pytest.approx([-30.0, -10.0])
 
 
+def test_what_a_closed_leg_realised_is_not_laid_at_the_other_legs_door() -> None:
+    """A spike to 1,080 and back stops the short 10 out; the long 10 beside it lost nothing."""
+    legs = position("10", 1_000, 1_000), position("10", 1_000, 1_000, side=Side.SHORT)
+    watch = Watch()
+    watch.see(0, 10_000, *legs)
+    stopped = record("1", LedgerKind.REALISED, 5, -800.0, BTC)
+    step = watch.see(10, 9_200, legs[0], ledger=[stopped], marks={BTC: 1_000.0})
+    assert (step.trust, step.unexplained) == (TRUSTED, 0.0)
+    assert step.memory.results == (
+        (RowKey(SCOPE, BTC, Side.LONG), 0.0),
+        (RowKey(SCOPE, BTC, Side.SHORT), -800.0),
+    )
+
+
 def test_late_funding_moves_from_unexplained_to_its_row_once() -> None:
     """-50 at 5 s is judged at 10 s, told at 60 s, told again at 120 s."""
     watch = Watch()
