@@ -152,12 +152,13 @@ def _with_entries(
     _without_unlisted(interval, results)
     beside_rows = 0.0
     rows = {row.key: row for row in (*interval.earlier, *interval.later)}
-    smaller = frozenset(_smaller_keys(interval))
+    smaller, changed = frozenset(_smaller_keys(interval)), _changed_keys(interval)
     for entry in interval.entries:
         if entry.kind not in kinds:
             continue
-        meant = _meant_rows(entry, rows.values(), smaller=smaller)
-        shares = share_by_row(entry.symbol, entry.amount, meant) if entry.symbol else ()
+        meant = _meant_keys(entry, rows, smaller=smaller, changed=changed)
+        named = [rows[key] for key in meant]
+        shares = share_by_row(entry.symbol, entry.amount, named) if entry.symbol else ()
         if not shares:
             beside_rows += entry.amount
         for key, amount in shares:
@@ -165,14 +166,23 @@ def _with_entries(
     return Explanation(results=tuple(sorted(results.items())), beside_rows=beside_rows)
 
 
-def _meant_rows(
-    entry: LedgerEntry, rows: Iterable[Row], *, smaller: Collection[RowKey]
-) -> tuple[Row, ...]:
-    """The rows that a record may be about: a result is that of the leg that got smaller."""
-    meant = tuple(row for row in rows if row.key.symbol == entry.symbol)
+def _meant_keys(
+    entry: LedgerEntry,
+    keys: Iterable[RowKey],
+    *,
+    smaller: Collection[RowKey],
+    changed: Collection[RowKey],
+) -> tuple[RowKey, ...]:
+    """The rows that a record may be about.
+
+    A result is that of the leg that got smaller, else of one that changed; where none did, of a
+    position that came and went.
+    """
+    meant = tuple(key for key in keys if key.symbol == entry.symbol)
     if entry.kind not in REALISED_KINDS:
         return meant
-    return tuple(row for row in meant if row.key in smaller) or meant
+    closed = tuple(key for key in meant if key in smaller)
+    return closed or tuple(key for key in meant if key in changed)
 
 
 def failed_cross_checks(reading: Reading, *, equity: float) -> tuple[str, ...]:

@@ -361,6 +361,17 @@ def test_what_a_closed_leg_realised_is_not_laid_at_the_other_legs_door() -> None
     )
 
 
+def test_what_came_and_went_between_two_readings_is_no_loss_of_the_leg_beside_it() -> None:
+    """A short that was opened and stopped out meanwhile lost 800; the long 10 did not change."""
+    long = position("10", 1_000, 1_000)
+    watch = Watch()
+    watch.see(0, 10_000, long)
+    stopped = record("1", LedgerKind.REALISED, 5, -800.0, BTC)
+    step = watch.see(10, 9_200, long, ledger=[stopped])
+    assert (step.trust, step.unexplained) == (TRUSTED, 0.0)
+    assert step.memory.results == ((RowKey(SCOPE, BTC, Side.LONG), 0.0),)
+
+
 def test_late_funding_moves_from_unexplained_to_its_row_once() -> None:
     """-50 at 5 s is judged at 10 s, told at 60 s, told again at 120 s."""
     watch = Watch()
