@@ -16,9 +16,10 @@ exchange. Needs no keys and no network, and the packages of requirements-dev.txt
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -32,7 +33,8 @@ from rich.text import Text
 from errors import Malformed
 from tools.recordings import binance, bitget, bybit
 from tools.recordings.answers import Recording, Unreadable, files_below, load
-from tools.recordings.reading import Lost, NotAsked, Venue
+from tools.recordings.key_sets import Difference, compare
+from tools.recordings.reading import Lost, NotAsked, Venue, counted
 
 KNOWN: Mapping[str, Venue] = {
     "binance": binance.VENUE,
@@ -115,7 +117,7 @@ def check(folder: Path) -> Checked:
                 others += 1
                 continue
             lines.append(line)
-            if line.verdict is not Verdict.NOT_ASKED:
+            if line.verdict is Verdict.OK:
                 read.append(recording)
     return Checked(lines=lines, read=read, others=others)
 
@@ -128,6 +130,38 @@ def total(checked: Checked) -> str:
         f"{counts[Verdict.NOT_ASKED]} not asked for, {counts[Verdict.FAULT]} at fault; "
         f"{checked.others} of other collections concern no endpoint of the guard"
     )
+
+
+def compare_all(read: Sequence[Recording]) -> list[Difference]:
+    """Compare every endpoint that was read with the simulator's own answers."""
+    from tools.recordings.simulated import listen
+
+    simulated = asyncio.run(listen())
+    by_endpoint: dict[tuple[str, str], list[Recording]] = defaultdict(list)
+    for recording in read:
+        by_endpoint[recording.venue, recording.endpoint].append(recording)
+    return [
+        compare(
+            recordings,
+            reader=KNOWN[venue].reads[endpoint],
+            simulated=simulated.get((venue, endpoint), []),
+        )
+        for (venue, endpoint), recordings in sorted(by_endpoint.items())
+    ]
+
+
+def show_differences(console: Console, differences: Sequence[Difference]) -> None:
+    """Print what is odd about the fields of each endpoint; most have nothing."""
+    console.print("\nfields: the recordings, what is read of them, what the simulator answers")
+    odd = [found for found in differences if found.told() or not found.is_simulated]
+    for found in odd:
+        console.print(f"{found.venue}  {found.endpoint}", style="cyan", soft_wrap=True)
+        if not found.is_simulated:
+            console.print("  no adapter had this answer of a simulated exchange", soft_wrap=True)
+        for name, fields in found.told():
+            console.print(f"  {name}: {', '.join(fields)}", soft_wrap=True, markup=False)
+    same = counted(len(differences) - len(odd), "endpoint")
+    console.print(f"{same} without any difference", soft_wrap=True)
 
 
 def show(console: Console, lines: Iterable[Line]) -> None:
@@ -161,11 +195,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.folder}: no such folder", file=sys.stderr)
         return 2
     checked = check(options.folder)
+    differences = compare_all(checked.read) if options.key_sets else []
     if options.json:
-        print(json.dumps({"answers": [asdict(line) for line in checked.lines], "others": checked.others}))
+        answers = [asdict(line) for line in checked.lines]
+        fields = [asdict(found) for found in differences]
+        print(json.dumps({"answers": answers, "others": checked.others, "fields": fields}))
     else:
         console = Console(highlight=False)
         show(console, checked.lines)
+        if options.key_sets:
+            show_differences(console, differences)
         console.print(total(checked), soft_wrap=True)
     return 1 if any(line.verdict is Verdict.FAULT for line in checked.lines) else 0
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from model import Asset, ClientOrderId, Side, Symbol
+from model import Asset, ClientOrderId, Side
 from tools.recordings.answers import Recording
 from tools.recordings.reading import (
     SCOPE,
     STABLES,
+    Lost,
+    NotAsked,
     OrderNames,
     Reader,
     Row,
@@ -28,7 +30,6 @@ from tools.recordings.reading import (
     told_positions,
     told_records,
 )
-from tools.recordings.reading import Lost as Lost
 from venues.binance_account import (
     parse_account,
     parse_account_mode,
@@ -76,9 +77,7 @@ def read_account(recording: Recording) -> str:
         + (f" with {' and '.join(sorted(at_one))} at 1" if at_one else ""),
         beside_profit(equity, wallet, "walletBalance"),
         f"in multi-assets mode {total} = totalMarginBalance",
-        beside_profit(
-            total, _total(recording.answer, "totalWalletBalance"), "totalWalletBalance"
-        ),
+        beside_profit(total, _total(recording.answer, "totalWalletBalance"), "totalWalletBalance"),
     )
 
 
@@ -96,6 +95,8 @@ def read_mode(recording: Recording) -> str:
 def read_positions(recording: Recording) -> str:
     """Positions, as a reading has them and as a close has them."""
     rows = rows_at(recording.answer)
+    if any("marginType" in row and "marginAsset" not in row for row in rows):
+        raise NotAsked("rows of v3, which name the margin asset; these are rows of v2")
     positions = parse_positions(recording.answer, bases={})
     told = told_positions(rows, positions, size="positionAmt")
     told_positions(rows, parse_sizes(recording.answer, bases={}), size="positionAmt")
@@ -173,7 +174,7 @@ def read_markets(recording: Recording) -> str:
 def read_marks(recording: Recording) -> str:
     """Mark prices."""
     answer = recording.answer
-    rows = [answer] if isinstance(answer, dict) else rows_at(answer)
+    rows: list[Row] = [answer] if isinstance(answer, dict) else rows_at(answer)
     marks = parse_marks(answer, wanted={str(row["symbol"]) for row in rows})
     return told_prices(rows, {str(name): mark for name, mark in marks.items()}, name="markPrice")
 
@@ -219,12 +220,15 @@ def read_fee(recording: Recording) -> str:
 
 
 def read_spreads(recording: Recording) -> str:
-    """Spreads of books."""
+    """Spreads of books that have both sides."""
+    if isinstance(recording.answer, dict):
+        raise NotAsked("the books of all symbols; this is one")
     rows = rows_at(recording.answer)
+    whole = [row for row in rows if 0 < number(row, "bidPrice") <= number(row, "askPrice")]
     spreads = parse_spreads(recording.answer)
-    both = {Symbol(row["symbol"]) for row in rows if 0 < number(row, "bidPrice")}
-    as_many(len(spreads), len(both & {Symbol(row["symbol"]) for row in rows}), "books")
-    return counted(len(spreads), "spread")
+    as_many(len(spreads), len({row["symbol"] for row in whole}), "books")
+    empty = len(rows) - len(whole)
+    return listed(counted(len(spreads), "spread"), f"{empty} without two sides" if empty else "")
 
 
 def is_error(answer: object) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from model import ClientOrderId, LedgerKind, Order, Symbol, VenueOrderId
+from model import ClientOrderId, LedgerKind, Order, ScopeId, Symbol, Unknown, VenueOrderId
 from tools.recordings.answers import Recording
 from tools.recordings.reading import (
     SCOPE,
@@ -21,7 +21,6 @@ from tools.recordings.reading import (
     amount,
     as_many,
     beside_profit,
-    close_to,
     counted,
     listed,
     number,
@@ -33,6 +32,7 @@ from tools.recordings.reading import (
     told_positions,
     told_records,
 )
+from venues.bitget import MANNERS
 from venues.bitget_account import CLASSIC_NAMES as CLASSIC_POSITION
 from venues.bitget_account import UNIFIED_NAMES as UNIFIED_POSITION
 from venues.bitget_account import (
@@ -52,7 +52,6 @@ from venues.bitget_markets import UNIFIED_NAMES as UNIFIED_MARKET
 from venues.bitget_markets import MarketNames, parse_listings, parse_marks
 from venues.bitget_records import (
     TPSL,
-    TRIGGER,
     judge_cancelled,
     judge_cancelled_all,
     judge_lookup,
@@ -62,6 +61,7 @@ from venues.bitget_records import (
     parse_strategy,
     parse_unified,
 )
+from venues.bitget_unified import strategy_of
 from venues.parsing import as_fields
 
 REGULAR = OrderNames(
@@ -72,6 +72,9 @@ UNIFIED = OrderNames(
     order_id="orderId", client_id="clientOid", quantity="qty", executed="cumExecQty"
 )
 STRATEGY = OrderNames(order_id="orderId", client_id="clientOid", quantity="qty")
+
+
+COIN_FUTURES = "COIN-FUTURES"
 
 
 def data(recording: Recording) -> Any:
@@ -121,14 +124,12 @@ def read_positions(recording: Recording, *, names: PositionNames, path: tuple[st
     rows = rows_at(data(recording), *path)
     asked = recording.sent.get("productType") or recording.sent.get("category") or USDT_FUTURES
     if asked not in PRODUCTS:
-        raise NotAsked(f"{' and '.join(PRODUCTS)}")
+        raise NotAsked(" and ".join(PRODUCTS))
     held = parse_held(rows, names, product=asked, bases={}, is_lenient=False)
     told = told_positions(rows, [each.position for each in held], size="total")
     for row, each in zip((row for row in rows if number(row, "total")), held, strict=True):
         same(each.position.side.value, str(row[names.side]).upper(), "side")
-        same_figures(
-            row, each.position, entry=names.entry, mark="markPrice", profit=names.profit
-        )
+        same_figures(row, each.position, entry=names.entry, mark="markPrice", profit=names.profit)
     return told
 
 
@@ -144,10 +145,9 @@ def read_orders(
     return told_orders(rows, [parse(row, scope=SCOPE) for row in rows], names)
 
 
-def parse_conditional(row: Row, *, scope: Any) -> Order:
+def parse_conditional(row: Row, *, scope: ScopeId) -> Order:
     """One conditional order of a unified account, its type told by its own fields."""
-    closes = row.get("takeProfit") or row.get("stopLoss")
-    return parse_strategy(row, scope=scope, strategy=TPSL if closes else TRIGGER)
+    return parse_strategy(row, scope=scope, strategy=strategy_of(row, TPSL))
 
 
 def read_strategies(recording: Recording) -> str:
@@ -197,12 +197,27 @@ def _told_ledger(
     )
 
 
+def require_watched(rows: Sequence[Row]) -> None:
+    """Raise NotAsked unless the rows are of products that the guard asks for.
+
+    Classic rows do not name their product; those of coin-margined contracts end otherwise.
+    """
+    products = {
+        str(row.get("category") or (USDT_FUTURES if _is_linear(row["symbol"]) else COIN_FUTURES))
+        for row in rows
+    }
+    if not products <= set(PRODUCTS):
+        raise NotAsked(f"{' and '.join(PRODUCTS)}; this is {', '.join(sorted(products))}")
+
+
+def _is_linear(symbol: str) -> bool:
+    return symbol.endswith(("USDT", "USDC", "PERP"))
+
+
 def read_marks(recording: Recording) -> str:
     """Marks of contracts."""
     rows = rows_at(data(recording))
-    kinds = {str(row["category"]) for row in rows if row.get("category")}
-    if kinds and not kinds <= set(PRODUCTS):
-        raise NotAsked(f"{' and '.join(PRODUCTS)}; this one is {', '.join(sorted(kinds))}")
+    require_watched(rows)
     marks = parse_marks(recording.answer)
     for row in rows:
         if amount(row, "markPrice"):
@@ -214,9 +229,7 @@ def read_marks(recording: Recording) -> str:
 def read_markets(recording: Recording, *, names: MarketNames) -> str:
     """Rules of contracts, each of which must be read."""
     rows = rows_at(data(recording))
-    kinds = {str(row["category"]) for row in rows if row.get("category")}
-    if kinds and not kinds <= set(PRODUCTS):
-        raise NotAsked(f"{' and '.join(PRODUCTS)}; this one is {', '.join(sorted(kinds))}")
+    require_watched(rows)
     listings = parse_listings(recording.answer, names, product=USDT_FUTURES)
     as_many(len(listings), len(rows), "markets")
     return counted(len(listings), "market")
@@ -252,8 +265,29 @@ def read_cancel(recording: Recording) -> str:
 
 
 def read_cancel_all(recording: Recording) -> str:
-    """What the cancel of many orders proves."""
-    return told_outcome(judge_cancelled_all(recording.answer), noun="cancel of all")
+    """What the cancel of many orders proves.
+
+    Where one failed without a code that is known, it proves nothing of it: the guard reads the
+    orders again.
+    """
+    fields = data(recording)
+    rows = [row for name in ("successList", "list") for row in rows_at(fields.get(name))]
+    failed = rows_at(fields.get("failureList"))
+    outcome = judge_cancelled_all(recording.answer)
+    if isinstance(outcome, Unknown) and failed:
+        return f"{len(rows)} cancelled, {len(failed)} not, of which nothing is proved"
+    return listed(told_outcome(outcome, noun="cancel"), f"{len(rows)} named")
+
+
+def read_cancel_strategy(recording: Recording) -> str:
+    """An answer that names nothing: its success alone confirms the cancel."""
+    del recording
+    return "1 cancel: taken"
+
+
+def read_time(recording: Recording) -> str:
+    """The venue's clock."""
+    return f"time {MANNERS.parse_time(recording.answer) / 1000:.3f}"
 
 
 def read_rights(recording: Recording) -> str:
@@ -282,6 +316,7 @@ READS: Mapping[str, Reader] = {
     "GET /api/v2/mix/position/all-position": partial(
         read_positions, names=CLASSIC_POSITION, path=()
     ),
+    "GET /api/v2/public/time": read_time,
     "GET /api/v2/spot/account/info": read_rights,
     "GET /api/v3/account/assets": read_assets,
     "GET /api/v3/account/financial-records": read_financial,
@@ -304,6 +339,7 @@ READS: Mapping[str, Reader] = {
     "POST /api/v2/mix/order/cancel-plan-order": read_cancel_all,
     "POST /api/v2/mix/order/place-order": read_new_order,
     "POST /api/v3/trade/cancel-order": read_cancel,
+    "POST /api/v3/trade/cancel-strategy-order": read_cancel_strategy,
     "POST /api/v3/trade/cancel-symbol-order": read_cancel_all,
     "POST /api/v3/trade/place-order": read_new_order,
 }

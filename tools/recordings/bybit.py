@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from model import Asset, ClientOrderId, MarginMode, Symbol
+from model import Asset, ClientOrderId, MarginMode, Symbol, VenueOrderId
 from tools.recordings.answers import Recording
 from tools.recordings.reading import (
     SCOPE,
@@ -37,17 +37,20 @@ from venues.bybit_account import (
     parse_wallet,
     positions_of,
 )
-from venues.bybit_errors import is_error_body
+from venues.bybit_errors import is_error_body, judge
 from venues.bybit_inspection import parse_fees, parse_open, parse_rights, parse_time
 from venues.bybit_markets import parse_market_limits, parse_marks, parse_spot_prices
 from venues.bybit_records import (
     LEDGER_KINDS,
     count_cancelled,
+    judge_batch,
+    judge_cancel,
     judge_lookup,
     judge_order,
     parse_log,
     parse_orders,
 )
+from venues.failure import Failure
 
 ORDERS = OrderNames(
     order_id="orderId", client_id="orderLinkId", quantity="qty", executed="cumExecQty"
@@ -94,9 +97,7 @@ def read_positions(recording: Recording) -> str:
     told = told_positions(rows, positions, size="size")
     for row, each in zip((row for row in rows if number(row, "size")), held, strict=True):
         same(each.index, int(row["positionIdx"]), f"positionIdx of {each.position.symbol}")
-        same_figures(
-            row, each.position, entry="avgPrice", mark="markPrice", profit="unrealisedPnl"
-        )
+        same_figures(row, each.position, entry="avgPrice", mark="markPrice", profit="unrealisedPnl")
     return told
 
 
@@ -194,6 +195,26 @@ def read_new_order(recording: Recording) -> str:
     return told_outcome(judge_order(recording.answer, client_id=own))
 
 
+def read_batch(recording: Recording) -> str:
+    """What the acknowledgements of several orders prove, each for itself."""
+    rows = rows_at(recording.answer, "result", "list")
+    ours = [ClientOrderId(str(row.get("orderLinkId") or "")) for row in rows]
+    outcomes = judge_batch(
+        recording.answer,
+        ours,
+        refusal=lambda row: judge(Failure(cause="", status=200, body=row), venue_now_ms=0.0),
+    )
+    as_many(len(outcomes), len(rows), "orders")
+    return listed(*map(told_outcome, outcomes))
+
+
+def read_cancel(recording: Recording) -> str:
+    """What the cancel of one order proves."""
+    result = recording.answer["result"] if isinstance(recording.answer, dict) else {}
+    order_id = VenueOrderId(str(result.get("orderId") or ""))
+    return told_outcome(judge_cancel(recording.answer, order_id=order_id), noun="cancel")
+
+
 def read_account(recording: Recording) -> str:
     """How the account is backed."""
     return f"{parse_margin_mode(recording.answer).value} margin"
@@ -223,8 +244,10 @@ READS: Mapping[str, Reader] = {
     "GET /v5/order/realtime": read_orders,
     "GET /v5/position/list": read_positions,
     "GET /v5/user/query-api": read_rights,
+    "POST /v5/order/cancel": read_cancel,
     "POST /v5/order/cancel-all": read_cancel_all,
     "POST /v5/order/create": read_new_order,
+    "POST /v5/order/create-batch": read_batch,
 }
 _LOG = "/v5/account/transaction-log, whose records say when it reached or left the account"
 INSTEAD: Mapping[str, str] = {
