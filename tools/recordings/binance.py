@@ -95,8 +95,6 @@ def read_mode(recording: Recording) -> str:
 def read_positions(recording: Recording) -> str:
     """Positions, as a reading has them and as a close has them."""
     rows = rows_at(recording.answer)
-    if any("marginType" in row and "marginAsset" not in row for row in rows):
-        raise NotAsked("rows of v3, which name the margin asset; these are rows of v2")
     positions = parse_positions(recording.answer, bases={})
     told = told_positions(rows, positions, size="positionAmt")
     told_positions(rows, parse_sizes(recording.answer, bases={}), size="positionAmt")
@@ -222,7 +220,7 @@ def read_fee(recording: Recording) -> str:
 def read_spreads(recording: Recording) -> str:
     """Spreads of books that have both sides."""
     if isinstance(recording.answer, dict):
-        raise NotAsked("the books of all symbols; this is one")
+        raise NotAsked("instead the books of all symbols at once")
     rows = rows_at(recording.answer)
     whole = [row for row in rows if 0 < number(row, "bidPrice") <= number(row, "askPrice")]
     spreads = parse_spreads(recording.answer)
@@ -255,9 +253,9 @@ READS: Mapping[str, Reader] = {
     "POST /fapi/v1/order": read_new_order,
 }
 INSTEAD: Mapping[str, str] = {
-    "GET /fapi/v1/positionSide/dual": "/fapi/v1/accountConfig",
-    "GET /fapi/v1/ticker/24hr": "/fapi/v1/premiumIndex",
-    "GET /fapi/v2/account": "/fapi/v3/account",
-    "GET /fapi/v2/positionRisk": "/fapi/v3/positionRisk",
+    "GET /fapi/v1/positionSide/dual": "instead /fapi/v1/accountConfig",
+    "GET /fapi/v1/ticker/24hr": "instead /fapi/v1/premiumIndex",
+    "GET /fapi/v2/account": "instead /fapi/v3/account",
+    "GET /fapi/v2/positionRisk": "instead /fapi/v3/positionRisk",
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error)

@@ -124,7 +124,7 @@ def read_positions(recording: Recording, *, names: PositionNames, path: tuple[st
     rows = rows_at(data(recording), *path)
     asked = recording.sent.get("productType") or recording.sent.get("category") or USDT_FUTURES
     if asked not in PRODUCTS:
-        raise NotAsked(" and ".join(PRODUCTS))
+        raise NotAsked(f"instead {' and '.join(PRODUCTS)}")
     held = parse_held(rows, names, product=asked, bases={}, is_lenient=False)
     told = told_positions(rows, [each.position for each in held], size="total")
     for row, each in zip((row for row in rows if number(row, "total")), held, strict=True):
@@ -207,7 +207,7 @@ def require_watched(rows: Sequence[Row]) -> None:
         for row in rows
     }
     if not products <= set(PRODUCTS):
-        raise NotAsked(f"{' and '.join(PRODUCTS)}; this is {', '.join(sorted(products))}")
+        raise NotAsked(f"instead {' and '.join(PRODUCTS)}; this is {', '.join(sorted(products))}")
 
 
 def _is_linear(symbol: str) -> bool:
@@ -343,17 +343,17 @@ READS: Mapping[str, Reader] = {
     "POST /api/v3/trade/cancel-symbol-order": read_cancel_all,
     "POST /api/v3/trade/place-order": read_new_order,
 }
-_SPOT = "nothing: spot of a classic account is not watched, and `check` names it"
-_MARGIN = "nothing: margin accounts are not watched"
+_SPOT = "spot of a classic account is not watched, and `check` names it"
+_MARGIN = "margin accounts are not watched"
 INSTEAD: Mapping[str, str] = {
     "GET /api/v2/margin/crossed/account/assets": _MARGIN,
     "GET /api/v2/margin/isolated/account/assets": _MARGIN,
     "GET /api/v2/spot/account/assets": _SPOT,
     "GET /api/v2/spot/account/bills": _SPOT,
-    "GET /api/v2/spot/account/transferRecords": "/api/v2/mix/account/bill of the futures account",
-    "GET /api/v2/spot/market/tickers": "/api/v2/mix/market/tickers",
+    "GET /api/v2/spot/account/transferRecords": "instead /api/v2/mix/account/bill, of the futures account",
+    "GET /api/v2/spot/market/tickers": "instead /api/v2/mix/market/tickers",
     "GET /api/v2/spot/trade/current-plan-order": _SPOT,
     "GET /api/v2/spot/trade/unfilled-orders": _SPOT,
-    "GET /api/v3/account/funding-assets": "/api/v3/account/assets; the funding account is apart",
+    "GET /api/v3/account/funding-assets": "instead /api/v3/account/assets: the funding account is apart",
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error_body)

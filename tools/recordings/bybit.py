@@ -152,7 +152,7 @@ def read_tickers(recording: Recording) -> str:
         case "spot":
             name, prices = "lastPrice", parse_spot_prices(recording.answer, wanted=wanted)
         case other:
-            raise NotAsked(f"category linear, then spot; this one is {other}")
+            raise NotAsked(f"instead category linear, or spot; this is {other}")
     for row in rows:
         if amount(row, name):
             same(prices.get(Symbol(row["symbol"])), float(amount(row, name)), row["symbol"])
@@ -162,7 +162,7 @@ def read_tickers(recording: Recording) -> str:
 def read_markets(recording: Recording) -> str:
     """Rules of linear contracts, each of which must be read."""
     if category(recording) != LINEAR:
-        raise NotAsked("category linear")
+        raise NotAsked("instead category linear")
     rows = parse_rows(recording.answer, "instruments")
     limits = parse_market_limits(rows)
     as_many(len(limits), len(rows), "markets")
@@ -249,7 +249,7 @@ READS: Mapping[str, Reader] = {
     "POST /v5/order/create": read_new_order,
     "POST /v5/order/create-batch": read_batch,
 }
-_LOG = "/v5/account/transaction-log, whose records say when it reached or left the account"
+_LOG = "instead /v5/account/transaction-log, which tells when it reached or left the account"
 INSTEAD: Mapping[str, str] = {
     "GET /v5/asset/deposit/query-record": _LOG,
     "GET /v5/asset/transfer/query-inter-transfer-list": _LOG,

@@ -39,14 +39,15 @@ class Lost(Exception):
 
 
 class NotAsked(Exception):
-    """The guard does not ask for this; the text says what it asks for instead."""
+    """The guard does not ask for this; the text says why, or what it asks for instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
     """What is known of one exchange's endpoints, by method and path.
 
-    `reads` are those the guard asks; `instead` says of others what is asked in their place.
+    `reads` are those the guard asks; `instead` says of others why not, or what is asked in
+    their place.
     """
 
     reads: Mapping[str, Reader]
