@@ -350,10 +350,10 @@ INSTEAD: Mapping[str, str] = {
     "GET /api/v2/margin/isolated/account/assets": _MARGIN,
     "GET /api/v2/spot/account/assets": _SPOT,
     "GET /api/v2/spot/account/bills": _SPOT,
-    "GET /api/v2/spot/account/transferRecords": "instead /api/v2/mix/account/bill, of the futures account",
+    "GET /api/v2/spot/account/transferRecords": "instead /api/v2/mix/account/bill",
     "GET /api/v2/spot/market/tickers": "instead /api/v2/mix/market/tickers",
     "GET /api/v2/spot/trade/current-plan-order": _SPOT,
     "GET /api/v2/spot/trade/unfilled-orders": _SPOT,
-    "GET /api/v3/account/funding-assets": "instead /api/v3/account/assets: the funding account is apart",
+    "GET /api/v3/account/funding-assets": "instead /api/v3/account/assets",
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error_body)
