@@ -42,6 +42,7 @@ from scope_watch import ScopeWatch, Trial
 from supervision import Supervisor
 from tidying import Step, Tidying
 from timekeeping import deadlines
+from troubles import Troubles
 from unwritten_log import log_unwritten
 from venues.protocol import Venue
 
@@ -84,6 +85,7 @@ class Guardian:
         load_requests: Callable[[], Coroutine[Any, Any, Sequence[OperatorRequest]]],
         clock: Clock,
         log: Logger,
+        troubles: Troubles,
         store_deadline_s: float = 1.0,
         on_decision: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
@@ -97,7 +99,9 @@ class Guardian:
         self._watches = {
             scope: ScopeWatch(
                 scope=scope,
-                reader=ScopeReader(scope=scope, venue=venue, clock=clock, log=log),
+                reader=ScopeReader(
+                    scope=scope, venue=venue, clock=clock, log=log, troubles=troubles
+                ),
                 executor=executors.get(scope),
             )
             for scope, venue in venues.items()

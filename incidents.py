@@ -332,7 +332,7 @@ def judge_blindness(
 
 
 def compose(memory: Memory, *, policy: Policy) -> LockContent:
-    """Everything the lock file must say, with what is simulated, not watched and not read."""
+    """Everything the lock file must say, with what is for practice, not watched and not read."""
     details = tuple(
         (f"not_watched_{number}", line) for number, line in enumerate(policy.unwatched, start=1)
     ) + tuple(
@@ -340,11 +340,12 @@ def compose(memory: Memory, *, policy: Policy) -> LockContent:
         for scope in memory.scopes
         if scope.trouble
     )
-    if policy.simulated_scopes:
-        details = (("SIMULATOR", ", ".join(policy.simulated_scopes)), *details)
+    practised = tuple(
+        (kind.upper(), ", ".join(scopes)) for kind, scopes in policy.practice_places()
+    )
     return compose_lock(
         memory.books,
         dry_run=policy.dry_run,
         enforce_in_dry_run=policy.enforce_lock_in_dry_run,
-        details=details,
+        details=(*practised, *details),
     )

@@ -42,7 +42,7 @@ from configuration.schema import STAGE_KEYS, General
 from configuration.sections import AccountSections, Sections, VenueSections, read_sections
 from errors import ConfigurationError
 from model import Asset, BookName, ScopeId
-from policy import BookPolicy, Policy, StagePolicy, Threshold
+from policy import AccountKind, BookPolicy, Policy, StagePolicy, Threshold
 from redaction import Redactor
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
@@ -69,11 +69,13 @@ class VenueSettings:
     stables: tuple[Asset, ...]
 
     @property
-    def origin(self) -> str:
-        """What kind of account this is: what was seen of one says nothing about another."""
+    def origin(self) -> AccountKind:
+        """What kind of account this is."""
         if self.simulator_url is not None:
-            return "simulator"
-        return "sandbox" if self.sandbox else "demo" if self.demo else "live"
+            return AccountKind.SIMULATOR
+        if self.sandbox:
+            return AccountKind.SANDBOX
+        return AccountKind.DEMO if self.demo else AccountKind.LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +120,10 @@ class Settings:
                 book for book in self.base_policy.books if not scopes.isdisjoint(book.scopes)
             ),
             dry_run=self.dry_run,
-            simulated_scopes=tuple(
-                scope
+            practice_scopes=tuple(
+                (scope, venue.origin)
                 for venue in self.venues
-                if venue.simulator_url is not None
+                if venue.origin is not AccountKind.LIVE
                 for scope in venue.scopes
             ),
             unwatched=self.unwatched,

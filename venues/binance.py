@@ -54,7 +54,9 @@ from venues.binance_errors import (
     is_clock_refusal,
     is_error_body,
     is_gone,
+    is_of_address,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.binance_inspection import inspect_account
@@ -113,6 +115,8 @@ MANNERS = Manners(
     cost_of=cost_of,
     counted_by_venue=counted_by_venue,
     pauses_s=PAUSES_S,
+    is_of_address=is_of_address,
+    remedy_of=remedy_of,
 )
 """How Binance USD-M wants to be talked to."""
 

@@ -213,6 +213,8 @@ def parse_rights(answer: object) -> KeyRights:
     listed = fields.get(name)
     if not isinstance(listed, list):
         raise Malformed(f"{what}: neither authorities nor permissions is a list")
+    if not all(isinstance(right, str) and right for right in listed):
+        raise Malformed(f"{what}: a right in {name} is not told")
     rights = {str(right).lower() for right in listed}
     is_read_only = re.sub(r"[^a-z]", "", str(fields.get("permType")).lower()) == "readonly"
     return KeyRights(

@@ -53,7 +53,9 @@ from venues.bybit_errors import (
     PAUSES_S,
     is_clock_refusal,
     is_error_body,
+    is_of_address,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.bybit_inspection import inspect_account
@@ -123,6 +125,8 @@ MANNERS = Manners(
     cost_of=cost_of,
     pauses_s=PAUSES_S,
     order_waits_s=ORDER_WAITS_S,
+    is_of_address=is_of_address,
+    remedy_of=remedy_of,
 )
 """How Bybit wants to be talked to."""
 
