@@ -389,6 +389,8 @@ async def test_what_the_venue_tells_of_itself(kind: str) -> None:
         assert told.costs[BTC].spread == 0
         covered = {part.part: part.covered_by for part in told.unwatched}
         assert covered["spot"] == (ScopeId("bitget_spot") if is_classic else SCOPE)
+        beside = "margin accounts" if is_classic else "funding account"
+        assert covered.keys() == {"coin-margined futures", "spot", beside}
     async with account(kind, can_trade=False) as (at, venue):
         rights = (await venue.inspect(SCOPE, ())).rights
         assert (rights.can_trade, rights.can_withdraw) == (False, False)

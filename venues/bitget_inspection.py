@@ -72,25 +72,31 @@ async def inspect_account(
         rights=rights,
         dead_man=_dead_man(is_unified=is_unified),
         pace=OrderPace(most=DEFAULT_RATES[ORDERS[0]].most, within_s=SECOND_S),
-        unwatched=(
-            Unwatched(
-                part="coin-margined futures",
-                presence=Presence.UNSEEN,
-                detail="this version does not look there",
-            ),
-            Unwatched(
-                part="spot",
-                presence=Presence.UNSEEN,
-                detail="this version does not look there",
-                covered_by=scope if is_unified else ScopeId(f"{_name_of(scope)}_spot"),
-            ),
-        ),
+        unwatched=_unwatched(scope, is_unified=is_unified),
         costs=costs,
     )
 
 
 def _name_of(scope: ScopeId) -> str:
     return scope.removesuffix("_futures")
+
+
+def _unwatched(scope: ScopeId, *, is_unified: bool) -> tuple[Unwatched, ...]:
+    """What else such an account has; a unified one trades spot and margin out of its one wallet."""
+    parts: dict[str, ScopeId | None] = {
+        "coin-margined futures": None,
+        "funding account" if is_unified else "margin accounts": None,
+        "spot": scope if is_unified else ScopeId(f"{_name_of(scope)}_spot"),
+    }
+    return tuple(
+        Unwatched(
+            part=part,
+            presence=Presence.UNSEEN,
+            detail="this version does not look there",
+            covered_by=covered_by,
+        )
+        for part, covered_by in parts.items()
+    )
 
 
 def _dead_man(*, is_unified: bool) -> DeadManSwitch:

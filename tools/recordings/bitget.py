@@ -344,7 +344,8 @@ READS: Mapping[str, Reader] = {
     "POST /api/v3/trade/place-order": read_new_order,
 }
 _SPOT = "spot of a classic account is not watched, and `check` names it"
-_MARGIN = "margin accounts are not watched"
+_MARGIN = "margin accounts are not watched, and `check` names them"
+_FUNDING = "the funding account is not watched, and `check` names it"
 INSTEAD: Mapping[str, str] = {
     "GET /api/v2/margin/crossed/account/assets": _MARGIN,
     "GET /api/v2/margin/isolated/account/assets": _MARGIN,
@@ -354,6 +355,6 @@ INSTEAD: Mapping[str, str] = {
     "GET /api/v2/spot/market/tickers": "instead /api/v2/mix/market/tickers",
     "GET /api/v2/spot/trade/current-plan-order": _SPOT,
     "GET /api/v2/spot/trade/unfilled-orders": _SPOT,
-    "GET /api/v3/account/funding-assets": "instead /api/v3/account/assets",
+    "GET /api/v3/account/funding-assets": _FUNDING,
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error_body)
