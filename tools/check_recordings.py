@@ -24,7 +24,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -34,13 +34,13 @@ from rich.console import Console
 from rich.text import Text
 
 from errors import Malformed
-from tools.recordings import binance, bitget, bybit
+from tools.recordings import binance, binance_portfolio, bitget, bybit
 from tools.recordings.answers import Recording, Unreadable, files_below, load
 from tools.recordings.key_sets import Difference, compare
 from tools.recordings.reading import Lost, NotAsked, Venue, counted
 
 KNOWN: Mapping[str, Venue] = {
-    "binance": binance.VENUE,
+    "binance": replace(binance.VENUE, reads=binance.READS | binance_portfolio.READS),
     "bitget": bitget.VENUE,
     "bybit": bybit.VENUE,
 }

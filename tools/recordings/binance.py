@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from model import Asset, ClientOrderId, Side
+from model import Asset, ClientOrderId, Side, VenueOrderId
 from tools.recordings.answers import Recording
 from tools.recordings.reading import (
     SCOPE,
@@ -30,7 +30,10 @@ from tools.recordings.reading import (
     told_positions,
     told_records,
 )
+from venues.binance import MANNERS
 from venues.binance_account import (
+    Backing,
+    futures_backing,
     parse_account,
     parse_account_mode,
     parse_positions,
@@ -38,8 +41,9 @@ from venues.binance_account import (
     value_account,
 )
 from venues.binance_errors import code_of, is_error_body, judge
-from venues.binance_inspection import parse_fee, parse_restrictions, parse_spreads, parse_time
+from venues.binance_inspection import parse_fee, parse_restrictions, parse_spreads
 from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
+from venues.binance_orders import judge_cancel
 from venues.binance_records import (
     LEDGER_KINDS,
     judge_batch,
@@ -93,17 +97,30 @@ def read_mode(recording: Recording) -> str:
 
 
 def read_positions(recording: Recording) -> str:
+    """Positions of a USD-M account of its own."""
+    return read_rows_of_positions(recording, backing=futures_backing)
+
+
+def read_rows_of_positions(recording: Recording, *, backing: Backing) -> str:
     """Positions, as a reading has them and as a close has them."""
     rows = rows_at(recording.answer)
-    positions = parse_positions(recording.answer, bases={})
+    positions = parse_positions(recording.answer, bases={}, backing=backing)
     told = told_positions(rows, positions, size="positionAmt")
-    told_positions(rows, parse_sizes(recording.answer, bases={}), size="positionAmt")
+    for_closing = parse_sizes(recording.answer, bases={}, backing=backing)
+    told_positions(rows, for_closing, size="positionAmt")
     held = [row for row in rows if number(row, "positionAmt")]
     for row, position in zip(held, positions, strict=True):
         side = Side.LONG if number(row, "positionAmt") > 0 else Side.SHORT
         same(position.side, side, f"side of {position.symbol}")
         same_figures(row, position, entry="entryPrice", mark="markPrice", profit="unRealizedProfit")
     return told
+
+
+def read_cancel(recording: Recording) -> str:
+    """What the cancel of one order, or of all of a symbol, proves."""
+    row: Row = recording.answer if isinstance(recording.answer, dict) else {}
+    order_id = VenueOrderId(str(row.get("algoId") or row.get("orderId") or ""))
+    return told_outcome(judge_cancel(row, order_id=order_id), noun="cancel")
 
 
 def read_orders(recording: Recording) -> str:
@@ -209,7 +226,7 @@ def read_rights(recording: Recording) -> str:
 
 def read_time(recording: Recording) -> str:
     """The venue's clock."""
-    return f"time {parse_time(recording.answer):.3f}"
+    return f"time {MANNERS.parse_time(recording.answer) / 1000:.3f}"
 
 
 def read_fee(recording: Recording) -> str:
@@ -234,7 +251,11 @@ def is_error(answer: object) -> bool:
     return isinstance(answer, dict) and is_error_body(answer) and code_of(answer) is not None
 
 
-READS: Mapping[str, Reader] = {
+READS: dict[str, Reader] = {
+    "DELETE /fapi/v1/algoOpenOrders": read_cancel,
+    "DELETE /fapi/v1/algoOrder": read_cancel,
+    "DELETE /fapi/v1/allOpenOrders": read_cancel,
+    "DELETE /fapi/v1/order": read_cancel,
     "GET /fapi/v1/accountConfig": read_mode,
     "GET /fapi/v1/assetIndex": read_asset_index,
     "GET /fapi/v1/commissionRate": read_fee,
@@ -252,10 +273,14 @@ READS: Mapping[str, Reader] = {
     "POST /fapi/v1/batchOrders": read_batch,
     "POST /fapi/v1/order": read_new_order,
 }
+_BY_CHECK = "but by `check`, which names what is not watched"
 INSTEAD: Mapping[str, str] = {
+    "GET /api/v3/account": _BY_CHECK,
+    "GET /api/v3/openOrders": "spot is not watched, and `check` names it",
     "GET /fapi/v1/positionSide/dual": "instead /fapi/v1/accountConfig",
     "GET /fapi/v1/ticker/24hr": "instead /fapi/v1/premiumIndex",
     "GET /fapi/v2/account": "instead /fapi/v3/account",
+    "GET /papi/v1/cm/positionRisk": _BY_CHECK,
     "GET /fapi/v2/positionRisk": "instead /fapi/v3/positionRisk",
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error)

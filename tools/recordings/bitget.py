@@ -344,7 +344,7 @@ READS: Mapping[str, Reader] = {
     "POST /api/v3/trade/place-order": read_new_order,
 }
 _SPOT = "spot of a classic account is not watched, and `check` names it"
-_MARGIN = "margin accounts are not watched, and `check` names them"
+_MARGIN = "margin accounts are not watched"
 _FUNDING = "the funding account is not watched, and `check` names it"
 INSTEAD: Mapping[str, str] = {
     "GET /api/v2/margin/crossed/account/assets": _MARGIN,
