@@ -273,14 +273,18 @@ READS: dict[str, Reader] = {
     "POST /fapi/v1/batchOrders": read_batch,
     "POST /fapi/v1/order": read_new_order,
 }
-_BY_CHECK = "but by `check`, which names what is not watched"
+_BY_CHECK = "only by `check`, which names what is not watched"
 INSTEAD: Mapping[str, str] = {
     "GET /api/v3/account": _BY_CHECK,
     "GET /api/v3/openOrders": "spot is not watched, and `check` names it",
     "GET /fapi/v1/positionSide/dual": "instead /fapi/v1/accountConfig",
     "GET /fapi/v1/ticker/24hr": "instead /fapi/v1/premiumIndex",
     "GET /fapi/v2/account": "instead /fapi/v3/account",
+    "GET /dapi/v1/balance": _BY_CHECK,
+    "GET /eapi/v1/marginAccount": _BY_CHECK,
     "GET /papi/v1/cm/positionRisk": _BY_CHECK,
+    "GET /sapi/v1/margin/account": _BY_CHECK,
+    "GET /sapi/v1/sub-account/list": _BY_CHECK,
     "GET /fapi/v2/positionRisk": "instead /fapi/v3/positionRisk",
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error)

@@ -90,7 +90,8 @@ def read_purse(recording: Recording) -> str:
     for row, held in zip(rows, purse.margins, strict=True):
         same(held.equity, number(row, "accountEquity"), f"accountEquity of {held.coin}")
     at_one = dict.fromkeys(pledged_coins([purse]), 1.0)
-    value_purses([purse], stables=STABLES, prices=at_one)
+    if rows:
+        value_purses([purse], stables=STABLES, prices=at_one)
     equity = sum((number(row, "accountEquity") for row in rows), Decimal(0))
     without = equity - sum((amount(row, "unrealizedPL") for row in rows), Decimal(0))
     return listed(
