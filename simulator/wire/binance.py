@@ -1,8 +1,8 @@
-"""Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
+"""Binance, USD-M and spot, as a dialect: what a path means, who may ask, how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
-how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated (spot,
-coin-margined) answer truthfully that they hold nothing.
+how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated
+(coin-margined) answer truthfully that they hold nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from model import OrderKind, PositionMode
 from simulator.exchange import Exchange
 from simulator.reasons import Rejected
+from simulator.spot_state import SpotView
 from simulator.state import Account, AccountView
 from simulator.wire import binance_account as accounts
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
 from simulator.wire import binance_public as public
+from simulator.wire import binance_spot as spot
 from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
 from simulator.wire.binance_shapes import milliseconds
 from simulator.wire.protocol import Circumstances, WireAnswer, WireRequest
@@ -49,6 +51,15 @@ class Call:
     def view(self) -> AccountView:
         """What a read answers from; earlier than now when a stale answer is wanted."""
         return self.exchange.view(
+            self.account.api_key,
+            as_of=self.circumstances.stale_as_of,
+            revision=self.circumstances.stale_revision,
+        )
+
+    @property
+    def spot_view(self) -> SpotView:
+        """What a read of the spot side answers from."""
+        return self.exchange.spot.view(
             self.account.api_key,
             as_of=self.circumstances.stale_as_of,
             revision=self.circumstances.stale_revision,
@@ -106,6 +117,16 @@ def _place_batch(call: Call) -> object:
     )
 
 
+def _place_spot(call: Call) -> object:
+    return spot.place_order(
+        call.exchange,
+        call.account,
+        call.sent,
+        fill_fraction=call.circumstances.fill_fraction,
+        acknowledge_only=call.circumstances.acknowledge_only,
+    )
+
+
 def _acting(handler: Callable[[Exchange, Account, Mapping[str, str]], object]) -> Answer:
     return lambda call: handler(call.exchange, call.account, call.sent)
 
@@ -143,11 +164,6 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
         lambda call: public.ticker_price(call.exchange, call.symbol), 1, 2
     ),
     ("GET", "/fapi/v1/assetIndex"): _public(lambda call: public.asset_index(call.exchange), 1, 10),
-    ("GET", "/api/v3/ping"): _public(lambda _: {}),
-    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
-    ("GET", "/api/v3/exchangeInfo"): _public(
-        lambda call: public.empty_exchange_info(call.exchange)
-    ),
     ("GET", "/dapi/v1/exchangeInfo"): _public(
         lambda call: public.empty_exchange_info(call.exchange)
     ),
@@ -158,7 +174,27 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
         lambda call: accounts.key_permissions(call.account)
     ),
-    ("GET", "/sapi/v1/asset/transfer"): _signed(lambda _: {"total": 0, "rows": []}),
+}
+
+SPOT_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/api/v3/ping"): _public(lambda _: {}),
+    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
+    ("GET", "/api/v3/exchangeInfo"): _public(lambda call: spot.exchange_info(call.exchange), 20),
+    ("GET", "/api/v3/ticker/bookTicker"): _public(
+        lambda call: spot.book_ticker(call.exchange, call.symbol), 2, 4
+    ),
+    ("GET", "/api/v3/account"): _signed(
+        lambda call: spot.account(call.spot_view, call.account), 20
+    ),
+    ("GET", "/api/v3/openOrders"): _signed(
+        lambda call: spot.open_orders(call.spot_view, call.symbol), 6, 80
+    ),
+    ("GET", "/api/v3/order"): _signed(_acting(spot.query_order), 4),
+    ("POST", "/api/v3/order"): Route(handler=_place_spot, weight=1, counts_orders=True),
+    ("DELETE", "/api/v3/order"): _signed(_acting(spot.cancel_order)),
+    ("GET", "/sapi/v1/capital/deposit/hisrec"): _signed(_acting(spot.deposits)),
+    ("GET", "/sapi/v1/capital/withdraw/history"): _signed(_acting(spot.withdrawals)),
+    ("GET", "/sapi/v1/asset/transfer"): _signed(_acting(spot.transfers)),
 }
 
 ACCOUNT_ROUTES: dict[tuple[str, str], Route] = {
@@ -221,7 +257,7 @@ ORDER_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES
+ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | SPOT_ROUTES
 
 
 class BinanceDialect:
@@ -232,6 +268,10 @@ class BinanceDialect:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.limits = gate.Limits()
+        self.spot_limits = gate.Limits(
+            weight_per_minute=gate.SPOT_WEIGHT_PER_MINUTE,
+            orders_per_ten_s=gate.SPOT_ORDERS_PER_TEN_SECONDS,
+        )
 
     def normalise(self, path: str) -> str:
         """Strip a host segment: it is the first one and has a dot, which no endpoint has."""
@@ -260,29 +300,36 @@ class BinanceDialect:
         """Answer a request completely; refusals are answers too."""
         path = self.normalise(request.path)
         route = ROUTES.get((request.method, path))
+        is_spot = path.startswith(("/api/", "/sapi/"))
+        limits = self.spot_limits if is_spot else self.limits
         counted: str | None = None
         try:
             if route is None:
                 text = f"Path {path}, Method {request.method} is invalid"
                 raise BinanceError(-5000, text, status=NOT_FOUND)
-            content, counted = self._carry_out(route, request, circumstances)
+            content, counted = self._carry_out(route, request, circumstances, limits=limits)
         except Rejected as refusal:
-            return self._refusal(translate(refusal), counted)
+            return _refusal(translate(refusal, is_spot=is_spot), limits.headers(counted))
         except BinanceError as error:
-            return self._refusal(error, counted)
+            return _refusal(error, limits.headers(counted))
         return WireAnswer(
             status=200,
             body=json.dumps(content, separators=(",", ":")),
-            headers=self.limits.headers(counted),
+            headers=limits.headers(counted),
         )
 
     def _carry_out(
-        self, route: Route, request: WireRequest, circumstances: Circumstances
+        self,
+        route: Route,
+        request: WireRequest,
+        circumstances: Circumstances,
+        *,
+        limits: gate.Limits,
     ) -> tuple[object, str | None]:
         sent = gate.parameters(request)
         for_all = route.weight_for_all is not None and not sent.get("symbol")
         weight = route.weight_for_all if for_all else route.weight
-        self.limits.spend(weight or 0, at=circumstances.monotonic)
+        limits.spend(weight or 0, at=circumstances.monotonic)
         call = Call(exchange=self.exchange, sent=sent, circumstances=circumstances)
         if not route.is_signed:
             return route.handler(call), None
@@ -294,14 +341,9 @@ class BinanceDialect:
         if not route.counts_orders:
             return route.handler(replace(call, signed_account=account)), None
         number = len(orders.batch_entries(sent)) if "batchOrders" in sent else 1
-        self.limits.spend_orders(
-            account.api_key, ten_s=number, minute=1, at=circumstances.monotonic
-        )
+        limits.spend_orders(account.api_key, ten_s=number, minute=1, at=circumstances.monotonic)
         return route.handler(replace(call, signed_account=account)), account.api_key
 
-    def _refusal(self, error: BinanceError, counted: str | None) -> WireAnswer:
-        return WireAnswer(
-            status=error.status,
-            body=error.body,
-            headers=self.limits.headers(counted) | error.headers,
-        )
+
+def _refusal(error: BinanceError, headers: Mapping[str, str]) -> WireAnswer:
+    return WireAnswer(status=error.status, body=error.body, headers={**headers, **error.headers})
