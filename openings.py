@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from book_locks import open_incident
+from coin_sales import coins_for_sale
 from drawdown import WindowDrawdown, worst_breach
 from memory import BookMemory, CloseTarget, Incident, Point, ScopeMemory, TargetStatus
 from model import BookName, IncidentId, Reading, ScopeObservation
@@ -112,9 +113,9 @@ def open_for_appeared(book: BookMemory, settings: StagePolicy, facts: Facts) -> 
     targets = tuple(
         target
         for target in opening.plan.targets
-        if target.key not in cared_for and not _is_dust(target, facts)
+        if target.key not in cared_for and (target.is_passage or not _is_dust(target, facts))
     )
-    if not targets:
+    if all(target.is_passage for target in targets):
         return None
     return replace(opening, incident=replace(opening.incident, targets=targets))
 
@@ -192,8 +193,11 @@ def _had_positions(peak: Point, facts: Facts) -> bool:
     Totals that are gone by now belong to rows that made nothing for longer than any peak lives.
     """
     made_at_peak = dict(peak.results)
-    return bool(facts.reading.positions) or any(
-        made_at_peak.get(key) != made for key, made in facts.point.results
+    has_coins = bool(coins_for_sale(facts.reading, facts.book))
+    return (
+        has_coins
+        or bool(facts.reading.positions)
+        or any(made_at_peak.get(key) != made for key, made in facts.point.results)
     )
 
 

@@ -129,7 +129,7 @@ def plan_round(
     for target in old:
         position = held.get(target.key)
         market = limits.get(target.key.symbol)
-        if target.key.symbol in untouchable:
+        if target.key.symbol in untouchable and not target.is_passage:
             judged.append(replace(target, status=TargetStatus.MISSED))
             continue
         status = _judge(target, position=position, limits=market, learnt=learnt)
@@ -155,7 +155,7 @@ def plan_round(
         is_complete=holds,
         cancel_entry_orders=cancel_entry_orders,
         untouchable=untouchable,
-        blocked=learnt.blocked,
+        blocked=(*learnt.blocked, *_held_by_orders(targets, held=held)),
     )
     return RoundPlan(
         closes=approve(
@@ -221,6 +221,8 @@ def approve(
         sent[key] = EXACT.add(sent.get(key, ZERO), close.quantity)
         excess = subtract(position.quantity, max(ZERO, targets[key].may_remain))
         _demand(sent[key] <= excess, close, f"more than the excess {excess}")
+        free = subtract(position.quantity, position.locked)
+        _demand(sent[key] <= free, close, f"more than the {free} that no order holds")
         parsed = parse_client_order_id(close.client_id)
         ours = parsed is not None and is_of_incident(parsed, incident.incident_id)
         _demand(ours and close.client_id not in ids, close, "its id is not its own")
@@ -306,6 +308,19 @@ def _judge(
     return TargetStatus.DUST if is_believed else TargetStatus.OPEN
 
 
+def _held_by_orders(
+    targets: tuple[CloseTarget, ...], *, held: Mapping[RowKey, Position]
+) -> tuple[RowKey, ...]:
+    """The coins of which more must go than is free: the orders that hold them have to go first."""
+    return tuple(
+        target.key
+        for target in targets
+        if target.status is TargetStatus.OPEN
+        and (position := held.get(target.key)) is not None
+        and target.may_remain < position.locked
+    )
+
+
 def _excess(target: CloseTarget, *, position: Position, limits: MarketLimits | None) -> Decimal:
     """What has to go of a position, on the step, >= 0."""
     excess = subtract(position.quantity, target.may_remain)
@@ -327,7 +342,8 @@ def _sizes(
     step = _step(target, position=position, limits=limits)
     pending = learnt.in_flight.get(target.key, ZERO)
     excess = _excess(target, position=position, limits=limits)
-    size = round_down(max(ZERO, subtract(excess, pending)), step)
+    free = subtract(position.quantity, position.locked)
+    size = round_down(max(ZERO, min(subtract(excess, pending), free)), step)
     if is_too_small(size, limits=limits, mark_price=position.mark_price):
         return ()
     largest = None if limits is None else limits.market_max
@@ -363,7 +379,8 @@ def _violations(
     quantities = {(position.symbol, position.side): position.quantity for position in positions}
     for target in targets:
         symbol, side = target.key.symbol, target.key.side
-        if quantities.get((symbol, side), ZERO) > target.initial_quantity:
+        has_grown = quantities.get((symbol, side), ZERO) > target.initial_quantity
+        if has_grown and not target.is_passage:
             found.append(Violation(kind=ViolationKind.GREW, key=target.key))
         is_flipped = set(sides.get(symbol, ())) == {side.opposite}
         if is_flipped and position_mode is PositionMode.ONE_WAY:
