@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from clock import Clock, SystemClock
@@ -39,6 +40,8 @@ MakeRig = Callable[[Mapping[str, Any], Clock], AbstractAsyncContextManager["Rig"
 
 BTC, SOL, XRP = Symbol("BTCUSDT"), Symbol("SOLUSDT"), Symbol("XRPUSDT")
 STABLES = (Asset("USDT"), Asset("USDC"))
+NEED_A_PASSPHRASE = ("bitget",)
+PASSPHRASE = "test-phrase"
 
 
 @dataclass(kw_only=True)
@@ -147,45 +150,39 @@ async def _in_memory(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[
     yield Rig(name="memory", exchange=exchange, venue=venue, scope=venue.scope)
 
 
-def _on_the_wire(name: str, exchange_id: str, dialect: str, **changes: Any) -> MakeRig:
-    @asynccontextmanager
-    async def make(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[Rig]:
-        scope = ScopeId(f"{exchange_id}_futures")
-        async with simulated({**content, **changes}, venue=dialect) as at:
-            credentials = {"apiKey": KEY, "secret": SECRET}
-            if exchange_id == "bitget":
-                credentials["password"] = "phrase"
-            venue = connect_account(
-                exchange_id,
-                "futures",
-                scope=scope,
-                access=Access(
-                    credentials=credentials,
-                    simulator_url=at.url,
-                    order_timeout_s=2.0,
-                    read_timeout_s=5.0,
-                ),
-                clock=clock,
-                stables=STABLES,
-            )
-            try:
-                await venue.start()
-                yield Rig(
-                    name=name,
-                    exchange=at.exchange,
-                    venue=venue,
-                    scope=scope,
-                    service=at.service,
-                )
-            finally:
-                await venue.aclose()
+WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "binance": ("binance", "binance", {}),
+}
+"""Each way to an account over HTTP: the exchange's id, its dialect, what its seeds say besides."""
 
-    return make
+
+def access_to(exchange_id: str, url: str, **changes: Any) -> Access:
+    """How the simulated account of an exchange is reached."""
+    credentials = {"apiKey": KEY, "secret": SECRET}
+    if exchange_id in NEED_A_PASSPHRASE:
+        credentials["password"] = PASSPHRASE
+    return replace(Access(credentials=credentials, simulator_url=url), **changes)
+
+
+@asynccontextmanager
+async def _on_the_wire(way: str, content: Mapping[str, Any], clock: Clock) -> AsyncIterator[Rig]:
+    exchange_id, dialect, changes = WAYS[way]
+    scope = ScopeId(f"{exchange_id}_futures")
+    async with simulated({**content, **changes}, venue=dialect) as at:
+        access = access_to(exchange_id, at.url, order_timeout_s=2.0, read_timeout_s=5.0)
+        venue = connect_account(
+            exchange_id, "futures", scope=scope, access=access, clock=clock, stables=STABLES
+        )
+        try:
+            await venue.start()
+            yield Rig(name=way, exchange=at.exchange, venue=venue, scope=scope, service=at.service)
+        finally:
+            await venue.aclose()
 
 
 RIGS: Mapping[str, MakeRig] = {
     "memory": _in_memory,
-    "binance": _on_the_wire("binance", "binance", "binance"),
+    **{way: partial(_on_the_wire, way) for way in WAYS},
 }
 """The suite runs once with each."""
 

@@ -14,18 +14,14 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from decision import Decision
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
-from simulator.virtual_time import LoopClock, TapeClock
-from tests.memory_venue import KEY, SCOPE, MemoryVenue
-from tests.simulated import SECRET, simulated
 from tests.simulation.draw import Story, draw_story
-from tests.virtual_house import EPOCH, House, play
-from venues.access import Access
-from venues.binance import BinanceFutures
+from tests.virtual_house import House, play
+from tests.wire_house import Prices, play_over_http
 
 PRICES_AFTER_S = 0.37
 LINGERS_S = 30.0
@@ -92,43 +88,19 @@ def in_memory(story: Story) -> tuple[str, ...]:
     return tuple(course.lines)
 
 
-async def over_http(story: Story, home: Path) -> tuple[str, ...]:
-    """The course of a story over the simulated Binance, through the real adapter and ccxt."""
+async def over_http(story: Story, home: Path, way: str = "binance") -> tuple[str, ...]:
+    """The course of a story over a simulated exchange, through the real adapter and ccxt."""
     course = Course()
-    seed = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **_seed_of(story)}
-    prices = list(story.prices)
-    async with simulated(seed) as service:
-
-        async def advance(at: float) -> None:
-            while prices and EPOCH + prices[0][0] + PRICES_AFTER_S <= at:
-                at_s, marks = prices.pop(0)
-                service.exchange.set_prices(marks, at=EPOCH + at_s + PRICES_AFTER_S)
-            service.exchange.set_time(at)
-            if at >= EPOCH + _ends_s(story):
-                guard.guardian.stop()
-
-        clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
-        venue = BinanceFutures(
-            scope=SCOPE,
-            access=Access(
-                credentials={"apiKey": KEY, "secret": SECRET},
-                simulator_url=service.url,
-                is_paced=False,
-            ),
-            clock=clock,
-            stables=("USDT", "USDC"),
-        )
-        house = House(folder=home, policy=story.policy, clock=cast("LoopClock", clock))
-        house.exchange, house.venue = service.exchange, cast("MemoryVenue", venue)
-        house.on_decision = lambda decision: course.take(clock.now() - EPOCH, decision)
-        guard = await house.assemble()
-        clock.parties = guard.guardian.party_count
-        try:
-            await guard.guardian.run()
-        finally:
-            await guard.store.aclose()
-            await venue.aclose()
-        course.add_fills(service.exchange)
+    exchange = await play_over_http(
+        way,
+        home=home,
+        seed=_seed_of(story),
+        policy=story.policy,
+        script=[(at_s + PRICES_AFTER_S, Prices(marks)) for at_s, marks in story.prices],
+        ends_s=_ends_s(story),
+        on_decision=course.take,
+    )
+    course.add_fills(exchange)
     return tuple(course.lines)
 
 

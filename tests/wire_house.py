@@ -1,0 +1,92 @@
+"""A whole guard over real HTTP in told time: any exchange's dialect, its adapter and its client.
+
+Time stands still while anything is asked, so that a story of hours takes seconds, and goes on when
+every part of the guard waits. What happens outside is a script of moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from decision import Decision
+from policy import Policy
+from simulator.exchange import Exchange
+from simulator.virtual_time import LoopClock, TapeClock
+from tests.memory_venue import KEY, SCOPE, MemoryVenue
+from tests.simulated import SECRET, simulated
+from tests.venue_rigs import STABLES, WAYS, access_to
+from tests.virtual_house import EPOCH, House
+from venues.adapters import connect_account
+
+
+class Happening(Protocol):
+    """Something that happens outside the guard."""
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Let it happen; the exchange's clock is set already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """New marks."""
+
+    marks: Mapping[str, Decimal | float | str]
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Set them."""
+        exchange.set_prices(self.marks)
+
+
+async def play_over_http(
+    way: str,
+    *,
+    home: Path,
+    seed: Mapping[str, Any],
+    policy: Policy,
+    script: Sequence[tuple[float, Happening]],
+    ends_s: float,
+    on_decision: Callable[[float, Decision], None],
+) -> Exchange:
+    """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
+
+    `way` is one of `tests.venue_rigs.WAYS`, the script is in order of its seconds, and
+    `on_decision` gets the second and what was decided.
+    """
+    exchange_id, dialect, changes = WAYS[way]
+    content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
+    moments = list(script)
+    async with simulated(content, venue=dialect) as service:
+
+        async def advance(at: float) -> None:
+            while moments and EPOCH + moments[0][0] <= at:
+                at_s, happening = moments.pop(0)
+                service.exchange.set_time(EPOCH + at_s)
+                happening(service.exchange)
+            service.exchange.set_time(at)
+            if at >= EPOCH + ends_s:
+                guard.guardian.stop()
+
+        clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
+        venue = connect_account(
+            exchange_id,
+            "futures",
+            scope=SCOPE,
+            access=access_to(exchange_id, service.url, is_paced=False),
+            clock=clock,
+            stables=STABLES,
+        )
+        house = House(folder=home, policy=policy, clock=cast("LoopClock", clock))
+        house.exchange, house.venue = service.exchange, cast("MemoryVenue", venue)
+        house.on_decision = lambda decision: on_decision(clock.now() - EPOCH, decision)
+        guard = await house.assemble()
+        clock.parties = guard.guardian.party_count
+        try:
+            await guard.guardian.run()
+        finally:
+            await guard.store.aclose()
+            await venue.aclose()
+        return service.exchange
