@@ -19,6 +19,7 @@ from typing import Any
 from decision import Decision
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
+from tests.memory_venue import KEY
 from tests.simulation.draw import Story, draw_story
 from tests.virtual_house import House, play
 from tests.wire_house import Prices, play_over_http
@@ -30,9 +31,14 @@ LINGERS_S = 30.0
 
 @dataclass(slots=True)
 class Course:
-    """What was decided and executed, each with the second of the story."""
+    """What was decided and executed, each with the second of the story.
+
+    `aims` are the stages and their targets alone, `left` what the account held in the end.
+    """
 
     lines: list[str] = field(default_factory=list)
+    aims: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def take(self, now_s: float, decision: Decision) -> None:
         """Note what a decision came to; one that changes nothing says which reading it judged."""
@@ -45,15 +51,18 @@ class Course:
                 f"{target.key.symbol} {target.key.side} {target.may_remain.normalize():f}"
                 for target in opening.incident.targets
             ]
-            self.lines.append(
-                f"{now_s:7.2f} stage {opening.incident.stage.value} for "
+            self.aims.append(
+                f"stage {opening.incident.stage.value} for "
                 f"{opening.attribution.source}: {', '.join(aims) or 'nothing to close'}"
             )
+            self.lines.append(f"{now_s:7.2f} {self.aims[-1]}")
         for book in decision.records.books:
             self.lines.append(f"{now_s:7.2f} {book.name} at stage {book.stage.value}")
 
-    def add_fills(self, exchange: Exchange) -> None:
-        """Note what the exchange executed for the guard."""
+    def end(self, exchange: Exchange) -> None:
+        """Note what the exchange executed for the guard, and what is left."""
+        legs = exchange.account(KEY).legs.values()
+        self.left = [f"{leg.symbol} {leg.leg} {leg.amount.normalize():f}" for leg in legs]
         for entry in exchange.ledger:
             if entry["event"] == "fill" and str(entry["client_id"]).startswith("ks-"):
                 quantity = Decimal(str(entry["quantity"])).normalize()
@@ -68,7 +77,7 @@ def plain_story(seed: int) -> Story:
     return replace(story, policy=rules, spans=(), crashes=(), moves=(), transfers=(), wishes=())
 
 
-def in_memory(story: Story) -> tuple[str, ...]:
+def in_memory(story: Story) -> Course:
     """The course of a story over the venue in memory."""
     course = Course()
 
@@ -81,14 +90,14 @@ def in_memory(story: Story) -> tuple[str, ...]:
                 await house.wait(at_s + PRICES_AFTER_S - house.clock.monotonic())
                 house.exchange.set_prices(marks, at=house.clock.now())
             await house.wait(_ends_s(story) - house.clock.monotonic())
-        course.add_fills(house.exchange)
+        course.end(house.exchange)
 
     with tempfile.TemporaryDirectory(prefix="killswitch-course-") as home:
         play(partial(tell, Path(home)))
-    return tuple(course.lines)
+    return course
 
 
-async def over_http(story: Story, home: Path, way: str = "binance") -> tuple[str, ...]:
+async def over_http(story: Story, home: Path, way: str = "binance") -> Course:
     """The course of a story over a simulated exchange, through the real adapter and ccxt."""
     course = Course()
     exchange = await play_over_http(
@@ -100,8 +109,8 @@ async def over_http(story: Story, home: Path, way: str = "binance") -> tuple[str
         ends_s=_ends_s(story),
         on_decision=course.take,
     )
-    course.add_fills(exchange)
-    return tuple(course.lines)
+    course.end(exchange)
+    return course
 
 
 def _seed_of(story: Story) -> Mapping[str, Any]:
