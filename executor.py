@@ -172,6 +172,14 @@ class Executor:
         """True while the venue refuses sizes that fit its market rules as they were read."""
         return any(work.fates.doubts_limits for work in self._work.values())
 
+    def look_ahead(self) -> None:
+        """Begin to read what the first round needs, while its incident is still being written.
+
+        Not where something was sent before: its fate is looked up before positions are read.
+        """
+        if not (self._work or self._resumed or self._finishing.is_set()):
+            self._eyes.look_ahead()
+
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()

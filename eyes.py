@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from attempts import Got, Missed, abandon, attempt
+from attempts import Got, Missed, abandon, attempt, look_away
 from clock import Clock
 from logger import Logger
 from memory import Incident
@@ -56,6 +56,30 @@ class Eyes:
         self._log = log
         self._listed_at = float("-inf")
         self._listing: asyncio.Future[tuple[Order, ...] | None] | None = None
+        self._ahead: asyncio.Task[Seen | Missed] | None = None
+        self._read_at = float("-inf")
+
+    def look_ahead(self) -> None:
+        """Begin to read for the next look; what was answered long before it is read again."""
+        self._ahead = asyncio.create_task(self._read_positions(is_listed=True))
+        look_away(self._ahead)
+        self._list()
+
+    def _list(self) -> None:
+        """Ask for the open orders, unless they are being asked for."""
+        if self._listing is None:
+            self._listed_at = self._clock.monotonic()
+            self._listing = asyncio.create_task(self._list_orders())
+
+    def _take_ahead(self) -> asyncio.Task[Seen | Missed] | None:
+        """The read that was begun ahead, None without one or when its answer is no longer fresh."""
+        ahead, self._ahead = self._ahead, None
+        return None if ahead is None or (ahead.done() and not self._is_fresh) else ahead
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether the latest answer to a position read may still size a close."""
+        return self._clock.monotonic() - self._read_at <= FRESH_S
 
     async def look(
         self, incident: Incident, *, is_first: bool, needs_orders: bool = False
@@ -71,10 +95,11 @@ class Eyes:
         is_due = is_first or needs_orders or now - self._listed_at >= ORDERS_EVERY_S
         is_listed = is_due or self._listing is not None
         # Positions are asked for first: closes wait for them.
-        reading = asyncio.create_task(self._read_positions(is_listed=is_listed))
-        if is_due and self._listing is None:
-            self._listed_at = now
-            self._listing = asyncio.create_task(self._list_orders())
+        reading = self._take_ahead() or asyncio.create_task(
+            self._read_positions(is_listed=is_listed)
+        )
+        if is_due:
+            self._list()
         listing = self._listing
         try:
             seen = await reading
@@ -82,12 +107,11 @@ class Eyes:
             abandon(reading)
         if isinstance(seen, Missed) or listing is None:
             return seen
-        read_at = self._clock.monotonic()
         deadline_s = BLOCKED_ORDERS_WAIT_S if needs_orders else ORDERS_WAIT_S
         if all(seen.held.get(t.key, Decimal(0)) <= t.may_remain for t in incident.targets):
             deadline_s = READ_DEADLINE_S
         await asyncio.wait((listing,), timeout=deadline_s)
-        if self._clock.monotonic() - read_at > FRESH_S:
+        if not self._is_fresh:
             seen = await self._read_positions(is_listed=is_listed)
         if isinstance(seen, Missed) or not listing.done():
             return seen
@@ -99,6 +123,7 @@ class Eyes:
         positions = await attempt(
             self._venue.fetch_positions(self._scope), within_s=READ_DEADLINE_S, what="positions"
         )
+        self._read_at = self._clock.monotonic()
         if isinstance(positions, Missed):
             return positions
         return Seen(

@@ -38,7 +38,7 @@ from operator_desk import OperatorDesk, is_forced
 from policy import Policy
 from recorder import Recorder
 from scope_reader import ScopeReader
-from scope_watch import ScopeWatch
+from scope_watch import ScopeWatch, Trial
 from supervision import Supervisor
 from tidying import Step, Tidying
 from timekeeping import deadlines
@@ -316,31 +316,46 @@ class Guardian:
 
     async def _settle_seen(self, watch: ScopeWatch, seen: ScopeObservation) -> Decision:
         """Settle an observation and take note of what it asks for next."""
-        decision = await self._settle(Observation(now=self._clock.now(), scopes=(seen,)))
+        trial = watch.take_trial(self.memory)
+        observation = Observation(now=self._clock.now(), scopes=(seen,))
+        if trial is not None:
+            observation = trial.observation
+        decision = self._take(observation, trial)
+        if decision.opened and watch.executor is not None:
+            watch.executor.look_ahead()
+        await self._write(decision)
         watch.take_note(decision)
         return decision
 
     # --- decide, write, act -------------------------------------------------------------------
 
-    def _take(self, observation: Observation) -> Decision:
-        """Decide, and let it take effect; nothing can come between the two."""
+    def _take(self, observation: Observation, trial: Trial | None = None) -> Decision:
+        """Decide, and let it take effect; nothing can come between the two.
+
+        `trial` is of this memory; it is the decision unless more is known of by now.
+        """
         now, monotonic = self._clock.now(), self._clock.monotonic()
         observation = replace(
             observation,
             clock_jump_s=self._drift.find_jump(now=now, monotonic=monotonic),
             untried=tuple(self._untried.values()),
         )
-        decision = decide(self.memory, observation, self._policy)
+        if trial is not None and trial.observation == observation:
+            decision = trial.decision
+        else:
+            decision = decide(self.memory, observation, self._policy)
         self.memory = decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
         return decision
 
-    async def _settle(self, observation: Observation, *, is_forced: bool = False) -> Decision:
-        """Decide, then write record and lock side by side, each within its own deadline."""
-        decision = self._take(observation)
+    async def _settle(self, observation: Observation, *, is_forced: bool = False) -> None:
+        """Decide, and write it."""
+        await self._write(self._take(observation), is_forced=is_forced)
+
+    async def _write(self, decision: Decision, *, is_forced: bool = False) -> None:
+        """Write record and lock side by side, each within its own deadline."""
         await self._writer.write(decision, is_forced=is_forced)
         self._tell(decision)
-        return decision
 
     def _tell(self, decision: Decision) -> None:
         """Log and show a decision, once everything that matters more is under way."""

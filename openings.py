@@ -14,7 +14,7 @@ from book_locks import open_incident
 from coin_sales import coins_for_sale
 from drawdown import WindowDrawdown, worst_breach
 from memory import BookMemory, CloseTarget, Incident, Point, ScopeMemory, TargetStatus
-from model import BookName, IncidentId, Reading, ScopeObservation
+from model import BookName, IncidentId, Reading, RowKey, ScopeObservation
 from order_sizes import is_too_small, round_down, step_of, subtract
 from plans import Plan, merge_targets, plan_stage
 from policy import BookPolicy, Policy, StagePolicy
@@ -68,6 +68,17 @@ class Facts:
         assert point is not None
         return point
 
+    @property
+    def planned_on(self) -> Reading:
+        """The reading that a plan is made from: in a doubt, with the coins that were last trusted.
+
+        Coins that a doubted reading lacks may well be there, and what offsets them stays.
+        """
+        trusted = self.memory.last_trusted
+        if self.memory.suspicion is None or trusted is None:
+            return self.reading
+        return replace(self.reading, coins=trusted.coins)
+
 
 def incident_id(*, policy: Policy, book: BookName, now: float) -> IncidentId:
     """Make an id of at most 13 letters and digits: instance, milliseconds, number of the book."""
@@ -109,6 +120,9 @@ def open_for_appeared(book: BookMemory, settings: StagePolicy, facts: Facts) -> 
         for target in (() if running is None else running.targets)
         if target.status is not TargetStatus.MISSED
     }
+    held = {RowKey(facts.seen.scope, p.symbol, p.side) for p in facts.reading.positions}
+    if held <= cared_for:
+        return None
     opening = _open(settings, None, facts)
     targets = tuple(
         target
@@ -144,7 +158,7 @@ def _open(settings: StagePolicy, breach: WindowDrawdown | None, facts: Facts) ->
         book=facts.book,
         source=attribution.source,
         ranked=ranked,
-        readings=(facts.reading,),
+        readings=(facts.planned_on,),
         limits={facts.seen.scope: facts.seen.limits},
     )
     incident = Incident(

@@ -28,14 +28,23 @@ MAX_PAUSE_IN_DANGER_S = 6.0
 that must not cost half a minute more than the answers themselves."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A decision that was tried out, and what it was made of: equal ones give the same again."""
+
+    memory: Memory
+    observation: Observation
+    decision: Decision
+
+
 @dataclass(slots=True, kw_only=True)
 class ScopeWatch:
     """One scope while it is watched. Without an `executor` nothing is ever sent.
 
     `looks` counts the readings that came to a decision, the latest took `look_s` seconds;
     `rests_until` is when the next one begins, on the monotonic clock, and never while one is under
-    way. `waiting_since` is when a complete
-    streak would have acted but for the venue's records, on the same clock.
+    way. `waiting_since` is when a complete streak would have acted but for the venue's records, on
+    the same clock. `trial` is what the latest observation comes to, where that was tried out.
     """
 
     scope: ScopeId
@@ -46,33 +55,43 @@ class ScopeWatch:
     look_s: float = 0.0
     rests_until: float = float("-inf")
     waiting_since: float | None = None
+    trial: Trial | None = None
 
     async def wait_for_records(
         self, seen: ScopeObservation, *, memory: Memory, policy: Policy, clock: Clock
     ) -> ScopeObservation:
         """The observation to decide on: with the venue's records if it would act without them.
 
-        What it would come to is tried out and thrown away. It is held for 3 s at most from the
-        moment at which it would act, and not at all while a lower stage acts on it.
+        What it would come to is tried out. It is held for 3 s at most from the moment at which it
+        would act, and not at all while a lower stage acts on it.
         """
+        self.trial = None
         streaks = _unanswered(memory, policy, self.scope)
         if streaks and seen.reading is None:
             return seen
-        observation = Observation(now=clock.now(), scopes=(seen,))
-        trial = decide(memory, observation, policy) if streaks else None
-        if trial is None or not trial.is_waiting(self.scope):
+        if streaks:
+            observation = Observation(now=clock.now(), scopes=(seen,))
+            decision = decide(memory, observation, policy)
+            self.trial = Trial(memory=memory, observation=observation, decision=decision)
+        if self.trial is None or not self.trial.decision.is_waiting(self.scope):
             self.waiting_since = None
             return seen
         if self.waiting_since is None:
             self.waiting_since = clock.monotonic()
-        if trial.opened:
+        if self.trial.decision.opened:
             return seen
+        self.trial = None
         ledger = await self.reader.wait_for_ledger(
             memory.scope(self.scope),
             reaching=max(streak.began_at for streak in streaks),
             until=self.waiting_since + LEDGER_WAIT_S,
         )
         return replace(seen, ledger=ledger or seen.ledger, has_waited=True)
+
+    def take_trial(self, memory: Memory) -> Trial | None:
+        """What was tried out last, once, unless anything was decided since."""
+        trial, self.trial = self.trial, None
+        return trial if trial is not None and trial.memory is memory else None
 
     def ask_at_once(self, memory: Memory, policy: Policy) -> None:
         """Have the records asked for now, and not with the next reading, while a streak runs."""

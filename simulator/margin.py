@@ -111,6 +111,14 @@ def legs_of_asset(view: AccountView, asset: str) -> Iterator[PositionLeg]:
 
 def balance(view: AccountView, asset: str) -> Balance:
     """Amounts of one margin asset, in that asset."""
+    if asset not in view.worked_out:
+        view.worked_out[asset] = _balance(view, asset)
+    worked_out: Balance = view.worked_out[asset]
+    return worked_out
+
+
+def _balance(view: AccountView, asset: str) -> Balance:
+    """Work out the amounts of one margin asset."""
     wallet = view.wallet.get(asset, ZERO)
     isolated_wallet = profit = cross_profit = initial = maintenance = cross_maintenance = ZERO
     for leg in legs_of_asset(view, asset):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from model import LedgerKind, MarginMode, OrderKind, OrderSide, PositionMode, Side
 from simulator.house_rules import HouseRules
@@ -190,6 +191,9 @@ class SymbolSettings:
     margin_mode: MarginMode = MarginMode.CROSS
 
 
+NEVER_CHOSEN = SymbolSettings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Income:
     """One account record; `record_id` is unique on the exchange."""
@@ -226,7 +230,10 @@ LegKey = tuple[str, Leg]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountView:
-    """An account as it was at one moment, with the marks of that moment."""
+    """An account as it was at one moment, with the marks of that moment.
+
+    `worked_out` keeps what `margin` makes of it, by asset: every row of a list asks for it again.
+    """
 
     revision: int
     at: float
@@ -241,10 +248,11 @@ class AccountView:
     markets: Mapping[str, Market]
     collateral: Mapping[str, Decimal]
     wallet_updated_at: Mapping[str, float]
+    worked_out: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def setting(self, symbol: str) -> SymbolSettings:
         """Leverage and margin mode of a symbol, the defaults when never chosen."""
-        return self.settings.get(symbol, SymbolSettings())
+        return self.settings.get(symbol, NEVER_CHOSEN)
 
     def mode_of(self, symbol: str) -> PositionMode:
         """Position mode of a symbol, the account's unless it has one of its own."""
@@ -292,7 +300,7 @@ class Account:
 
     def setting(self, symbol: str) -> SymbolSettings:
         """Leverage and margin mode of a symbol, the defaults when never chosen."""
-        return self.settings.get(symbol, SymbolSettings())
+        return self.settings.get(symbol, NEVER_CHOSEN)
 
     def mode_of(self, symbol: str) -> PositionMode:
         """Position mode of a symbol, the account's unless it has one of its own."""

@@ -28,6 +28,7 @@ from model import (
     Asset,
     ClientOrderId,
     CloseInstruction,
+    Coin,
     Done,
     Ledger,
     LedgerEntry,
@@ -192,14 +193,15 @@ class MemoryVenue:
         """Equity and positions of one moment."""
         asked_at = self.clock.now()
         view = await self._read("fetch_reading")
-        pot = margin.balance(view, "USDT")
+        pot = value_account(view)
         return Reading(
             scope=scope,
             asked_at=asked_at,
-            equity=float(pot.margin_balance),
+            equity=float(pot.equity),
             wallet=float(pot.wallet),
             unrealised_pnl=float(pot.unrealised),
             positions=_positions(view),
+            coins=_coins(view),
             position_mode=view.position_mode,
         )
 
@@ -213,12 +215,15 @@ class MemoryVenue:
         return tuple(_order(order, self.scope) for order in view.orders.values())
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
-        """Marks by symbol."""
+        """Marks by symbol; the row of a coin bears the asset's name and is priced as the asset."""
         view = await self._read("fetch_marks")
-        return {symbol: float(view.marks[symbol]) for symbol in symbols}
+        return {
+            symbol: float(view.marks.get(symbol) or margin.usd_value(view, symbol))
+            for symbol in symbols
+        }
 
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
-        """The account's records."""
+        """The account's records; coins are valued as the account's totals count them now."""
         asked_at = self.clock.now()
         view = await self._read("fetch_ledger")
         return Ledger(
@@ -231,7 +236,7 @@ class MemoryVenue:
                     scope=scope,
                     kind=income.kind,
                     at=income.at,
-                    amount=float(income.amount),
+                    amount=float(income.amount * _worth(view, income.asset)),
                     asset=Asset(income.asset),
                     symbol=Symbol(income.symbol) if income.symbol else None,
                 )
@@ -270,7 +275,7 @@ class MemoryVenue:
             asked_at=asked_at,
             latency_s=self.latency_s,
             server_offset_s=0.0,
-            family=AccountFamily.SINGLE_ASSET,
+            family=AccountFamily.MULTI_ASSETS if view.multi_assets else AccountFamily.SINGLE_ASSET,
             position_mode=view.position_mode,
             rights=KeyRights(
                 can_read=True, can_trade=True, can_withdraw=False, can_read_transfers=True
@@ -444,6 +449,48 @@ def _without_a_part(view: AccountView, trouble: Trouble) -> AccountView:
     if trouble is Trouble.GLITCH:
         return replace(view, wallet={asset: held / 2 for asset, held in view.wallet.items()})
     return replace(view, revision=LACKS_ONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """What an account is worth, as its venue totals it."""
+
+    wallet: Decimal
+    unrealised: Decimal
+
+    @property
+    def equity(self) -> Decimal:
+        """Wallet and profit."""
+        return self.wallet + self.unrealised
+
+
+def value_account(view: AccountView) -> Value:
+    """Value an account in USD: in multi-assets mode coins with their haircut, else without one."""
+    if view.multi_assets:
+        whole = margin.total(view)
+        return Value(wallet=whole.wallet, unrealised=whole.unrealised)
+    pots = [
+        (margin.balance(view, asset), margin.usd_value(view, asset))
+        for asset in margin.assets_of(view)
+    ]
+    return Value(
+        wallet=sum((pot.wallet * price for pot, price in pots), Decimal(0)),
+        unrealised=sum((pot.unrealised * price for pot, price in pots), Decimal(0)),
+    )
+
+
+def _worth(view: AccountView, asset: str) -> Decimal:
+    """What one unit adds to the account's totals."""
+    rate = margin.collateral_rate(view, asset) if view.multi_assets else Decimal(1)
+    return margin.usd_value(view, asset) * rate
+
+
+def _coins(view: AccountView) -> tuple[Coin, ...]:
+    return tuple(
+        Coin(asset=Asset(asset), quantity=held, price=float(margin.usd_value(view, asset)))
+        for asset, held in sorted(view.wallet.items())
+        if asset not in margin.STABLES and held > 0
+    )
 
 
 def _positions(view: AccountView) -> tuple[Position, ...]:

@@ -148,6 +148,22 @@ async def test_multi_assets_equity_agrees_with_the_exchange() -> None:
         assert (coin.asset, coin.quantity, coin.price) == ("BTC", Decimal("0.1"), 60000)
 
 
+async def test_a_coin_that_comes_in_is_a_flow_of_what_the_account_counts_it_as() -> None:
+    """0.5 BTC of 60,000 with a haircut of 5 % make the account 28,500 larger, and so the record.
+
+    The full 30,000 would leave a fall of 1,500 behind that nothing explains.
+    """
+    seed = {**SEED, "multi_assets": True, "wallet": {"USDT": 5000, "BTC": "0.1"}}
+    async with simulated(seed) as (service, venue):
+        before = await venue.fetch_reading(SCOPE)
+        service.exchange.transfer(KEY, "BTC", Decimal("0.5"))
+        after = await venue.fetch_reading(SCOPE)
+        (flow,) = (await venue.fetch_ledger(SCOPE, 0.0)).entries
+        assert after.equity - before.equity == pytest.approx(28_500)
+        assert (flow.kind, flow.asset) == (LedgerKind.TRANSFER, "BTC")
+        assert flow.amount == pytest.approx(28_500)
+
+
 async def test_a_close_larger_than_the_position_never_flips_it() -> None:
     """Reduce-only in one-way mode: 5 of 0.5 leaves nothing, and a second one finds nothing."""
     async with simulated(SEED) as (service, venue):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from decision import Observation, decide
 from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, Memory, Severity
-from model import LedgerKind, Stage, Trust, Want
+from model import Asset, Coin, LedgerKind, Side, Stage, Trust, Want
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,
@@ -30,9 +31,12 @@ from tests.decision_values import (
     btc,
     calm,
     dark,
+    key,
     live,
     losing,
+    position,
     record,
+    remains,
     seen,
     transfer,
 )
@@ -130,6 +134,31 @@ def test_a_position_that_a_list_lacked_for_once_is_no_new_loss() -> None:
         assert decision.verdicts[0].trust is Trust.TRUSTED
         assert decision.verdicts[0].drawdowns[0].fraction == pytest.approx(0.04)
     assert dict(guard.scope.results)[SOL] == pytest.approx(-400.0)
+
+
+@pytest.mark.parametrize("shown", ["20", "0"])
+def test_a_coin_that_a_doubted_reading_lacks_keeps_its_hedge(shown: str) -> None:
+    """10,000 with 40 SOL in it, 40 SOL short beside them; ETH takes 1,200, and coins are missing.
+
+    Prices prove 8,800, so stage 3 acts on the readings that nobody believes. What became of the
+    coins is as unknown as the rest of the missing money: their hedge stays.
+    """
+    guard = Guard()
+    whole = Coin(asset=Asset("SOL"), quantity=Decimal(40), price=100.0)
+    hedge = position("SOL", Side.SHORT, "40", 100.0)
+    eth = position("ETH", Side.SHORT, "100", 100.0)
+    guard.look(seen(0, hedge, eth, equity=10_000.0, coins=(whole,), ledger=()))
+    eth = position("ETH", Side.SHORT, "100", 112.0)
+    part = replace(whole, quantity=Decimal(shown))
+    equity = 8_800.0 - 100.0 * (40.0 - float(shown))
+    coins = (part,) if part.quantity else ()
+    for at, is_second in ((10, False), (11, True)):
+        decision = guard.look(
+            seen(at, hedge, eth, equity=equity, coins=coins, ledger=(), is_second=is_second)
+        )
+        assert decision.verdicts[0].equity == 8_800.0
+    assert guard.incident.stage is THREE
+    assert remains(guard.incident.targets) == {key("ETH", Side.SHORT): Decimal(0)}
 
 
 @pytest.mark.parametrize("left", [10_000.0, 10_050.0, 9_990.0])

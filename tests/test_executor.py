@@ -234,6 +234,55 @@ def test_the_intent_is_recorded_before_the_order_leaves() -> None:
     play(story)
 
 
+def test_what_was_read_ahead_sizes_the_first_round() -> None:
+    """The record takes 0.2 s and an answer 0.05: nothing is asked a second time."""
+
+    async def story() -> None:
+        bench = Bench()
+        limits = await bench.venue.fetch_market_limits()
+        bench.executor.look_ahead()
+        await bench.clock.sleep(0.2)
+        began = bench.clock.now()
+        bench.limits = limits
+        await bench.drive()
+        assert bench.closes()[:1] == ["SOLUSDT SHORT 50"]
+        assert bench.venue.sent[0].at == began
+        asked = [call.at < began for call in bench.venue.called("fetch_positions|fetch_orders")]
+        assert asked[:2] == [True, True]
+
+    play(story)
+
+
+def test_what_was_read_ahead_too_long_ago_sizes_no_close() -> None:
+    """0.6 s later: a bot has closed 30 of 100 meanwhile, so that 20 are left to close, not 50."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.executor.look_ahead()
+        await bench.clock.sleep(0.6)
+        bench.bot_order("SOLUSDT", "BUY", type="MARKET", quantity=30, reduce_only=True)
+        await bench.drive()
+        assert bench.closes() == ["SOLUSDT SHORT 20"]
+        assert bench.held(SOL) == -50
+
+    play(story)
+
+
+def test_nothing_is_read_ahead_of_what_became_of_earlier_orders() -> None:
+    """Neither where this run has sent something nor where an earlier one may have."""
+
+    async def story() -> None:
+        bench = Bench()
+        await bench.drive()
+        for one in (bench, Bench(earlier=())):
+            count = len(one.venue.calls)
+            one.executor.look_ahead()
+            await one.clock.sleep(0.2)
+            assert len(one.venue.calls) == count
+
+    play(story)
+
+
 def test_a_dry_run_incident_never_gets_here() -> None:
     """It would send orders."""
 

@@ -117,6 +117,26 @@ def test_the_lock_stands_before_the_first_order_is_sent(tmp_path: Path) -> None:
     play(story)
 
 
+def test_positions_are_read_while_the_lock_is_written(tmp_path: Path) -> None:
+    """A lock that takes 0.2 s hides a read of 0.05; the close leaves when the lock stands."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(20)
+            house.lock_delay_s = 0.2
+            house.prices(SOL=105)
+            await house.until(lambda: bool(house.venue.sent), within_s=30, step_s=0.01)
+        first = house.venue.sent[0]
+        looks = [call.at for call in house.venue.called("fetch_reading") if call.at < first.at]
+        reads = [call.at for call in house.venue.called("fetch_positions") if call.at <= first.at]
+        answered_at = looks[-1] + house.venue.latency_s
+        waits_s = [at - answered_at for at in (*reads, first.at)]
+        assert waits_s == [pytest.approx(0.0, abs=1e-3), pytest.approx(0.2, abs=1e-3)]
+
+    play(story)
+
+
 def test_one_reading_never_flattens(tmp_path: Path) -> None:
     """A spike over stage 3 that is gone at the second reading a second later closes nothing."""
 

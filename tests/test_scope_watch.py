@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from decision import decide
 from model import ScopeObservation
 from scope_watch import ScopeWatch
 from tests.decision_values import (
@@ -127,5 +130,50 @@ def test_a_failed_reading_is_not_held() -> None:
         desk, guard = Desk(), about_to_act()
         watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
         assert await waited(watch, desk, guard, dark(16)) == (dark(16), 0.0)
+
+    play(story)
+
+
+def test_what_was_tried_out_is_what_is_decided() -> None:
+    """The third reading of 4.5 %, explained by prices, opens stage 1 and is not decided twice."""
+
+    async def story() -> None:
+        desk, guard = Desk(), calm(ONLY_ONE)
+        for at in (10, 13):
+            guard.look(seen(at, *losing(0.045)))
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        told, _ = await waited(watch, desk, guard, seen(16, *losing(0.045)))
+        trial = watch.take_trial(guard.memory)
+        assert trial is not None
+        assert trial.observation.scopes == (told,)
+        assert trial.decision == decide(guard.memory, trial.observation, guard.policy)
+        assert [one.incident.stage for one in trial.decision.opened] == [ONE]
+        assert watch.take_trial(guard.memory) is None
+
+    play(story)
+
+
+def test_what_was_tried_out_counts_no_more_once_anything_else_was_decided() -> None:
+    """The operator's reset came in between: the same reading is decided on anew."""
+
+    async def story() -> None:
+        desk, guard = Desk(), calm(ONLY_ONE)
+        guard.look(seen(10, *losing(0.045)))
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        await waited(watch, desk, guard, seen(13, *losing(0.045)))
+        assert watch.take_trial(replace(guard.memory)) is None
+
+    play(story)
+
+
+def test_what_waited_for_the_records_is_decided_with_them() -> None:
+    """What was tried out without them is thrown away."""
+
+    async def story() -> None:
+        desk, guard = Desk(), about_to_act()
+        watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=None)
+        told, _ = await waited(watch, desk, guard, seen(16, *losing(0.0), wallet=9_530.0))
+        assert told.has_waited
+        assert watch.take_trial(guard.memory) is None
 
     play(story)

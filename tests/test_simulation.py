@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 from memory import CloseTarget
 from model import RowKey, Side, Source, Stage, Symbol
+from simulator.markets import default_market
 from simulator.state import OrderRequest
 from tests.memory_venue import SCOPE
 from tests.simulation import invariants
@@ -129,6 +131,30 @@ def test_a_side_that_is_blamed_without_a_loss_is_found() -> None:
     assert invariants.blameless(Source.SHORT, history, threshold=0.65) != ""
 
 
+@pytest.mark.parametrize(
+    ("coin", "remains", "is_fine"),
+    [
+        ("0", "0", True),
+        ("40", "40", True),
+        ("40.7", "40", True),  # a step is 1
+        ("40", "39", False),
+        ("500", "50", False),  # it covers all 100: no target at all
+        ("4", "0", True),  # 4 at 1 are under the least of 5 that the venue closes
+        ("5", "4", False),
+    ],
+)
+def test_a_hedge_of_a_coin_that_is_closed_is_found(coin: str, remains: str, is_fine: bool) -> None:
+    """Invariant 2: of a short of 100 so much is kept as there is of its coin."""
+    target = replace(HALF, may_remain=Decimal(remains))
+    market = replace(
+        default_market("SOLUSDT", price=Decimal(1)), step=Decimal(1), min_notional=Decimal(5)
+    )
+    found = invariants.unhedged(target, coin=Decimal(coin), market=market, mark=Decimal(1))
+    assert (found == "") is is_fine
+    long = replace(target, key=replace(SOL, side=Side.LONG))
+    assert invariants.unhedged(long, coin=Decimal(coin), market=market, mark=Decimal(1)) == ""
+
+
 def test_an_end_that_is_none_is_found() -> None:
     """Invariant 3: done with more than may remain, or never done."""
     assert invariants.unkept(HALF, held=Decimal(50), is_dust=False) == ""
@@ -192,6 +218,7 @@ SABOTAGE: dict[str, tuple[int, str, Any]] = {
     "an incident that never ends": (3, "executor.CONFIRM_AFTER_S", 1e9),
     "a lock that is never written": (4, "tests.virtual_house.House._replace_lock", nothing),
     "orders without a record": (6, "executor.Executor._write", nothing),
+    "a guard that forgets its coins": (2, "plans.compute_staying", lambda **_given: {}),
     "a guard that sees no breach": (7, "drawdown.breached_stages", lambda _drawdowns: ()),
 }
 

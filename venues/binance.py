@@ -132,6 +132,7 @@ class BinanceFutures:
         self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
         self._mode = Kept(self._fetch_mode, clock)
         self._bases: dict[Symbol, Asset] = {}
+        self._coin_weight = 1.0
         self._single_until = float("-inf")
 
     @property
@@ -165,6 +166,7 @@ class BinanceFutures:
         positions = parse_positions(positions_answer, bases=self._bases)
         prices = await self._fetch_prices(account.unstable_assets(self._stables))
         value = value_account(account, stables=self._stables, prices=prices)
+        self._coin_weight = value.coin_weight
         shown = position_mode_shown(positions_answer)
         if shown is not None and shown is not mode.position_mode:
             self._mode.doubt()
@@ -219,6 +221,8 @@ class BinanceFutures:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
 
+        Coins are valued as the last reading's totals counted them.
+
         Raises Unavailable when there are more than 20,000 records, when their order leaves doubt
         whether some were skipped, or when the clock they were asked by proved wrong meanwhile.
         What is older than 89 days is not asked for.
@@ -244,7 +248,7 @@ class BinanceFutures:
                 row.to_entry(
                     scope=scope,
                     at=row.at_ms / 1000 - offset_s,
-                    price=prices.get(row.asset, 1.0),
+                    price=prices[row.asset] * self._coin_weight if row.asset in prices else 1.0,
                 )
                 for row in rows
             ),

@@ -28,6 +28,10 @@ _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "BTC", "USD")
 """Quotes of USD-M contracts, to find the base of a listing that exchangeInfo did not name yet."""
 
 
+LEAST_COIN_WEIGHT = 0.2
+"""No haircut is larger; less means that another part of the account is not understood."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountMode:
     """The two switches of an account that change what its numbers mean."""
@@ -77,12 +81,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Valuation:
-    """The account in USD, and the coins whose price moves it."""
+    """The account in USD, and the coins whose price moves it.
+
+    `coin_weight` is the share of their value with which the venue counts coins into its totals.
+    """
 
     equity: float
     wallet: float
     unrealised_pnl: float
     coins: tuple[Coin, ...]
+    coin_weight: float = 1.0
 
 
 def parse_account_mode(answer: object) -> AccountMode:
@@ -151,6 +159,7 @@ def value_account(
             wallet=account.totals.wallet,
             unrealised_pnl=account.totals.unrealised,
             coins=coins,
+            coin_weight=_coin_weight(account, account.totals, stable=stable, coins=coins),
         )
     equity = wallet = unrealised = 0.0
     for holding in account.holdings:
@@ -161,6 +170,20 @@ def value_account(
         wallet += float(holding.wallet) * price
         unrealised += holding.unrealised * price
     return Valuation(equity=equity, wallet=wallet, unrealised_pnl=unrealised, coins=coins)
+
+
+def _coin_weight(
+    account: Account, totals: Totals, *, stable: frozenset[Asset], coins: Iterable[Coin]
+) -> float:
+    """Work out from the account itself how much of a coin's value its totals hold, at most all.
+
+    The venue counts collateral with a haircut that differs by coin and changes; a coin that comes
+    in at its full value would leave a fall behind that nobody lost.
+    """
+    whole = sum(float(coin.quantity) * coin.price for coin in coins)
+    stables = sum(float(h.wallet) for h in account.holdings if h.asset in stable)
+    share = (totals.wallet - stables) / whole if whole > 0 else 1.0
+    return share if LEAST_COIN_WEIGHT <= share <= 1.0 else 1.0
 
 
 def parse_positions(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:

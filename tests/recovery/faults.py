@@ -237,6 +237,7 @@ def _break_deciding(scene: Scene, fault: Exception) -> None:
         return decide(memory, observation, policy)
 
     patch.setattr("guardian.decide", broken)
+    patch.setattr("scope_watch.decide", broken)
 
 
 async def _trip_deciding(scene: Scene) -> None:

@@ -26,13 +26,17 @@ EQUITY = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """One account: a seed for the exchange, the marks, and what is where."""
+    """One account: a seed for the exchange, the marks, and what is where.
+
+    `coins` are what its wallet holds beside the stable one, by asset.
+    """
 
     seed: Mapping[str, Any]
     marks: Mapping[str, Decimal]
     markets: tuple[Market, ...]
     rows: tuple[tuple[str, Side, Decimal], ...]
     is_hedged: bool
+    coins: Mapping[str, Decimal] = field(default_factory=dict)
 
     def market(self, symbol: str) -> Market:
         """The market of a symbol."""

@@ -26,6 +26,7 @@ resting order of ours, and ours are market orders; NO_SUCH_ORDER answers look-up
 NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that this one does not give; TOO_SMALL
 and BAD_PRECISION need market rules that were wrong, and stories have right ones or none."""
 
+COINS = ("stories with coins", "coins moved", "hedges of coins kept")
 TRANSITIONS = ("0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0")
 MOMENTS = ("before", "after")
 
@@ -68,6 +69,7 @@ class Tally:
         yield from ((f"stage {name}", self.transitions[name]) for name in TRANSITIONS)
         yield from ((name, self.outcomes[name]) for name in ("DONE", "REFUSED", "UNKNOWN"))
         yield from ((name, self.refusals[name]) for name in REFUSALS)
+        yield from ((name, self.counts[name]) for name in COINS)
 
     @property
     def closing_share(self) -> float:

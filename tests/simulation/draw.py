@@ -16,6 +16,7 @@ from configuration.schema import STAGE_DEFAULTS
 from model import Side, Symbol
 from policy import Policy
 from tests.simulation.books import EQUITY, Book, draw_book
+from tests.simulation.coins import QUOTE, add_coin_prices, add_coins, symbol_of
 from tests.simulation.faults import Fault, Phase, Span, draw_seconds
 from tests.virtual_house import policy
 
@@ -75,11 +76,12 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """Money in or out; the venue's records show it `listed_after_s` later."""
+    """Money in or out, in units of the asset; the records show it `listed_after_s` later."""
 
     at_s: float
     amount: Decimal
     listed_after_s: float
+    asset: str = QUOTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +116,8 @@ class Story:
         """One line for a person."""
         kinds = ", ".join(sorted({span.fault.value for span in self.spans})) or "no faults"
         return (
-            f"seed {self.seed}: {len(self.book.rows)} positions, {len(self.crashes)} crashes, "
-            f"{len(self.moves)} moves of bots, {kinds}"
+            f"seed {self.seed}: {len(self.book.rows)} positions, {len(self.book.coins)} coins, "
+            f"{len(self.crashes)} crashes, {len(self.moves)} moves of bots, {kinds}"
         )
 
 
@@ -127,10 +129,13 @@ def draw_story(seed: int) -> Story:
 
     timing = generator("timing")
     ends_s = WARM_S + timing.uniform(40.0, 110.0)
-    book = draw_book(generator("book"))
+    book = add_coins(generator("coins"), draw_book(generator("book")))
     rules = draw_policy(generator("policy"), book)
     spans = draw_spans(generator("spans"), ends_s=ends_s, policy=rules)
     transfers = draw_transfers(generator("transfers"), policy=rules, ends_s=ends_s)
+    transfers += draw_coin_transfers(generator("coin transfers"), book, rules, ends_s=ends_s)
+    prices = draw_prices(generator("prices"), book, ends_s=ends_s)
+    moments = (number * STEP_S for number in range(1, int(ends_s / STEP_S)))
     if any(span.fault is Fault.READ_PARTIAL for span in spans):
         # KNOWN_LIMITATIONS.md: a position that a list lacked and that is gone before the next one,
         # beside a withdrawal that is not listed yet, counts twice.
@@ -139,11 +144,11 @@ def draw_story(seed: int) -> Story:
         seed=seed,
         policy=rules,
         book=book,
-        prices=draw_prices(generator("prices"), book, ends_s=ends_s),
+        prices=add_coin_prices(generator("coin prices"), book, prices, moments),
         spans=spans,
         crashes=draw_crashes(generator("crashes")),
         moves=draw_moves(generator("bots"), ends_s=ends_s),
-        transfers=transfers,
+        transfers=tuple(sorted(transfers, key=lambda transfer: transfer.at_s)),
         wishes=draw_wishes(generator("operator"), ends_s=ends_s),
         ends_s=ends_s,
         lingers_s=timing.choice((0.0, 0.0, 0.0, 60.0)),
@@ -348,6 +353,27 @@ def draw_transfers(rng: random.Random, *, policy: Policy, ends_s: float) -> tupl
             )
         )
     return tuple(sorted(made, key=lambda transfer: transfer.at_s))
+
+
+def draw_coin_transfers(
+    rng: random.Random, book: Book, policy: Policy, *, ends_s: float
+) -> tuple[Transfer, ...]:
+    """A coin that comes or goes, in a third of the accounts that hold any; listed as money is."""
+    if not book.coins or rng.random() >= 0.33:
+        return ()
+    asset = rng.choice(sorted(book.coins))
+    held = book.coins[asset]
+    amount = rng.choice((held, held / 2, -held, -held / 2))
+    is_large = abs(amount) * book.marks[symbol_of(asset)] >= 1500
+    is_late = rng.random() < 0.6 and (is_large or amount > 0)
+    return (
+        Transfer(
+            at_s=rng.uniform(WARM_S, ends_s - 2.0),
+            amount=amount,
+            listed_after_s=rng.uniform(1.0, policy.suspect_grace_s / 2) if is_late else 0.0,
+            asset=asset,
+        ),
+    )
 
 
 def draw_wishes(rng: random.Random, *, ends_s: float) -> tuple[Wish, ...]:

@@ -4,7 +4,8 @@ Each returns what is wrong in one line, empty when nothing is. The numbers are t
 violations are reported:
 
 1. no order of ours increases, opens or flips a position, whatever arrived twice or late;
-2. stages 1 and 2 leave alone who did not lose, and nothing is undershot by more than a step;
+2. stages 1 and 2 leave alone who did not lose, nothing is undershot by more than a step, no coin
+   is sold, and what offsets a coin is kept up to the coin;
 3. every incident ends, and what it promised holds then;
 4. the stage on disk falls only by re-arm or reset; the lock is never weaker than the record,
    stands before the first close, and is lifted only after the record;
@@ -23,6 +24,7 @@ from decimal import Decimal
 from lock_document import LockMode, parse_lock_entries
 from memory import CloseTarget
 from model import Side, Source, Stage
+from simulator.markets import Market
 
 LOOSENING = ("rearmed", "reset")
 """Audit events of a decision that may lower the stage."""
@@ -112,6 +114,19 @@ def _share(source: Source, before: Made, now: Made, spared: Collection[str]) -> 
             lost[key[1]] += max(0.0, before.results.get(key, 0.0) - made)
     total = sum(lost.values())
     return lost[Side(source.value)] / total if total >= FEES else 1.0
+
+
+def unhedged(target: CloseTarget, *, coin: Decimal, market: Market, mark: Decimal) -> str:
+    """(2) A target on a short that leaves less of it than offsets the coin of its market.
+
+    What would be too small for the venue to close later may go (behaviour.md section 9).
+    """
+    kept = min(coin, target.initial_quantity)
+    kept -= kept % market.step
+    is_too_small = kept < market.min_quantity or kept * mark < market.min_notional
+    if target.key.side is not Side.SHORT or target.may_remain >= kept or is_too_small:
+        return ""
+    return f"{target.may_remain} of {target.key.symbol} may remain beside a coin of {coin}"
 
 
 def unkept(target: CloseTarget, *, held: Decimal, is_dust: bool) -> str:

@@ -16,11 +16,13 @@ from typing import Any
 from client_ids import PREFIX
 from decision import Decision
 from memory import Incident, IncidentStatus, Memory, Records
-from model import CloseInstruction, IncidentId, PositionMode, RowKey, Stage, outcome_word
+from model import CloseInstruction, IncidentId, PositionMode, RowKey, Stage, Symbol, outcome_word
+from plans import KeepReason
 from simulator.exchange import Exchange
 from simulator.state import Leg
 from tests.memory_venue import KEY
 from tests.simulation import invariants
+from tests.simulation.coins import symbol_of
 from tests.simulation.coverage import Tally
 from tests.simulation.draw import Story
 from tests.simulation.faults import Fault
@@ -248,6 +250,9 @@ class Monitor:
             targets = [f"{t.key.symbol} {t.key.side} {t.may_remain}" for t in incident.targets]
             told = f"{incident.incident_id} {incident.stage} {incident.source} {targets}"
             self.note("opened", told)
+            self._judge_coins(incident)
+            if any(kept.reason is KeepReason.OFFSETS_WHAT_STAYS for kept in opening.plan.kept):
+                self.tally.counts["hedges of coins kept"] += 1
             if is_new:
                 self.tally.counts["incidents"] += 1
                 self.tally.counts["with targets"] += bool(incident.targets)
@@ -277,6 +282,22 @@ class Monitor:
                     spared=self.story.policy.books[0].never_touch,
                 ),
             )
+
+    def _judge_coins(self, incident: Incident) -> None:
+        """Hold an incident to what the account holds beside its positions."""
+        coins = self.exchange.account(KEY).wallet
+        opened_s = self.opened_s[incident.incident_id]
+        is_moved = self.truth.coins_moved_s >= opened_s - ORDER_AGE_S
+        aims = {target.key.symbol: target for target in incident.targets}
+        for asset in self.story.book.coins:
+            self.hold(2, f"{asset} is to be sold" if asset in aims else "")
+            target = aims.get(Symbol(symbol_of(asset)))
+            if target is None or is_moved:
+                continue
+            symbol = target.key.symbol
+            market, mark = self.exchange.markets[symbol], self.exchange.marks[symbol]
+            coin = coins[asset]
+            self.hold(2, invariants.unhedged(target, coin=coin, market=market, mark=mark))
 
     def _judge_end(self, incident: Incident) -> None:
         """Hold a finished incident to its targets, where nobody else traded meanwhile."""

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from memory import IncidentStatus
 from simulator.reasons import Rejected
 from tests.memory_venue import KEY
 from tests.simulation.bots import Bots
+from tests.simulation.coins import QUOTE
 from tests.simulation.coverage import Tally
-from tests.simulation.draw import Story, draw_story
+from tests.simulation.draw import Story, Transfer, draw_story
 from tests.simulation.faults import Fault
 from tests.simulation.monitor import Violation
 from tests.simulation.trace import Trace
@@ -110,7 +110,7 @@ class Teller:
             if transfer.at_s > now_s:
                 break
             self._transfers += 1
-            self._transfer(transfer.amount, listed_s=now_s + transfer.listed_after_s)
+            self._transfer(transfer, listed_s=now_s + transfer.listed_after_s)
         while self._wishes < len(story.wishes) and story.wishes[self._wishes].at_s <= now_s:
             wish = story.wishes[self._wishes]
             self._wishes += 1
@@ -129,15 +129,18 @@ class Teller:
                 if house.ticks == 0:
                     house.monitor.truth.on_unseen_jump()
 
-    def _transfer(self, amount: Decimal, *, listed_s: float) -> None:
-        house = self.house
+    def _transfer(self, transfer: Transfer, *, listed_s: float) -> None:
+        house, truth = self.house, self.house.monitor.truth
         account = house.exchange.account(KEY)
+        before = truth.equity()
         with suppress(Rejected):
-            house.exchange.transfer(KEY, "USDT", amount)
+            house.exchange.transfer(KEY, transfer.asset, transfer.amount)
             record = account.income[-1].record_id
             house.listed_at[record] = listed_s
-            house.monitor.truth.on_transfer(amount, record)
-            house.note("transfer", f"{amount} listed at {listed_s:.0f}")
+            truth.on_transfer(transfer.asset, transfer.amount, record, before=before)
+            house.tally.counts["coins moved"] += transfer.asset != QUOTE
+            unit = "" if transfer.asset == QUOTE else f" {transfer.asset}"
+            house.note("transfer", f"{transfer.amount}{unit} listed at {listed_s:.0f}")
 
     # --- the guard ------------------------------------------------------------------------------
 
@@ -258,6 +261,7 @@ def simulate_story(story: Story, *, is_traced: bool = False) -> Result:
         except InvariantViolation as deadlock:
             violations.append(Violation(0.0, 8, f"{deadlock}"))
     tally.counts["stories"] += 1
+    tally.counts["stories with coins"] += bool(story.book.coins)
     return Result(
         seed=story.seed,
         violations=tuple(violations),

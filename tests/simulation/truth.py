@@ -12,10 +12,11 @@ from decimal import Decimal
 
 from decision import Decision
 from model import LedgerKind, OrderSide, Side, Stage
-from simulator import margin
 from simulator.exchange import Exchange
-from tests.memory_venue import KEY, SCOPE
+from simulator.state import Account
+from tests.memory_venue import KEY, SCOPE, value_account
 from tests.simulation import invariants
+from tests.simulation.coins import QUOTE, symbol_of
 from tests.simulation.draw import WARM_S, Story
 from tests.simulation.invariants import Made
 
@@ -28,6 +29,20 @@ LONGEST_PAUSE_S = 35.0
 """A venue that failed is asked again after at most 30 s (behaviour.md section 3)."""
 RESET_LOOKS_BACK_S = 30.0
 """A reset measures from the last trusted reading, which may be so old."""
+
+
+@dataclass(slots=True)
+class CoinFlow:
+    """A coin that came or went: how much of it, what that was worth then, and its record.
+
+    `differs_by` is how far the record may be from that worth, in quote.
+    """
+
+    asset: str
+    amount: float
+    worth: float
+    record: int
+    differs_by: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -55,6 +70,10 @@ class Truth:
     inferred: float = 0.0
     flows: list[tuple[float, float, int]] = field(default_factory=list)
     told: set[int] = field(default_factory=set)
+    coin_flows: list[CoinFlow] = field(default_factory=list)
+    coins_moved_s: float = float("-inf")
+    _coins: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _made_by_coins: dict[str, float] = field(default_factory=dict)
     _below_s: dict[Stage, float] = field(default_factory=dict)
     _realised: dict[tuple[str, Side], float] = field(default_factory=dict)
     _trades_seen: int = 0
@@ -62,16 +81,22 @@ class Truth:
     def equity(self) -> float:
         """The account's equity in quote."""
         view = self.exchange.account(KEY).view(self.exchange.world)
-        return float(margin.balance(view, "USDT").margin_balance)
+        return float(value_account(view).equity)
 
-    def on_transfer(self, amount: Decimal, record: int) -> None:
-        """Money came or went; it is in the account already, and will be listed as this record."""
+    def on_transfer(self, asset: str, amount: Decimal, record: int, *, before: float) -> None:
+        """Something came or went; it is in the account already, and will be listed as this record.
+
+        `before` is the equity without it.
+        """
         after = self.equity()
-        before = after - float(amount)
+        worth = after - before
         if before > 0 and after > 0:
             self.units *= after / before
-            self.flows.append((self.now_s(), float(amount) / before, record))
-            self.blur += abs(float(amount)) / min(before, after)
+            self.flows.append((self.now_s(), worth / before, record))
+            self.blur += abs(worth) / min(before, after)
+        if asset != QUOTE:
+            self.coin_flows.append(CoinFlow(asset, float(amount), worth, record))
+            self.coins_moved_s = self.now_s()
         self.unreadable_s = self.now_s() + FLOW_DOUBT_S
 
     def on_decision(self, decision: Decision) -> None:
@@ -106,11 +131,16 @@ class Truth:
         if self.reference is None and now_s >= WARM_S - 2.0:
             self.reference = nav
         self.history.append(Made(at_s=now_s, results=self._results()))
+        for flow in self.coin_flows:
+            if flow.record not in self.told:
+                listed = flow.amount * self._price(flow.asset)
+                flow.differs_by = max(flow.differs_by, abs(listed - flow.worth))
         if self.reference is None:
             return
         lost = 1 - nav / self.reference
         for stage, threshold in self._thresholds():
-            if lost * (1 - min(0.9, self.blur)) >= threshold + MARGIN + self.by_hand:
+            slack = MARGIN + self.by_hand + self._misvalued()
+            if lost * (1 - min(0.9, self.blur)) >= threshold + slack:
                 self._below_s.setdefault(stage, now_s)
             else:
                 self._below_s.pop(stage, None)
@@ -138,7 +168,29 @@ class Truth:
             key = (leg.symbol, leg.side)
             unrealised = leg.amount * (self.exchange.marks[leg.symbol] - leg.entry_price)
             results[key] = results.get(key, 0.0) + float(unrealised)
-        return results
+        self._count_coins(account)
+        return results | {(asset, Side.LONG): made for asset, made in self._made_by_coins.items()}
+
+    def _count_coins(self, account: Account) -> None:
+        """Add what each coin made since the last look, on what was held all the time."""
+        for asset, (quantity, price) in self._coins.items():
+            held = min(quantity, float(account.wallet[asset]))
+            made = held * (self._price(asset) - price)
+            self._made_by_coins[asset] = self._made_by_coins.get(asset, 0.0) + made
+        self._coins = {
+            asset: (float(account.wallet[asset]), self._price(asset))
+            for asset in self.story.book.coins
+        }
+
+    def _price(self, asset: str) -> float:
+        return float(self.exchange.marks[symbol_of(asset)])
+
+    def _misvalued(self) -> float:
+        """The share by which the records of coins that came or went may differ from the truth.
+
+        A record is valued at the mark of the moment in which it is read.
+        """
+        return sum(flow.differs_by for flow in self.coin_flows) / max(1.0, self.equity())
 
     def waiting(self) -> list[Stage]:
         """The stages whose threshold is passed in truth and that nobody has answered yet."""
@@ -181,6 +233,6 @@ class Truth:
         # Section 3: a record replaces an inferred inflow within 10 %. One that a loss of the same
         # step made smaller than that stands beside its record: KNOWN_LIMITATIONS.md.
         beside = self.inferred / max(1.0, self.equity())
-        slack = MARGIN + self.by_hand + hidden + beside
+        slack = MARGIN + self.by_hand + self._misvalued() + hidden + beside
         lost = (1 - nav / (self.peak or 1.0)) * (1 + self.blur)
         return invariants.groundless(lost, threshold, slack=slack)
