@@ -132,7 +132,7 @@ def test_every_key_reaches_the_policy(load: Load) -> None:
 
 
 def test_every_key_of_a_spot_account_reaches_its_book(load: Load) -> None:
-    """A spot book sells coins; a stage without a mode only locks, at the thresholds of the table."""
+    """A spot book sells coins; a stage without a mode only locks, at the thresholds of the rest."""
     loaded = load(
         """
         spot_routing: {sell_intermediate_delta_only: false}
