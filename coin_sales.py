@@ -81,6 +81,11 @@ def plan_passages(
     return tuple(found)
 
 
+def is_sold_over(key: RowKey, over: RowKey, limits: Mapping[Symbol, MarketLimits]) -> bool:
+    """Say whether a coin is sold for the coin `over`, by the market rules of their scope."""
+    return _sold_over(key, {key.scope: limits}) == over
+
+
 def _sold_over(key: RowKey, limits: LIMITS_BY_SCOPE) -> RowKey | None:
     """The row of the coin that the market of `key` pays in, None where it pays in money."""
     of_scope = limits.get(key.scope, {})

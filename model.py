@@ -410,10 +410,15 @@ class CloseInstruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The venue accepted it. `filled` is the executed base quantity, None when not yet told."""
+    """The venue accepted it. `filled` is the executed base quantity, None when not yet told.
+
+    `brought` is what a sale of a coin brought of what its market pays in, without the fees that
+    were kept of it; None where it is not told.
+    """
 
     order_id: VenueOrderId
     filled: Decimal | None = None
+    brought: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

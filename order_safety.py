@@ -21,6 +21,7 @@ from enum import StrEnum
 
 from cancels import plan_cancels
 from client_ids import client_order_id, is_of_incident, parse_client_order_id
+from coin_sales import is_sold_over
 from errors import InvariantViolation
 from memory import CloseTarget, Incident, TargetStatus
 from model import (
@@ -46,19 +47,29 @@ declare a real position done.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sold:
+    """What our sales took of a coin, and what they brought of what its market pays in."""
+
+    quantity: Decimal = ZERO
+    brought: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueAnswers:
     """What the venue's answers to earlier orders of this incident taught, by row. Base units.
 
     `blocked`: a close was refused because of a resting order. `too_large`: the smallest size
     refused as too large. `too_small`: the largest size refused as too small. `in_flight`: sizes
     of orders whose outcome is still unknown and that may yet be executed; they are not sent
-    again.
+    again. `sold`: what the sales of this incident came to; None for a row of which not all is told
+    yet, and None as a whole where an earlier run sold as well.
     """
 
     blocked: tuple[RowKey, ...] = ()
     too_large: Mapping[RowKey, Decimal] = field(default_factory=dict)
     too_small: Mapping[RowKey, Decimal] = field(default_factory=dict)
     in_flight: Mapping[RowKey, Decimal] = field(default_factory=dict)
+    sold: Mapping[RowKey, Sold | None] | None = None
 
 
 class ViolationKind(StrEnum):
@@ -132,16 +143,17 @@ def plan_round(
         if target.key.symbol in untouchable and not target.is_passage:
             judged.append(replace(target, status=TargetStatus.MISSED))
             continue
-        status = _judge(target, position=position, limits=market, learnt=learnt)
+        aim = _aim(target, position=position, targets=old, limits=limits, learnt=learnt)
+        status = _judge(aim, position=position, limits=market, learnt=learnt)
         judged.append(replace(target, status=status))
         if status is TargetStatus.OPEN and position is not None:
             closes += _instruct(
-                target,
+                aim,
                 incident=incident,
                 position=position,
                 position_mode=position_mode,
                 round_number=round_number,
-                sizes=_sizes(target, position=position, limits=market, learnt=learnt),
+                sizes=_sizes(aim, position=position, limits=market, learnt=learnt),
             )
     targets = tuple(judged)
     holds = all(target.status is not TargetStatus.OPEN for target in targets)
@@ -285,6 +297,33 @@ def _instruct(
         )
         for part, size in enumerate(sizes, start=1)
     ]
+
+
+def _aim(
+    target: CloseTarget,
+    *,
+    position: Position | None,
+    targets: tuple[CloseTarget, ...],
+    limits: Mapping[Symbol, MarketLimits],
+    learnt: VenueAnswers,
+) -> CloseTarget:
+    """The target itself; of a coin that others are sold over, no more goes than they brought.
+
+    What somebody else adds to that coin meanwhile is not ours to sell. Where not every sale of ours
+    is told, what was held when the plan was made is the only bound.
+    """
+    if position is None or not target.is_passage or learnt.sold is None:
+        return target
+    sources = [other.key for other in targets if is_sold_over(other.key, target.key, limits)]
+    if not sources:
+        return target
+    told = [learnt.sold.get(key, Sold()) for key in (target.key, *sources)]
+    known = [one for one in told if one is not None]
+    if len(known) < len(told):
+        return target
+    brought = sum((one.brought for one in known[1:]), ZERO)
+    left = max(ZERO, subtract(brought, known[0].quantity))
+    return replace(target, may_remain=max(target.may_remain, subtract(position.quantity, left)))
 
 
 def _judge(

@@ -158,7 +158,11 @@ class MemorySpot(MemoryVenue):
                 if refusal.reason is not Reason.BALANCE_INSUFFICIENT:
                     raise
                 return Refused(reason=RefusalReason.NOTHING_TO_REDUCE, code=refusal.reason.value)
-            return Done(order_id=VenueOrderId(str(order.order_id)), filled=order.filled)
+            return Done(
+                order_id=VenueOrderId(str(order.order_id)),
+                filled=order.filled,
+                brought=order.quote_filled - sum((fill.fee for fill in order.fills), Decimal(0)),
+            )
 
         about = f"{instruction.symbol} {instruction.quantity.normalize():f}"
         return await self._submit("submit_close", about, place)

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from errors import Malformed
-from model import Asset, OrderSide, RefusalReason, Refused, ScopeId, Symbol, Unknown
+from model import (
+    Asset,
+    Done,
+    OrderSide,
+    RefusalReason,
+    Refused,
+    ScopeId,
+    Symbol,
+    Unknown,
+    VenueOrderId,
+)
 from venues.binance_spot_account import parse_balances, parse_markets, parse_mids
 from venues.binance_spot_errors import judge
 from venues.binance_spot_records import (
@@ -17,6 +27,7 @@ from venues.binance_spot_records import (
     parse_open_orders,
     parse_transfers,
     parse_withdrawals,
+    with_proceeds,
 )
 from venues.failure import Failure
 
@@ -279,6 +290,55 @@ def test_order_with_a_missing_field_is_malformed(field: str) -> None:
             parse_open_orders([order(**{field: value})], scope=SCOPE, markets={})
     with pytest.raises(Malformed):
         parse_open_orders([order(executedQty="11")], scope=SCOPE, markets={})
+
+
+def sold(**changes: Any) -> dict[str, Any]:
+    """The answer to a sale of 500 QRX for BTC."""
+    return {
+        "orderId": 5,
+        "status": "FILLED",
+        "executedQty": "500",
+        "cummulativeQuoteQty": "0.00500000",
+        "fills": [
+            {"commission": "0.00000300", "commissionAsset": "BTC"},
+            {"commission": "0.00000200", "commissionAsset": "BTC"},
+            {"commission": "0.00010000", "commissionAsset": "BNB"},
+        ],
+        **changes,
+    }
+
+
+DONE = Done(order_id=VenueOrderId("5"), filled=Decimal(500))
+
+
+def test_what_a_sale_brought_is_without_the_fees_that_were_kept_of_it() -> None:
+    """0.005 - 0.000003 - 0.000002; a fee that is paid in BNB takes nothing of it."""
+    found = with_proceeds(DONE, sold(), paid_in=Asset("BTC"))
+    assert isinstance(found, Done)
+    assert found.brought == Decimal("0.004995")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cummulativeQuoteQty": None},
+        {"cummulativeQuoteQty": ""},
+        {"fills": None},
+        {"fills": [{"commission": "", "commissionAsset": "BTC"}]},
+        {"fills": [{"commission": "0.1"}]},
+    ],
+)
+def test_what_a_sale_brought_is_told_completely_or_not(changes: dict[str, Any]) -> None:
+    """Half of an answer would keep proceeds back, or sell what was there before."""
+    assert with_proceeds(DONE, sold(**changes), paid_in=Asset("BTC")) == DONE
+
+
+@pytest.mark.parametrize(
+    "outcome", [Unknown(cause="lost"), Done(order_id=VenueOrderId("5"), filled=None)]
+)
+def test_sale_of_unknown_size_brought_nothing_that_is_known(outcome: Done | Unknown) -> None:
+    """An acknowledgement alone tells no money."""
+    assert with_proceeds(outcome, sold(), paid_in=Asset("BTC")) == outcome
 
 
 # --- records of money -------------------------------------------------------------------------

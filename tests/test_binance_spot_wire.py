@@ -253,6 +253,11 @@ async def test_sale_as_it_goes_over_the_wire(
     outcome = await at.venue.submit_close(sale(symbol, quantity))
     assert isinstance(outcome, Done)
     assert outcome.filled == Decimal(quantity)
+    mid = {"SOL": Decimal(100), "BTC": Decimal(60_000), "QRX": Decimal("0.00001")}[symbol]
+    # Half of a spread of 0.02 % below the mid, and 0.1 % are kept of what comes in.
+    net = Decimal(quantity) * mid * Decimal("0.9999") * Decimal("0.999")
+    assert outcome.brought is not None
+    assert abs(outcome.brought - net) <= Decimal("0.000001")
     assert at.sent("POST", "/api/v3/order") == [
         {
             "symbol": market,
@@ -260,7 +265,7 @@ async def test_sale_as_it_goes_over_the_wire(
             "type": "MARKET",
             "quantity": quantity.removesuffix(".000"),
             "newClientOrderId": "ks-inc-1-1-1",
-            "newOrderRespType": "RESULT",
+            "newOrderRespType": "FULL",
         }
     ]
 

@@ -29,7 +29,7 @@ from model import (
     Symbol,
     VenueOrderId,
 )
-from order_safety import RoundPlan, VenueAnswers, ViolationKind, approve, plan_round
+from order_safety import RoundPlan, Sold, VenueAnswers, ViolationKind, approve, plan_round
 from plans import KeepReason, Plan, plan_stage
 from policy import BookPolicy
 from tests.closing_values import LONG, SCOPE, SHORT, Ranked, book, incident, policy, position
@@ -433,6 +433,35 @@ def test_second_step_sells_what_the_first_one_brought_and_no_more() -> None:
     done = a_round(of, there("BTC", "1.000004", price=60_000))
     assert done.closes == ()
     assert done.holds
+
+
+SALE = Sold(quantity=Decimal(500), brought=Decimal("0.005"))
+
+
+@pytest.mark.parametrize(
+    ("sold", "expected"),
+    [
+        # 1 BTC was there, 0.005 came in, and somebody else added 0.3.
+        ({row("QRX"): SALE}, "0.005"),
+        # Part of it was sold in an earlier round.
+        ({row("QRX"): SALE, row("BTC"): Sold(quantity=Decimal("0.003"))}, "0.002"),
+        ({row("QRX"): SALE, row("BTC"): Sold(quantity=Decimal("0.005"))}, None),
+        ({}, None),
+        # Not all is told: then only what was there before is safe.
+        ({row("QRX"): None}, "0.305"),
+        ({row("QRX"): SALE, row("BTC"): None}, "0.305"),
+        (None, "0.305"),
+    ],
+)
+def test_what_others_add_meanwhile_is_not_sold(
+    sold: dict[RowKey, Sold | None] | None, expected: str | None
+) -> None:
+    """The second step takes no more than the first one brought, as far as every sale is told."""
+    of = incident(aim(1, "QRX", "0", "500"), aim(2, "BTC", "1", "1"))
+    found = a_round(of, there("BTC", "1.305", price=60_000), answers=VenueAnswers(sold=sold))
+    assert sales(found) == ({} if expected is None else {"BTC": expected})
+    assert found.holds is (expected is None)
+    assert found.targets[1].may_remain == 1
 
 
 def test_passage_is_no_growth_and_is_carried_out_on_a_spared_coin() -> None:

@@ -98,6 +98,29 @@ def test_guard_that_dies_during_two_sales_finishes_both(tmp_path: Path, dies_at:
     play(story)
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.06, 0.2])
+def test_deposit_during_the_two_sales_stays(tmp_path: Path, delay_s: float) -> None:
+    """1 BTC comes in while QRX is sold over BTC: it stays beside the half that was there."""
+
+    async def story() -> None:
+        with a_place(tmp_path) as place:
+            house = place.house
+            async with house.guard():
+                await house.wait(35)
+                before = len(place.venue.sent)
+                place.fall()
+                await house.until(lambda: len(place.venue.sent) > before, within_s=30, step_s=0.01)
+                await house.wait(delay_s)
+                spot = house.exchange.spot
+                spot.book(KEY, "BTC", Decimal(1), kind=SpotRecordKind.DEPOSIT)
+                await house.until(lambda: place.held("QRX") == 0, within_s=60)
+                await house.wait(60)
+            assert place.sales() == ["QRXBTC", "BTCUSDT"]
+            assert place.held("BTC") == Decimal("1.5")
+
+    play(story)
+
+
 @pytest.mark.parametrize("trouble", [Trouble.LOST_AFTER, Trouble.LOST_BEFORE, Trouble.TIMED_OUT])
 def test_lost_answer_sells_nothing_twice(tmp_path: Path, trouble: Trouble) -> None:
     """The first sale's answer is lost: both steps are carried out once, the BTC of before stays."""

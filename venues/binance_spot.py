@@ -57,6 +57,7 @@ from venues.binance_spot_records import (
     parse_open_orders,
     parse_transfers,
     parse_withdrawals,
+    with_proceeds,
 )
 from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
@@ -346,7 +347,9 @@ class BinanceSpot:
         answer = await self._connection.ask("privatePostOrder", params)
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
-        return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+        outcome = judge_order(answer, client_id=instruction.client_id, is_lookup=False)
+        market = self._sold_on.get(Asset(instruction.symbol))
+        return outcome if market is None else with_proceeds(outcome, answer, paid_in=market.quote)
 
     def _sale_params(self, instruction: CloseInstruction) -> Params | Refused:
         """The order as the venue wants it. A price beside it would make the quantity money."""
@@ -365,7 +368,7 @@ class BinanceSpot:
             "type": "MARKET",
             "quantity": plain_text(instruction.quantity),
             "newClientOrderId": instruction.client_id,
-            "newOrderRespType": "RESULT",
+            "newOrderRespType": "FULL",
         }
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:

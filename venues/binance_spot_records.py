@@ -7,6 +7,7 @@ record moved money into or out of the spot account, and when. Trades move none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from errors import Malformed
 from model import (
     Asset,
     ClientOrderId,
+    Done,
     LedgerKind,
     MarketLimits,
     Order,
@@ -22,6 +24,7 @@ from model import (
     RecordId,
     ScopeId,
     Symbol,
+    Unknown,
     VenueOrderId,
 )
 from venues.binance_records import IncomeRow
@@ -99,6 +102,26 @@ def split_symbol(symbol: Symbol) -> tuple[Asset, Asset]:
         if symbol.endswith(quote) and symbol != quote:
             return Asset(symbol.removesuffix(quote)), Asset(quote)
     return Asset(symbol), Asset("")
+
+
+def with_proceeds(outcome: Done | Unknown, answer: object, *, paid_in: Asset) -> Done | Unknown:
+    """The outcome of a sale with what it brought, where its answer tells that completely.
+
+    Each fill names its fee, which is kept of what comes in unless the account pays in another coin.
+    """
+    if isinstance(outcome, Unknown) or outcome.filled is None:
+        return outcome
+    try:
+        fields = as_fields(answer, "order")
+        brought = required_decimal(fields, "cummulativeQuoteQty", "order")
+        fees = [
+            required_decimal(fill, "commission", "fills")
+            for fill in required_rows(fields, "fills", "order")
+            if required_text(fill, "commissionAsset", "fills") == paid_in
+        ]
+    except Malformed:
+        return outcome
+    return replace(outcome, brought=brought - sum(fees, Decimal(0)))
 
 
 def parse_deposits(answer: object) -> tuple[tuple[IncomeRow, ...], int]:
