@@ -1,7 +1,8 @@
 """The client order ids of our closes: made from incident, target, round and part, and read back.
 
-Pure. An id is `ks-<incident>-<target>-<round>-<part>`, numbers in base 36, at most 36 characters
-of `[a-z0-9-]`: the strictest of Binance (36, `[.A-Z:/a-z0-9_-]`) and Bybit (36, `[A-Za-z0-9_-]`).
+Pure. An id is `ks-<incident>-<target>-<round>-<part>`, numbers in base 36, at most 32 characters
+of `[a-z0-9-]`: the strictest of Binance (36, `[.A-Z:/a-z0-9_-]`), Bybit (36, `[A-Za-z0-9_-]`) and
+the unified account of Bitget (32, `[.A-Z:/a-z0-9_-]`).
 It is derived and not drawn, so an order can be looked up by it after a crash, and a second guard
 on the same account shows itself by ids with our prefix and an incident we never had.
 """
@@ -15,9 +16,9 @@ from model import ClientOrderId, IncidentId
 
 PREFIX = "ks"
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-MAX_LENGTH = 36
+MAX_LENGTH = 32
 MAX_TOKEN_LENGTH = 13
-"""Enough for 64 bits in base 36, and leaves 17 characters for target, round and part."""
+"""Enough for 64 bits in base 36, and leaves 13 characters for target, round and part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from attempts import Got, Missed, attempt, nap
 from clock import Clock
 from close_records import cancel_record, close_record, say_round
+from closing_work import FIRST_PAUSE_S, LEAST_PAUSE_S, MAX_INLINE_PAUSE_S, ClosingWork
 from errors import InvariantViolation
-from eyes import Eyes, Seen
+from eyes import Eyes
 from logger import Logger
 from memory import Incident, IncidentReport, OrderAction, OrderRecord, Records
 from model import (
@@ -45,23 +46,11 @@ from venues.protocol import Venue
 
 CONFIRM_AFTER_S = 5.0
 """Targets must hold in two position reads this far apart (behaviour.md section 10)."""
-HOLD_GAP_S = 60.0
-"""Good reads further apart say nothing of the time between them, and the first counts no more.
-
-Twice the longest pause between two rounds, so that a venue that fails often can still confirm.
-"""
 LEFTOVERS_WITHIN_S = 60.0
 """Orders that cannot be listed or cancelled delay the end of a closed incident by no more."""
 DRIVE_WITHIN_S = 10.0
 MAX_ROUNDS_PER_DRIVE = 12
 """Then the account is observed again; the next tick goes on."""
-FIRST_PAUSE_S = 0.25
-"""Between rounds that get somewhere; others double it. Without it, a bot that places an order
-after each of our cancels would use up the venue's request limit."""
-LEAST_PAUSE_S = 0.1
-"""Before a look-up, and before the look at what a round has left whose closes were all executed."""
-MAX_INLINE_PAUSE_S = 2.0
-MAX_PAUSE_S = 30.0
 TIMER_S = 0.001
 """A timer may go off so much before its time; the round it is for must not be missed for that."""
 LOG_EVERY = 20
@@ -76,51 +65,6 @@ class DriveRules:
     position_mode: PositionMode
     cancel_entry_orders: bool = True
     untouchable: Collection[Symbol] = ()
-
-
-@dataclass(slots=True)
-class _Work:
-    """What is known of one incident's sending, within this run. Times are monotonic.
-
-    `held_from` and `held_until` are when the first and the latest of the good position reads were
-    asked for that showed every target holding, with none between them that did not.
-    """
-
-    fates: OrderFates
-    sender: OrderSender
-    believed_mode: PositionMode
-    rounds: int = 0
-    rounds_here: int = 0
-    excess: dict[RowKey, Decimal] = field(default_factory=dict)
-    waits_for_store: bool = True
-    pause_s: float = FIRST_PAUSE_S
-    not_before: float = float("-inf")
-    held_from: float | None = None
-    held_until: float = float("-inf")
-    failed_reads: int = 0
-    told: set[str] = field(default_factory=set)
-    is_all_filled: bool = False
-
-    def grown_pause(self) -> float:
-        """The pause before the next try; the one after it will be twice as long.
-
-        While the fate of an order is waited for nothing fails: it is known within seconds.
-        """
-        most_s = MAX_INLINE_PAUSE_S if self.fates.is_waiting else MAX_PAUSE_S
-        pause_s = min(most_s, self.pause_s)
-        self.pause_s = min(most_s, pause_s * 2)
-        return pause_s
-
-    def read_pause(self) -> float:
-        """The pause after one more failed read; a good one ends their row."""
-        self.failed_reads += 1
-        return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self.failed_reads - 1, 10))
-
-    def news(self, notes: Sequence[str]) -> tuple[str, ...]:
-        """Those of the notes that were not told yet."""
-        fresh = tuple(note for note in dict.fromkeys(notes) if note not in self.told)
-        self.told.update(fresh)
-        return fresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +107,7 @@ class Executor:
         self._load_orders = load_orders
         self._store_deadline_s = store_deadline_s
         self._resumed = tuple(resumed)
-        self._work: dict[IncidentId, _Work] = {}
+        self._work: dict[IncidentId, ClosingWork] = {}
         self._in_hand = asyncio.Lock()
         self._finishing = asyncio.Event()
 
@@ -244,7 +188,7 @@ class Executor:
             return None
         return IncidentReport(incident=step.incident, is_done=step.is_done, notes=notes)
 
-    async def _work_of(self, incident: Incident, rules: DriveRules) -> _Work:
+    async def _work_of(self, incident: Incident, rules: DriveRules) -> ClosingWork:
         work = self._work.get(incident.incident_id)
         if work is None:
             earlier = next(iter(self._work.values()), None)
@@ -258,7 +202,7 @@ class Executor:
             if earlier is not None:
                 # A higher stage takes over: what was sent before may still land.
                 fates.inherit(earlier.fates)
-            work = _Work(
+            work = ClosingWork(
                 fates=fates,
                 sender=OrderSender(venue=self._venue, clock=self._clock)
                 if earlier is None
@@ -274,7 +218,7 @@ class Executor:
             work.believed_mode = work.fates.position_mode = rules.position_mode
         return work
 
-    async def _recall(self, incident: Incident, work: _Work) -> None:
+    async def _recall(self, incident: Incident, work: ClosingWork) -> None:
         """Learn what an earlier run sent, waiting no longer than for a write.
 
         A higher stage may have taken over, in this run or just before the earlier one died: what
@@ -305,7 +249,7 @@ class Executor:
     async def _round(
         self,
         incident: Incident,
-        work: _Work,
+        work: ClosingWork,
         *,
         rules: DriveRules,
         is_current: Callable[[Incident], bool],
@@ -346,8 +290,9 @@ class Executor:
                 must_partly_remain=tuple(t.key for t in incident.targets if t.may_remain > 0),
             ),
         )
-        incident = self._note_progress(incident, plan, work, seen)
-        incident = self._note_hold(incident, plan, work, asked_at=seen.asked_at)
+        now = self._clock.now()
+        incident = work.note_progress(incident, plan, held=seen.held, now=now)
+        incident = work.note_hold(incident, plan, asked_at=seen.asked_at, now=now)
         notes = say_round(plan)
         asked_pause_s = late
         if plan.closes or plan.cancels:
@@ -359,50 +304,18 @@ class Executor:
             return _Step(incident=incident, pause_s=None, notes=work.news(notes))
         return self._judge(incident, plan, work, notes=notes, asked_pause_s=asked_pause_s)
 
-    def _note_progress(
-        self, incident: Incident, plan: RoundPlan, work: _Work, seen: Seen
-    ) -> Incident:
-        """Carry the targets' state on, and remember when anything got smaller."""
-        excess = {
-            target.key: max(Decimal(0), seen.held.get(target.key, Decimal(0)) - target.may_remain)
-            for target in plan.targets
-        }
-        if any(excess.get(key, before) < before for key, before in work.excess.items()):
-            incident = replace(incident, last_progress_at=self._clock.now())
-            work.pause_s = FIRST_PAUSE_S
-        work.excess = excess
-        judged = {target.number: target for target in plan.targets}
-        return replace(incident, targets=tuple(judged.get(t.number, t) for t in incident.targets))
-
-    def _note_hold(
-        self, incident: Incident, plan: RoundPlan, work: _Work, *, asked_at: float
-    ) -> Incident:
-        """Remember from which good read on every target has held, in all good reads of this run.
-
-        A target that came in meanwhile has taken `held_at` away: it must hold twice as well.
-        """
-        if not plan.holds:
-            work.held_from = None
-            return replace(incident, held_at=None)
-        is_lost = incident.held_at is None or asked_at - work.held_until > HOLD_GAP_S
-        work.held_until = asked_at
-        if work.held_from is not None and not is_lost:
-            return incident
-        work.held_from = asked_at
-        return replace(incident, held_at=self._clock.now())
-
     def _judge(
         self,
         incident: Incident,
         plan: RoundPlan,
-        work: _Work,
+        work: ClosingWork,
         *,
         notes: tuple[str, ...],
         asked_pause_s: float,
     ) -> _Step:
         """What comes after a round: done, another look at the next tick, or another round."""
         if work.held_from is None:
-            pause_s = max(asked_pause_s, self._pause(plan, work))
+            pause_s = max(asked_pause_s, work.pause_after(plan, monotonic=self._clock.monotonic()))
             return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
         held_s = work.held_until - work.held_from
         is_clean = plan.orders_known and not plan.cancels
@@ -415,22 +328,13 @@ class Executor:
         is_done = held_s >= CONFIRM_AFTER_S and not work.sender.is_waiting
         return _Step(incident=incident, pause_s=None, is_done=is_done, notes=work.news(notes))
 
-    def _pause(self, plan: RoundPlan, work: _Work) -> float:
-        """Seconds until the next round, when nothing but this one has its say."""
-        pause_s = work.grown_pause()
-        look_up_s = work.fates.next_look_up_at - self._clock.monotonic()
-        if plan.closes and not plan.cancels and work.is_all_filled:
-            # The first time nothing can have gone wrong that a pause would help.
-            return 0.0 if work.rounds_here == 1 else LEAST_PAUSE_S
-        return min(pause_s, max(LEAST_PAUSE_S, look_up_s))
-
     # --- sending ------------------------------------------------------------------------------
 
     async def _send(
         self,
         incident: Incident,
         plan: RoundPlan,
-        work: _Work,
+        work: ClosingWork,
         *,
         held: Mapping[RowKey, Decimal],
         is_current: Callable[[Incident], bool],
@@ -456,7 +360,7 @@ class Executor:
         await work.sender.wait()
         return True
 
-    async def _take_answers(self, work: _Work) -> float:
+    async def _take_answers(self, work: ClosingWork) -> float:
         """Write and learn the answers that have come; returns the pause the venue asked for."""
         # A silence says less than what a look-up has found of the same order meanwhile.
         answered = tuple(
@@ -477,7 +381,7 @@ class Executor:
 
     # --- records ------------------------------------------------------------------------------
 
-    async def _write(self, records: Records, work: _Work) -> None:
+    async def _write(self, records: Records, work: ClosingWork) -> None:
         """Record within the deadline; after one miss this incident waits for no further write."""
         deadline_s = self._store_deadline_s if work.waits_for_store else 0.0
         is_safe = await self._record(records, deadline_s)

@@ -169,7 +169,7 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class RowKey:
-    """What identifies one row: a position, or a coin that can lose (side LONG)."""
+    """What identifies one row: a position, or a coin that can lose (LONG; SHORT when owed)."""
 
     scope: ScopeId
     symbol: Symbol
@@ -217,6 +217,9 @@ class Position:
 class Coin:
     """A non-stable coin held in a spot, unified or multi-asset account; a row of side LONG.
 
+    One that is owed has a quantity below zero and is a row of side SHORT: it loses when the price
+    rises.
+
     `sellable` is the part of `quantity` that the venue lets us sell here, what resting orders hold
     of it included.
     """
@@ -225,6 +228,11 @@ class Coin:
     quantity: Decimal
     price: float
     sellable: Decimal = Decimal(0)
+
+    @property
+    def side(self) -> Side:
+        """The side on which its price moves the account."""
+        return Side.LONG if self.quantity >= 0 else Side.SHORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,9 +300,9 @@ class Reading:
             for position in held
         ) + tuple(
             Row(
-                key=RowKey(self.scope, Symbol(coin.asset), Side.LONG),
+                key=RowKey(self.scope, Symbol(coin.asset), coin.side),
                 base=coin.asset,
-                quantity=float(coin.quantity),
+                quantity=abs(float(coin.quantity)),
                 entry_price=None,
                 mark_price=coin.price,
                 unrealised_pnl=0.0,

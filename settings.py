@@ -33,7 +33,6 @@ from configuration.environment import (
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
-    WATCHED_IDS,
     check_account,
     check_files,
     check_general,
@@ -238,9 +237,6 @@ class _Roster:
             return
         if venue.id not in KNOWN_IDS:
             return
-        if venue.id not in WATCHED_IDS:
-            self._refuse(venue)
-            return
         credentials = read_credentials(venue, self._environment)
         self._consider_spot(venue, has_keys=credentials.is_complete)
         scopes = _scopes(venue)
@@ -284,17 +280,6 @@ class _Roster:
             if known.isdisjoint({venue_id, *keys}) and any(map(self._environment.get, keys)):
                 said = _UNLISTED.format(file=Path(self._config.file).name)
                 self.unwatched.append(f"{venue_id}: {said}")
-
-    def _refuse(self, venue: VenueSections) -> None:
-        """A venue without an adapter: a mistake when it is wanted, a line when it has keys."""
-        if venue.venue.enabled is True:
-            self._config.add(
-                (*venue.path, "enabled"),
-                wrong=f"{venue.id} is not supported yet",
-                remedy="write enabled: false, and watch this account by other means",
-            )
-        elif not read_credentials(venue, self._environment).is_absent:
-            self.unwatched.append(f"{venue.name}: {_NOT_WATCHED}")
 
     def _consider_spot(self, venue: VenueSections, *, has_keys: bool) -> None:
         """Spot accounts of this exchange may have no adapter in this version."""

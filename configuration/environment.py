@@ -23,24 +23,23 @@ from pydantic import SecretStr
 from configuration.config_file import ConfigFile, Problem, holds_secret
 from configuration.sections import VenueSections
 
+_PAIR = ("api_key_env", "api_secret_env")
+_NEEDED: Mapping[str, tuple[str, ...]] = {"bitget": (*_PAIR, "password_env")}
+"""What exchanges cannot be reached without, where it is more than key and secret."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What one venue logs in with. Empty where a variable is empty; `repr` shows nothing."""
+    """What one venue logs in with. Empty where a variable is empty; `repr` shows nothing.
+
+    `is_complete` and `is_absent` count what its exchange cannot be reached without.
+    """
 
     api_key: SecretStr
     api_secret: SecretStr
     password: SecretStr
-
-    @property
-    def is_complete(self) -> bool:
-        """True when key and secret are there."""
-        return bool(self.api_key.get_secret_value() and self.api_secret.get_secret_value())
-
-    @property
-    def is_absent(self) -> bool:
-        """True when neither key nor secret is there."""
-        return not (self.api_key.get_secret_value() or self.api_secret.get_secret_value())
+    is_complete: bool
+    is_absent: bool
 
 
 class Environment:
@@ -124,11 +123,18 @@ def default_names(venue: str) -> dict[str, str]:
 def read_credentials(venue: VenueSections, environment: Environment) -> Credentials:
     """Look up what the venue logs in with."""
     names = variable_names(venue)
+    found = [bool(environment.get(names[key])) for key in _needed(venue)]
     return Credentials(
         api_key=environment.secret(names["api_key_env"]),
         api_secret=environment.secret(names["api_secret_env"]),
         password=environment.secret(names["password_env"]),
+        is_complete=all(found),
+        is_absent=not any(found),
     )
+
+
+def _needed(venue: VenueSections) -> tuple[str, ...]:
+    return _NEEDED.get(venue.id, _PAIR)
 
 
 def note_secrets(
@@ -142,13 +148,13 @@ def note_secrets(
 
 
 def say_missing(config: ConfigFile, venue: VenueSections, environment: Environment) -> str:
-    """Name the empty variables of key and secret.
+    """Name the empty variables that its exchange cannot be reached without.
 
     A name written in the file is shown as its line only: it could be the secret itself.
     """
     names = variable_names(venue)
     said: list[str] = []
-    for key in ("api_key_env", "api_secret_env"):
+    for key in _needed(venue):
         if not environment.get(names[key]):
             line = config.lines.get((*venue.path, key))
             said.append(names[key] if line is None else f"the variable named in line {line}")

@@ -18,11 +18,10 @@ from configuration.sections import AccountSections, VenueSections
 from configuration.values import nearest, number_text, window_s
 from model import USDT, Asset, StageMode
 
-WATCHED_IDS = ("binance",)
-"""Exchanges this version has an adapter for (USD-M futures)."""
 SPOT_IDS = ("binance",)
 """Exchanges whose spot accounts this version has an adapter for."""
 KNOWN_IDS = ("binance", "bybit", "bitget")
+"""Exchanges this version has an adapter for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -343,6 +343,10 @@ class Exchange:
             return view
         return kept[0]
 
+    def settle(self, api_key: str) -> None:
+        """Draw the consequences of what was done to an account's orders one by one."""
+        self._settle(self.account(api_key))
+
     def amount(self, api_key: str, symbol: str, leg: Leg = Leg.BOTH) -> Decimal:
         """Signed size of a position, 0 when flat."""
         return self.account(api_key).amount(symbol, leg)

@@ -20,6 +20,9 @@ class HouseRules:
     `takes_flag_when_hedged`: an order may say that it only reduces in hedge mode too.
     `clips_hedged_closes`: a hedged close larger than its leg is cut down to it, else refused.
     `resting_reducers_block`: resting orders that already reduce the position keep others from it.
+    `hedged_closes_take_the_rest`: of a hedged leg that resting closes claim in part, a larger
+    close takes what they leave; only where they leave nothing it is refused as blocked.
+    `newer_reducers_win`: in one-way mode older resting reducers are cancelled until a new one fits.
     `splits_large_reducers`: an order that can only reduce knows no largest size.
     `reducers_skip_min_notional`: such an order may be worth less than the minimum.
     `client_ids_stay_taken`: an id is taken for ever, else for as long as its order is open.
@@ -30,6 +33,8 @@ class HouseRules:
     takes_flag_when_hedged: bool = False
     clips_hedged_closes: bool = False
     resting_reducers_block: bool = True
+    hedged_closes_take_the_rest: bool = False
+    newer_reducers_win: bool = False
     splits_large_reducers: bool = False
     reducers_skip_min_notional: bool = True
     client_ids_stay_taken: bool = False

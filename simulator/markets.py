@@ -154,7 +154,12 @@ CATALOGUE: tuple[Market, ...] = (
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
-    """Split `SOLUSDT` into base and quote. Raises ValueError for a quote that is not known."""
+    """Split `SOLUSDT` or `SOLPERP` into base and quote.
+
+    Raises ValueError for a quote that is not known.
+    """
+    if symbol.endswith("PERP") and symbol != "PERP":
+        return symbol.removesuffix("PERP"), "USDC"
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol.removesuffix(quote), quote

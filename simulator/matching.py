@@ -50,10 +50,31 @@ def place(
     except Rejected as refusal:
         _record_refusal(world, account, request, refusal)
         raise
+    _make_way(world, account, request, quantity)
     order = _new_order(world, account, request, quantity)
     account.keep(order)
     record_order(world, account, order, "accepted")
     return _work(world, account, order, fill_fraction=fill_fraction)
+
+
+def _make_way(world: World, account: Account, request: OrderRequest, quantity: Decimal) -> None:
+    """Cancel the oldest resting reducers until a new one fits, where the venue does that."""
+    is_one_way = account.mode_of(request.symbol) is PositionMode.ONE_WAY
+    if not (world.rules.newer_reducers_win and is_one_way and request.reduce_only):
+        return
+    older = [
+        order
+        for order in account.orders.values()
+        if order.kind is OrderKind.REGULAR
+        and order.reduce_only
+        and (order.symbol, order.side) == (request.symbol, request.side)
+    ]
+    claimed = sum((order.remaining for order in older), quantity)
+    for order in older:
+        if claimed <= abs(account.amount(request.symbol, request.leg)):
+            return
+        claimed -= order.remaining
+        cancel(world, account, order)
 
 
 def cancel(world: World, account: Account, order: ExchangeOrder) -> ExchangeOrder:

@@ -73,7 +73,7 @@ def is_reducing_only(account: Account, request: OrderRequest) -> bool:
     if account.mode_of(request.symbol) is PositionMode.ONE_WAY:
         return bool(request.reduce_only) or request.close_position
     closing = OrderSide.SELL if request.leg is Leg.LONG else OrderSide.BUY
-    return request.side is closing
+    return request.side is closing or bool(request.reduce_only)
 
 
 def reducible(
@@ -96,11 +96,14 @@ def reducible(
         ZERO,
     )
     free = abs(amount)
-    if world.rules.resting_reducers_block:
+    gives_way = not hedged and world.rules.newer_reducers_win
+    if world.rules.resting_reducers_block and not gives_way:
         free -= resting
     if quantity <= free:
         return quantity
     if free < abs(amount):
+        if hedged and world.rules.hedged_closes_take_the_rest and free > 0:
+            return free
         raise Rejected(Reason.REDUCE_BLOCKED_BY_ORDERS, request.symbol)
     if hedged and not world.rules.clips_hedged_closes:
         raise Rejected(Reason.NOTHING_TO_REDUCE, request.symbol)

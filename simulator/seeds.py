@@ -4,6 +4,8 @@ A seed is a YAML or JSON mapping. Every number may be a string.
 
     api_key: test-key
     api_secret: test-secret
+    passphrase: test-pass                   where a venue asks for one
+    unified: false                          where a venue keeps two kinds of account
     position_mode: one_way | hedge          (one_way)
     multi_assets: false
     wallet: {USDT: 10000}
@@ -61,6 +63,8 @@ SEED_KEYS = frozenset(
     {
         "api_key",
         "api_secret",
+        "passphrase",
+        "unified",
         "position_mode",
         "multi_assets",
         "wallet",
@@ -136,8 +140,10 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
     account = Account(
         api_key=str(seed["api_key"]),
         api_secret=str(seed["api_secret"]),
+        passphrase=str(seed.get("passphrase", "")),
+        is_unified=bool(seed.get("unified", False)),
         position_mode=mode,
-        multi_assets=bool(seed.get("multi_assets", False)),
+        multi_assets=bool(seed.get("multi_assets", False)) or bool(seed.get("unified", False)),
         can_trade=bool(seed.get("can_trade", True)),
         can_withdraw=bool(seed.get("can_withdraw", False)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},

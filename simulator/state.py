@@ -272,12 +272,15 @@ class Account:
     """One trading account with its key. Mutable; `view()` freezes it.
 
     `position_modes` holds the symbols whose mode is not the account's, where a venue allows that.
+    `passphrase` and `is_unified` matter where a venue asks for one and keeps two kinds of account.
     """
 
     api_key: str
     api_secret: str
     position_mode: PositionMode = PositionMode.ONE_WAY
     position_modes: dict[str, PositionMode] = field(default_factory=dict)
+    passphrase: str = ""
+    is_unified: bool = False
     multi_assets: bool = False
     can_trade: bool = True
     can_withdraw: bool = False

@@ -356,7 +356,7 @@ def _oldest(readings: tuple[ReadingRecord, ...], memory: ScopeMemory | None) -> 
 def _held(reading: Reading) -> Held:
     """The keys of all rows that a reading holds."""
     positions = ((position.symbol, position.side) for position in reading.positions)
-    return frozenset(positions) | {(Symbol(coin.asset), Side.LONG) for coin in reading.coins}
+    return frozenset(positions) | {(Symbol(coin.asset), coin.side) for coin in reading.coins}
 
 
 def _held_rows(
@@ -380,10 +380,10 @@ def _held_rows(
             results.get(RowKey(scope, position.symbol, position.side)),
         )
     for coin in reading.coins:
-        key = RowKey(scope, Symbol(coin.asset), Side.LONG)
+        key = RowKey(scope, Symbol(coin.asset), coin.side)
         empty = (None,) * 4
         yield (
-            *(scope, ts, key.symbol, key.side.value, plain(coin.quantity), None, coin.price),
+            *(scope, ts, key.symbol, key.side.value, plain(abs(coin.quantity)), None, coin.price),
             *empty,
             results.get(key),
         )

@@ -15,6 +15,11 @@ from settings import Settings, load_settings
 
 KEYS = {"BINANCE_API_KEY": "test-key", "BINANCE_API_SECRET": "test-secret"}
 SUB_KEYS = {"BINANCE_SUB1_API_KEY": "sub-key", "BINANCE_SUB1_API_SECRET": "sub-secret"}
+BITGET_KEYS = {
+    "BITGET_API_KEY": "bitget-key",
+    "BITGET_API_SECRET": "bitget-secret",
+    "BITGET_PASSWORD": "test-phrase",
+}
 
 Load = Callable[..., Settings]
 

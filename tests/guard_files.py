@@ -72,8 +72,6 @@ exchanges:
   binance:
     enabled: true
     simulator_url: http://127.0.0.1:1
-  bybit:
-    enabled: auto
 """
 
 

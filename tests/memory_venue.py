@@ -236,7 +236,7 @@ class MemoryVenue:
                     scope=scope,
                     kind=income.kind,
                     at=income.at,
-                    amount=float(income.amount * _worth(view, income.asset)),
+                    amount=float(income.amount * worth_of_one(view, income.asset)),
                     asset=Asset(income.asset),
                     symbol=Symbol(income.symbol) if income.symbol else None,
                 )
@@ -479,7 +479,7 @@ def value_account(view: AccountView) -> Value:
     )
 
 
-def _worth(view: AccountView, asset: str) -> Decimal:
+def worth_of_one(view: AccountView, asset: str) -> Decimal:
     """What one unit adds to the account's totals."""
     rate = margin.collateral_rate(view, asset) if view.multi_assets else Decimal(1)
     return margin.usd_value(view, asset) * rate

@@ -38,7 +38,7 @@ def test_the_first_line_says_the_mode_the_books_and_the_simulator(
 def test_what_is_not_watched_is_one_line_each_at_the_start(tmp_path: Path) -> None:
     """Keys were found, and nobody looks after that account."""
     (told,) = announced(tmp_path).of("not_watched")
-    assert told == {"message": "bybit: keys found, not supported yet, NOT WATCHED"}
+    assert told == {"message": "bybit: keys found, not in config.yaml, NOT WATCHED"}
 
 
 def test_what_was_recovered_is_told_at_the_start(tmp_path: Path) -> None:

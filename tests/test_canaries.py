@@ -106,7 +106,7 @@ class Scene:
     seen: dict[str, bytes] = field(default_factory=dict)
 
     def write(self, url: str, canaries: dict[str, str], *, more: str = "") -> None:
-        """A configuration that watches one venue and names the two others."""
+        """A configuration that watches one venue, switches one off and names none of the third."""
         self.folder.mkdir()
         write_dotenv(self.folder, canaries)
         (self.folder / "config.yaml").write_text(
@@ -114,7 +114,7 @@ class Scene:
             "blind_alert_s: 5\nblind_lock_s: 6\n"
             "trading_lock_file: state/trading_lock.json\n"
             f"exchanges:\n  binance: {{simulator_url: '{url}'}}\n"
-            "  bybit: {enabled: auto}\n  bitget: {enabled: false}\n" + more,
+            "  bitget: {enabled: false}\n" + more,
             encoding="utf-8",
         )
 
@@ -383,7 +383,7 @@ def check_log(text: str) -> None:
     assert names[0] == "started"
     assert f"SIMULATOR ({BOOK})" in events[0]["message"]
     (not_watched,) = [event["message"] for event in events if event["event"] == "not_watched"]
-    assert not_watched == "bybit: keys found, not supported yet, NOT WATCHED"
+    assert not_watched == "bybit: keys found, not in config.yaml, NOT WATCHED"
     (trigger,) = [event for event in events if event["event"] == "trigger"]
     assert trigger["locks"] == ["killswitch_stage_2_close_dominant_loss_direction"]
     assert names[-1] == "stopped"

@@ -17,7 +17,16 @@ from configuration.schema import FUTURES_MODES
 from model import SourceMode, Stage, StageMode
 from policy import Threshold
 from settings import VenueSettings, load_settings
-from tests.configurations import KEYS, SUB_KEYS, Load, futures, loader, only_book, problems
+from tests.configurations import (
+    BITGET_KEYS,
+    KEYS,
+    SUB_KEYS,
+    Load,
+    futures,
+    loader,
+    only_book,
+    problems,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -302,16 +311,15 @@ def test_every_secret_of_the_environment_is_known_used_or_not(load: Load, tmp_pa
     text = """
         exchanges:
           binance: {api_key_env: MY_KEY}
-          bybit: {enabled: auto}
           binance_sub1: {id: binance, enabled: false}
         """
     environ = {
         "MY_KEY": "used-key",
         "BINANCE_API_SECRET": "used-secret",
         "BINANCE_API_KEY": "default-key",
-        "BYBIT_API_KEY": "not-watched",
+        "BITGET_API_KEY": "not-watched",
         "BINANCE_SUB1_API_SECRET": "switched-off",
-        "BITGET_PASSWORD": "not-in-the-file",
+        "BYBIT_PASSWORD": "not-in-the-file",
         "HOME": "/no-secret",
         "SSH_AUTH_SOCK": "/no-secret-either",
     }
@@ -360,13 +368,40 @@ def test_a_secret_in_a_new_field_cannot_be_forgotten(load: Load) -> None:
 # Which venues are watched.
 
 
-def test_keys_of_an_unsupported_venue_are_named_not_watched(load: Load) -> None:
-    """Bybit and Bitget under auto: a line when there are keys, silence when there are none."""
+def test_every_exchange_is_watched_when_it_has_its_keys(load: Load) -> None:
+    """Under auto: its account is there with keys, and silence without."""
     text = "exchanges:\n  binance: {}\n  bybit: {enabled: auto}\n  bitget: {enabled: auto}\n"
-    loaded = load(text, {**KEYS, "BYBIT_API_KEY": "other-key"})
-    expected = ("bybit: keys found, not supported yet, NOT WATCHED",)
-    assert loaded.unwatched == expected
-    assert loaded.to_policy().unwatched == expected
+    more = {"BYBIT_API_KEY": "a", "BYBIT_API_SECRET": "b", **BITGET_KEYS}
+    assert [venue.id for venue in load(text).venues] == ["binance"]
+    assert [venue.id for venue in load(text, {**KEYS, **more}).venues] == [
+        "binance",
+        "bybit",
+        "bitget",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "found", "said"),
+    [
+        ("auto", {"BITGET_PASSWORD": ""}, "BITGET_PASSWORD is empty -> set it in"),
+        ("true", {"BITGET_PASSWORD": ""}, "BITGET_PASSWORD is empty -> set it in"),
+        ("auto", {"BITGET_API_KEY": ""}, "BITGET_API_KEY is empty -> set it in"),
+        (
+            "auto",
+            {"BITGET_API_KEY": "", "BITGET_API_SECRET": ""},
+            "BITGET_API_KEY and BITGET_API_SECRET are empty -> set them in",
+        ),
+    ],
+)
+def test_a_passphrase_is_needed_where_the_exchange_wants_one(
+    load: Load, enabled: str, found: dict[str, str], said: str
+) -> None:
+    """Without it every request would be refused: that is a mistake of the start, not blindness."""
+    text = f"exchanges:\n  bitget: {{enabled: {enabled}}}\n"
+    (line,) = problems(load, text, {**BITGET_KEYS, **found})
+    assert said in line
+    (venue,) = load(text, BITGET_KEYS).venues
+    assert venue.password.get_secret_value() == "test-phrase"
 
 
 @pytest.mark.parametrize(
@@ -423,7 +458,6 @@ def test_a_spot_account_is_watched_only_where_it_is_switched_on(
 @pytest.mark.parametrize(
     ("venue", "said"),
     [
-        ("bybit: {enabled: true}", "bybit is not supported yet"),
         ("binance: {enabled: true, accounts: {futures: {enabled: false}}}", "no account switched"),
         ("binanse: {enabled: auto}", "did you mean binance?"),
         ("sub1: {enabled: auto}", "add `id: binance` below it"),
@@ -475,8 +509,8 @@ def test_nothing_to_watch_is_one_helpful_line(load: Load) -> None:
         "environment or .env (see .env.example), or look at a dry run without keys: "
         "python3 killswitch.py --test-mock"
     )
-    (line,) = problems(load, "exchanges: {bybit: {}}\n", {"BYBIT_API_KEY": "k"})
-    assert "no venue to watch (bybit: keys found, not supported yet, NOT WATCHED)" in line
+    (line,) = problems(load, "exchanges: {sub1: {id: bybit}}\n", {"BYBIT_API_KEY": "k"})
+    assert "no venue to watch (bybit: keys found, not in config.yaml, NOT WATCHED)" in line
 
 
 @pytest.mark.parametrize(
@@ -533,6 +567,7 @@ def test_commands_without_keys_still_get_their_books(load: Load) -> None:
     assert [book.name for book in loaded.to_policy().books] == [
         "binance_futures",
         "binance_sub1_futures",
+        "bybit_futures",
     ]
     assert loaded.secrets() == ()
     assert load("exchanges: {binance: {enabled: false}}\n", {}, require_venues=False).venues == ()
@@ -547,14 +582,21 @@ def test_paths_may_begin_at_home(load: Load) -> None:
 # The files that ship, and the cost of importing.
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config_stage_based_example.yaml"])
-def test_shipped_files_are_right(name: str, tmp_path: Path) -> None:
-    """Both files load as they are, start dry, and watch what has keys."""
+@pytest.mark.parametrize(
+    ("name", "watched"),
+    [
+        ("config.yaml", ["binance", "bitget"]),
+        ("config_stage_based_example.yaml", ["binance", "binance_sub1"]),
+        ("config_bitget_futures_only.yaml", ["bitget"]),
+    ],
+)
+def test_shipped_files_are_right(name: str, watched: list[str], tmp_path: Path) -> None:
+    """Each loads as it is, starts dry, and watches what has keys."""
     path = tmp_path / name
     path.write_bytes((ROOT / name).read_bytes())
-    loaded = load_settings(path, {**KEYS, **SUB_KEYS, "BITGET_API_KEY": "k"})
+    loaded = load_settings(path, {**KEYS, **SUB_KEYS, **BITGET_KEYS})
     assert loaded.dry_run is True
-    assert "binance" in [venue.name for venue in loaded.venues]
+    assert [venue.name for venue in loaded.venues] == watched
 
 
 def test_config_yaml_writes_the_defaults(tmp_path: Path, load: Load) -> None:

@@ -337,7 +337,7 @@ BUSY_JSON = """\
     "binance_futures"
   ],
   "not_watched": [
-    "bybit: keys found, not supported yet, NOT WATCHED"
+    "bybit: keys found, not in config.yaml, NOT WATCHED"
   ],
   "warnings": [
     "binance_futures: closing has made no progress for 40 s",

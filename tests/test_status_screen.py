@@ -164,7 +164,7 @@ def test_what_the_guard_does_not_watch_is_told_from_its_lock(tmp_path: Path) -> 
 # --- the screen -------------------------------------------------------------------------------
 QUIET_SCREEN = """\
 Killswitch   LIVE   SIMULATOR  running, pid 7                       15:06:40 UTC
- bybit: keys found, not supported yet, NOT WATCHED
+ bybit: keys found, not in config.yaml, NOT WATCHED
 ╭─ binance_futures  NORMAL  SIMULATOR ─────────────────────────────────────────╮
 │ equity     9,800.00  3 s ago  TRUSTED                                        │
 │ positions  1 long 6,000.00   1 short 5,500.00                                │
@@ -179,7 +179,7 @@ Killswitch   LIVE   SIMULATOR  running, pid 7                       15:06:40 UTC
 
 BUSY_SCREEN = """\
 Killswitch   LIVE   SIMULATOR  running, pid 7                       15:06:40 UTC
- bybit: keys found, not supported yet, NOT WATCHED
+ bybit: keys found, not in config.yaml, NOT WATCHED
  ! binance_futures: closing has made no progress for 40 s
  ! binance_futures: BLIND, no trusted reading for 1 min 10 s
  ! nobody has answered: flow, asked 12 s ago

@@ -67,10 +67,8 @@ def documentation() -> str:
 
 def configuration_files() -> str:
     """Where the keys of the configuration are explained."""
-    names = ("config.yaml", "config_stage_based_example.yaml", "README.md")
-    return "\n".join(
-        (ROOT / name).read_text(encoding="utf-8") for name in names if (ROOT / name).is_file()
-    )
+    files = [*sorted(ROOT.glob("config*.yaml")), ROOT / "README.md"]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files if path.is_file())
 
 
 def test_every_configuration_key_is_documented() -> None:

@@ -28,7 +28,7 @@ from model import (
     Unknown,
 )
 from simulator.state import Leg
-from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, rig_of
+from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, number_of, rig_of
 
 HOUR_S = 3600.0
 MANY = 230
@@ -300,7 +300,7 @@ async def test_a_lost_answer_proves_nothing_and_the_look_up_tells(
 
 
 async def test_every_open_order_of_every_kind_is_listed(rig: Rig) -> None:
-    """60 resting orders on three symbols and 25 stops, one of them on a flat symbol."""
+    """60 resting orders and 25 stops on three symbols, one of which is flat."""
     numbers = {
         rig.rest(symbol, OrderSide.BUY, quantity, price=price)
         for symbol, quantity, price in (
@@ -310,11 +310,18 @@ async def test_every_open_order_of_every_kind_is_listed(rig: Rig) -> None:
         )
         for _ in range(20)
     }
-    stops = {rig.rest(BTC, OrderSide.SELL, "0.01", price="55000", is_stop=True) for _ in range(24)}
-    stops.add(rig.rest(XRP, OrderSide.SELL, "100", price="0.4", is_stop=True))
+    stops = {
+        rig.rest(symbol, OrderSide.SELL, quantity, price=price, is_stop=True)
+        for symbol, quantity, price, count in (
+            (BTC, "0.01", "55000", 10),
+            (SOL, "1", "80", 10),
+            (XRP, "100", "0.4", 5),
+        )
+        for _ in range(count)
+    }
     orders = await rig.venue.fetch_orders(rig.scope)
     by_kind = {
-        kind: {int(order.order_id) for order in orders if order.kind is kind} for kind in OrderKind
+        kind: {number_of(order) for order in orders if order.kind is kind} for kind in OrderKind
     }
     assert len(orders) == len(numbers) + len(stops)
     assert by_kind == {OrderKind.REGULAR: numbers, OrderKind.CONDITIONAL: stops}
@@ -349,7 +356,7 @@ async def test_one_order_is_cancelled_where_its_kind_lives(name: str, *, is_stop
         for _ in range(2):
             assert isinstance(await rig.venue.submit_cancel(order), Done)
         left = await rig.venue.fetch_orders(rig.scope)
-        assert [int(order.order_id) for order in left] == [kept]
+        assert [number_of(order) for order in left] == [kept]
 
 
 async def test_cancelling_all_of_a_symbol_leaves_nothing_there_and_touches_no_other(
@@ -363,7 +370,7 @@ async def test_cancelling_all_of_a_symbol_leaves_nothing_there_and_touches_no_ot
     for _ in range(2):
         assert isinstance(await rig.venue.submit_cancel_all(rig.scope, BTC), Done)
     left = await rig.venue.fetch_orders(rig.scope)
-    assert [int(order.order_id) for order in left] == [kept]
+    assert [number_of(order) for order in left] == [kept]
 
 
 # --- records ----------------------------------------------------------------------------------

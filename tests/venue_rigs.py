@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from clock import Clock, SystemClock
 from model import (
@@ -20,6 +21,7 @@ from model import (
     ClientOrderId,
     CloseInstruction,
     IncidentId,
+    Order,
     OrderSide,
     ScopeId,
     Side,
@@ -152,6 +154,9 @@ async def _in_memory(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[
 
 WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "binance": ("binance", "binance", {}),
+    "bitget": ("bitget", "bitget", {"passphrase": PASSPHRASE}),
+    "bitget-unified": ("bitget", "bitget", {"passphrase": PASSPHRASE, "unified": True}),
+    "bybit": ("bybit", "bybit", {}),
 }
 """Each way to an account over HTTP: the exchange's id, its dialect, what its seeds say besides."""
 
@@ -192,6 +197,12 @@ async def rig_of(name: str, **changes: Any) -> AsyncIterator[Rig]:
     """The rig of that name over the standard account, changed as asked."""
     async with RIGS[name](seed(**changes), SystemClock()) as rig:
         yield rig
+
+
+def number_of(order: Order) -> int:
+    """The exchange's own number of an order, which a venue may write in its own way."""
+    text = order.order_id
+    return UUID(text).int if "-" in text else int(text)
 
 
 def hedged(*positions: Mapping[str, Any]) -> dict[str, Any]:

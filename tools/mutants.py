@@ -158,8 +158,8 @@ MUTANTS = (
         name="skip-target-record",
         money="After a crash nobody knows how much was to remain, and half of the loser stays.",
         file="position_store.py",
-        old="for target in incident.targets:",
-        new="for target in ():",
+        old="for target in incident.targets]",
+        new="for target in ()]",
         tests=(
             "tests/test_guardian.py::test_a_restart_goes_on_before_it_reads_anything_else",
             "tests/test_guardian.py::test_a_power_cut_at_any_moment_closes_nothing_twice",

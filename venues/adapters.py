@@ -7,6 +7,8 @@ from model import Asset, ScopeId
 from venues.access import Access
 from venues.binance import BinanceFutures
 from venues.binance_spot import BinanceSpot
+from venues.bitget import BitgetFutures
+from venues.bybit import BybitUnified
 from venues.protocol import Venue
 
 
@@ -29,5 +31,9 @@ def connect_account(
             return BinanceFutures(scope=scope, access=access, clock=clock, stables=stables)
         case "binance", "spot":
             return BinanceSpot(scope=scope, access=access, clock=clock, stables=stables)
+        case "bitget", "futures":
+            return BitgetFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case "bybit", "futures":
+            return BybitUnified(scope=scope, access=access, clock=clock, stables=stables)
         case _:
             raise ValueError(f"{exchange} {account}: no adapter")

@@ -81,6 +81,8 @@ class Manners:
     `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
     that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
     takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    `order_waits_s` is longer where the windows of a limit are short: a burst then goes out in one
+    round, one window after the other.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Manners:
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
+    order_waits_s: float = ORDER_WAITS_S
 
 
 class Kept(Generic[Value]):
@@ -109,6 +112,11 @@ class Kept(Generic[Value]):
         self._clock = clock
         self._value: Value | None = None
         self._due_at = 0.0
+
+    @property
+    def value(self) -> Value | None:
+        """What is known of it, None before it was ever read."""
+        return self._value
 
     async def fetch(self, *, is_urgent: bool = False) -> Value:
         """Read it afresh. Raises Unavailable or Malformed."""
@@ -140,8 +148,9 @@ class Kept(Generic[Value]):
 class VenueConnection:
     """Sends signed requests for one account and keeps what they depend on.
 
-    `on_refusal` hears of every refused order, because some contradict a kept fact. Raises
-    ConfigurationError for an unusable address or for sandbox and demo together.
+    `on_refusal` hears of every refused order and `on_failure` of every failed request, because some
+    contradict a kept fact. Raises ConfigurationError for an unusable address or for sandbox and
+    demo together.
     """
 
     def __init__(
@@ -151,6 +160,7 @@ class VenueConnection:
         clock: Clock,
         *,
         on_refusal: Callable[[Refused], None] = lambda _refused: None,
+        on_failure: Callable[[Failure], None] = lambda _failure: None,
     ) -> None:
         if access.sandbox and access.demo:
             raise ConfigurationError(
@@ -159,6 +169,7 @@ class VenueConnection:
         self._manners = manners
         self._clock = clock
         self._on_refusal = on_refusal
+        self._on_failure = on_failure
         self._read_timeout_s = access.read_timeout_s
         self._order_timeout_s = access.order_timeout_s
         self._redactor = Redactor(access.credentials.values())
@@ -308,7 +319,7 @@ class VenueConnection:
         is_reading = urgency is Urgency.READING
         client = self._reader if is_reading else self._trader
         deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
-        waits_s = deadline_s / 2 if is_reading else ORDER_WAITS_S
+        waits_s = deadline_s / 2 if is_reading else self._manners.order_waits_s
         pause_s = await self._gate.enter(
             self._manners.cost_of(endpoint, params), urgency=urgency, within_s=waits_s
         )
@@ -333,6 +344,7 @@ class VenueConnection:
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
+        self._on_failure(failure)
         if self._manners.is_clock_refusal(failure):
             self._is_clock_trusted = False
         pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())

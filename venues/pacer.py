@@ -29,7 +29,8 @@ Cost = Mapping[str, int]
 """Units that a request takes, by the name of the allowance."""
 
 SLACK_S = 1.0
-"""A window counts as this much longer: requests may come closer together than they were sent."""
+"""A window counts as this much longer: requests may come closer together than they were sent.
+One of a second says how much it needs; a whole second more would halve what it allows."""
 LEAST_NAP_S = 0.001
 
 
@@ -44,11 +45,15 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """At most `most` units in `within_s` seconds, of which readings leave `reserve`."""
+    """At most `most` units in `within_s` seconds, of which readings leave `reserve`.
+
+    `slack_s` is how much longer its window counts as it is.
+    """
 
     most: int
     within_s: float
     reserve: int = 0
+    slack_s: float = SLACK_S
 
 
 class Allowance:
@@ -96,7 +101,7 @@ class Allowance:
 
     @property
     def _kept_s(self) -> float:
-        return self.rate.within_s + SLACK_S
+        return self.rate.within_s + self.rate.slack_s
 
     def _forget(self, now: float) -> None:
         while self._spent and self._spent[0][0] + self._kept_s <= now:

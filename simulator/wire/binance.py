@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from model import OrderKind, PositionMode
 from simulator.exchange import Exchange
 from simulator.reasons import Rejected
-from simulator.spot_state import SpotView
-from simulator.state import Account, AccountView
+from simulator.state import Account
 from simulator.wire import binance_account as accounts
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
@@ -23,57 +22,8 @@ from simulator.wire import binance_public as public
 from simulator.wire import binance_spot as spot
 from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
 from simulator.wire.binance_shapes import milliseconds
+from simulator.wire.call import Call, strip_host
 from simulator.wire.protocol import Circumstances, WireAnswer, WireRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request on its way to its handler. `account` and `view` exist on signed routes."""
-
-    exchange: Exchange
-    sent: Mapping[str, str]
-    circumstances: Circumstances
-    signed_account: Account | None = None
-
-    @property
-    def symbol(self) -> str:
-        """The symbol asked about, empty for all."""
-        return self.sent.get("symbol", "")
-
-    @property
-    def account(self) -> Account:
-        """The account behind the key."""
-        if self.signed_account is None:
-            raise ValueError("a public route has no account")
-        return self.signed_account
-
-    @property
-    def view(self) -> AccountView:
-        """What a read answers from; earlier than now when a stale answer is wanted."""
-        return self.exchange.view(
-            self.account.api_key,
-            as_of=self.circumstances.stale_as_of,
-            revision=self.circumstances.stale_revision,
-        )
-
-    @property
-    def spot_view(self) -> SpotView:
-        """What a read of the spot side answers from."""
-        return self.exchange.spot.view(
-            self.account.api_key,
-            as_of=self.circumstances.stale_as_of,
-            revision=self.circumstances.stale_revision,
-        )
-
-    @property
-    def mode_view(self) -> AccountView:
-        """The view that answers about settings; its position mode may be made wrong."""
-        view = self.view
-        if not self.circumstances.wrong_mode:
-            return view
-        hedged = view.position_mode is PositionMode.HEDGE
-        return replace(view, position_mode=PositionMode.ONE_WAY if hedged else PositionMode.HEDGE)
-
 
 Answer = Callable[[Call], object]
 
@@ -274,9 +224,8 @@ class BinanceDialect:
         )
 
     def normalise(self, path: str) -> str:
-        """Strip a host segment: it is the first one and has a dot, which no endpoint has."""
-        first, _, rest = path.lstrip("/").partition("/")
-        return f"/{rest}" if "." in first else path
+        """Strip a host segment."""
+        return strip_host(path)
 
     def parameters(self, request: WireRequest) -> dict[str, str]:
         """Return what was sent, without the signature."""

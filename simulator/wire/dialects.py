@@ -6,6 +6,12 @@ from collections.abc import Callable, Mapping
 
 from simulator.exchange import Exchange
 from simulator.wire.binance import BinanceDialect
+from simulator.wire.bitget import BitgetDialect
+from simulator.wire.bybit import BybitDialect
 from simulator.wire.protocol import Dialect
 
-DIALECTS: Mapping[str, Callable[[Exchange], Dialect]] = {"binance": BinanceDialect}
+DIALECTS: Mapping[str, Callable[[Exchange], Dialect]] = {
+    "binance": BinanceDialect,
+    "bitget": BitgetDialect,
+    "bybit": BybitDialect,
+}

@@ -14,7 +14,7 @@ from decision import Decision
 from model import LedgerKind, OrderSide, Side, Stage
 from simulator.exchange import Exchange
 from simulator.state import Account
-from tests.memory_venue import KEY, SCOPE, value_account
+from tests.memory_venue import KEY, SCOPE, value_account, worth_of_one
 from tests.simulation import invariants
 from tests.simulation.coins import QUOTE, symbol_of
 from tests.simulation.draw import WARM_S, Story
@@ -131,9 +131,10 @@ class Truth:
         if self.reference is None and now_s >= WARM_S - 2.0:
             self.reference = nav
         self.history.append(Made(at_s=now_s, results=self._results()))
+        view = self.exchange.view(KEY)
         for flow in self.coin_flows:
             if flow.record not in self.told:
-                listed = flow.amount * self._price(flow.asset)
+                listed = flow.amount * float(worth_of_one(view, flow.asset))
                 flow.differs_by = max(flow.differs_by, abs(listed - flow.worth))
         if self.reference is None:
             return

@@ -1,0 +1,81 @@
+"""A whole guard over the wire beside Bitget accounts of both kinds, through stages 1 and 3."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model import OrderSide, Stage
+from simulator.exchange import Exchange
+from simulator.state import Leg
+from tests.memory_venue import KEY
+from tests.simulated import seed
+from tests.test_venue_stories import LIVE, Told
+from tests.venue_rigs import WAYS, hedged
+from tests.wire_house import Happening, Prices, play_over_http
+
+BITGET = sorted(way for way in WAYS if way.startswith("bitget"))
+LONG = {"symbol": "BTCUSDT", "side": "LONG", "quantity": "0.5", "entry_price": 61000}
+SHORT = {"symbol": "SOLUSDT", "side": "SHORT", "quantity": 10, "entry_price": 90}
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "one-way": {},
+    "hedged": hedged(LONG, SHORT),
+}
+ISOLATED = {"margin_mode": "isolated", "leverage": 10, "isolated_margin": 4000}
+BTC_FALLS: Happening = Prices({"BTCUSDT": 58_800})
+
+
+def play(way: str, home: Path, **changes: Any) -> tuple[Told, Exchange]:
+    """SOL rises from 100 to 150 within 250 s, which costs 500 of 9,400; then BTC falls by 2 %."""
+    told = Told()
+    rise: list[tuple[float, Happening]] = [
+        (300.0 + 5 * n, Prices({"SOLUSDT": 100 + n})) for n in range(1, 51)
+    ]
+    exchange = asyncio.run(
+        play_over_http(
+            way,
+            home=home,
+            seed=seed(
+                **{"prices": {"BTCUSDT": 60000, "SOLUSDT": 100, "XRPUSDT": "0.5"}, **changes}
+            ),
+            policy=LIVE,
+            script=[*rise, (600.0, BTC_FALLS)],
+            ends_s=660.0,
+            on_decision=told.take,
+        )
+    )
+    return told, exchange
+
+
+@pytest.mark.parametrize("margin", ["cross", "isolated"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("way", BITGET)
+def test_an_account_is_taken_through_stages_1_and_3(
+    way: str, mode: str, margin: str, tmp_path: Path
+) -> None:
+    """Stage 1 halves the short that lost, stage 3 closes the rest; no order ever opened anything.
+
+    500 of 9,400 are 5.3 %; the short of 5 SOL and 600 on half a BTC make it 11.7 %.
+    """
+    changes = dict(MODES[mode])
+    if margin == "isolated":
+        positions = changes.get("positions", [LONG, SHORT])
+        changes["positions"] = [{**position, **ISOLATED} for position in positions]
+    told, exchange = play(way, tmp_path, **changes)
+    assert told.stages == [Stage.REDUCED_TOP_RISK, Stage.ALL_CLOSED]
+    account = exchange.account(KEY)
+    assert not account.legs
+    ours = [order for order in account.done.values() if order.client_id.startswith("ks-")]
+    assert sorted((order.symbol, order.side, order.filled) for order in ours) == [
+        ("BTCUSDT", OrderSide.SELL, Decimal("0.5")),
+        ("SOLUSDT", OrderSide.BUY, Decimal(5)),
+        ("SOLUSDT", OrderSide.BUY, Decimal(5)),
+    ]
+    for order in ours:
+        closes_leg = order.leg is (Leg.LONG if order.symbol == "BTCUSDT" else Leg.SHORT)
+        assert closes_leg if mode == "hedged" else order.reduce_only
