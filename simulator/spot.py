@@ -83,8 +83,10 @@ class SpotDesk:
 
     def mid(self, symbol: str) -> Decimal | None:
         """The mid of a market, None while its book is empty."""
-        if symbol in self._empty:
-            return None
+        return None if symbol in self._empty else self.last_price(symbol)
+
+    def last_price(self, symbol: str) -> Decimal | None:
+        """What was paid last on a market, also while its book is empty."""
         return self._prices.get(symbol) or self._world.marks.get(symbol)
 
     def advance(self) -> None:

@@ -20,7 +20,12 @@ from model import (
     Unknown,
     VenueOrderId,
 )
-from venues.binance_spot_account import parse_balances, parse_markets, parse_mids
+from venues.binance_spot_account import (
+    parse_balances,
+    parse_last_price,
+    parse_markets,
+    parse_mids,
+)
 from venues.binance_spot_errors import judge
 from venues.binance_spot_records import (
     parse_deposits,
@@ -145,6 +150,23 @@ def test_answer_without_any_price_is_malformed(answer: object) -> None:
     """All coins unpriced at once is no market, it is a bad answer."""
     with pytest.raises(Malformed):
         parse_mids(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "price"),
+    [
+        ({"count": 7, "lastPrice": "99.5"}, 99.5),
+        ({"count": 0, "lastPrice": "99.5"}, None),
+        ({"count": 7, "lastPrice": "0"}, None),
+        ({"count": 7, "lastPrice": ""}, None),
+        ({"lastPrice": "99.5"}, None),
+        ([], None),
+        (Failure(cause="down"), None),
+    ],
+)
+def test_last_price_is_one_of_the_day_or_none(answer: object, price: float | None) -> None:
+    """An old price, or an answer that makes no sense, is none."""
+    assert parse_last_price(answer) == price
 
 
 def market(**changes: Any) -> dict[str, Any]:

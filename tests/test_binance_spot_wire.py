@@ -152,6 +152,29 @@ async def test_last_price_stands_in_for_an_empty_book(at: At) -> None:
     assert reading.unpriced == ("XYZ",)
 
 
+@pytest.mark.parametrize(("symbol", "worth"), [("SOLUSDT", 100.0), ("QRXBTC", 0.6)])
+async def test_empty_book_at_the_start_is_priced_by_what_was_paid(
+    symbol: str, worth: float
+) -> None:
+    """Restarted while nobody quotes the coin: it is not lost, and asked for once."""
+    async with at_venue() as at:
+        at.place.exchange.spot.set_prices({symbol: None})
+        for _ in range(3):
+            reading = await at.venue.fetch_reading(SCOPE)
+            assert reading.equity == pytest.approx(76_600.0)
+        (coin,) = (one for one in reading.coins if symbol.startswith(one.asset))
+        assert coin.price == pytest.approx(worth)
+        assert at.sent("GET", "/api/v3/ticker/24hr") == [{"symbol": symbol}]
+
+
+async def test_coin_that_nothing_was_paid_for_is_not_asked_for_with_every_reading() -> None:
+    """Without a trade in a day it is unpriced, and asked for again only later."""
+    async with at_venue(spot={"GLM": 5, "USDT": 1}, spot_orders=[]) as at:
+        for _ in range(3):
+            assert (await at.venue.fetch_reading(SCOPE)).unpriced == ("GLM",)
+        assert len(at.sent("GET", "/api/v3/ticker/24hr")) == 1
+
+
 async def test_reading_needs_prices(at: At) -> None:
     """Balances without books are no reading."""
     at.fail(FaultKind.ANSWER_BEFORE, "/api/v3/ticker/bookTicker", status=502, body="<html>")

@@ -66,6 +66,7 @@ _SPOT_WEIGHTS: Mapping[str, int] = {
     "privateGetOrder": 4,
     "publicGetExchangeInfo": 20,
     "publicGetTickerBookTicker": 4,
+    "publicGetTicker24hr": 2,
 }
 
 

@@ -9,7 +9,7 @@ base quantity and never with a price.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ccxt.async_support import binance
 
@@ -46,25 +46,24 @@ from venues.binance_errors import (
     retry_after_s,
 )
 from venues.binance_pacing import SPOT_RATES, counted_by_venue, parse_rates, spot_cost_of
-from venues.binance_records import IncomeRow, judge_order
-from venues.binance_spot_account import parse_balances, parse_markets, parse_mids
+from venues.binance_records import judge_order
+from venues.binance_spot_account import (
+    parse_balances,
+    parse_last_price,
+    parse_markets,
+    parse_mids,
+)
 from venues.binance_spot_errors import judge
 from venues.binance_spot_inspection import inspect_spot
-from venues.binance_spot_records import (
-    TRANSFER_SIGNS,
-    each_once,
-    parse_deposits,
-    parse_open_orders,
-    parse_transfers,
-    parse_withdrawals,
-    with_proceeds,
-)
+from venues.binance_spot_ledger import read_records
+from venues.binance_spot_records import parse_open_orders, with_proceeds
 from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
 from venues.failure import Failure
 from venues.pacer import Urgency
 from venues.parsing import as_fields, plain_text, required_integer
 from venues.spot_values import (
+    BRIDGES,
     Balance,
     Mids,
     choose_markets,
@@ -75,23 +74,16 @@ from venues.spot_values import (
     value_balances,
 )
 
-RECORDS_PAGE, TRANSFERS_PAGE = 1000, 100
-"""Most records the venue gives at once."""
-RECORD_PAGES = 20
 LEDGER_REACH_S = 89 * 86400.0
 """Deposits and withdrawals are told for spans of 90 days at most."""
-PENDING_S = 2 * 86400.0
-"""A deposit may have been seen so long before it is credited; it is listed by when it was seen."""
 PRICE_LIFE_S = 86400.0
 """An empty book leaves a coin its last price for so long (behaviour.md section 15)."""
+LAST_PRICE_EVERY_S = 600.0
+"""A coin without any price is asked for so often: an account may hold many that nobody trades."""
 CLOCK_CHANGE_S = 1.0
 """Two measurements of the venue's clock never differ by so much unless a clock was set."""
-BTC, ETH = Asset("BTC"), Asset("ETH")
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
-
-Page = Callable[[object], tuple[tuple[IncomeRow, ...], int]]
-"""Reads one page of records: those that moved money, and how many rows it had."""
 
 
 def _parse_time(answer: object) -> int:
@@ -134,6 +126,7 @@ class BinanceSpot:
         self._sold_on: Mapping[Asset, MarketLimits] = {}
         self._mids: Mids = {}
         self._prices: dict[Asset, tuple[float, float]] = {}
+        self._asked_last: dict[Asset, float] = {}
 
     @property
     def scopes(self) -> tuple[ScopeId, ...]:
@@ -159,7 +152,9 @@ class BinanceSpot:
             self._connection.renew_clock(),
         )
         balances = self._parse_balances(answer)
-        prices = self._price([balance.asset for balance in balances])
+        held = [balance.asset for balance in balances]
+        await self._recall_prices(held)
+        prices = self._price(held)
         value = value_balances(
             balances,
             stables=self._stables,
@@ -212,7 +207,7 @@ class BinanceSpot:
         self._connection.adopt_rates(parse_rates(answer, defaults=SPOT_RATES))
         self._markets = parse_markets(answer)
         self._sold_on = choose_markets(self._markets.values(), stables=self._stables)
-        return limits_by_coin(self._sold_on, prices=self._price([BTC, ETH]))
+        return limits_by_coin(self._sold_on, prices=self._price(BRIDGES))
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """One-way: there are no legs on a spot market."""
@@ -247,6 +242,30 @@ class BinanceSpot:
             if (known := self._prices.get(asset)) is not None and now - known[1] <= PRICE_LIFE_S
         }
 
+    async def _recall_prices(self, assets: Sequence[Asset]) -> None:
+        """Ask what was last paid for coins that have a market, no price there, and none known here.
+
+        After a start their books may be empty; without this such a coin would seem to be lost. One
+        that nothing was paid for in a day is asked for again later; a failure is no fault.
+        """
+        known, now = self._price([*assets, *BRIDGES]), self._clock.monotonic()
+        for asset in assets:
+            market = market_by_name(asset, mids=self._mids, stables=self._stables)
+            is_due = now - self._asked_last.get(asset, float("-inf")) >= LAST_PRICE_EVERY_S
+            if asset in known or asset in self._stables or market is None or not is_due:
+                continue
+            self._asked_last[asset] = now
+            params = {"symbol": market}
+            told = await self._connection.ask(
+                "publicGetTicker24hr", params, urgency=Urgency.READING
+            )
+            paid = parse_last_price(told)
+            worth = known.get(Asset(market.removeprefix(asset)), 0.0)
+            if market.removeprefix(asset) in self._stables:
+                worth = 1.0
+            if paid is not None and worth > 0:
+                self._prices[asset] = (paid * worth, now)
+
     def _parse_balances(self, answer: object) -> tuple[Balance, ...]:
         return parse_balances(answer, mids=self._mids, stables=self._stables)
 
@@ -271,15 +290,9 @@ class BinanceSpot:
         since = max(since, asked_at - LEDGER_REACH_S)
         offset_s = self._connection.server_offset_s
         start_ms = int((since + offset_s) * 1000)
-        seen_ms = start_ms - int(PENDING_S * 1000)
-        pages = await together(
-            self._read_pages("sapiGetCapitalDepositHisrec", parse_deposits, start_ms=seen_ms),
-            self._read_pages("sapiGetCapitalWithdrawHistory", parse_withdrawals, start_ms=start_ms),
-            *(self._read_transfers(kind, start_ms=start_ms) for kind in TRANSFER_SIGNS),
-        )
+        rows = await read_records(self._connection, start_ms=start_ms)
         if abs(self._connection.server_offset_s - offset_s) > CLOCK_CHANGE_S:
             raise Unavailable("records: the clock was measured anew meanwhile")
-        rows = each_once([row for page in pages for row in page if row.at_ms >= start_ms])
         assets = sorted({row.asset for row in rows} - set(self._stables))
         if assets:
             await self._read_mids()
@@ -298,40 +311,6 @@ class BinanceSpot:
                 for row in rows
             ),
         )
-
-    async def _read_pages(
-        self, endpoint: str, parse: Page, *, start_ms: int
-    ) -> tuple[IncomeRow, ...]:
-        """Every record of one list, which is paged by how many to pass over."""
-        rows: list[IncomeRow] = []
-        for number in range(RECORD_PAGES):
-            params: Params = {
-                "startTime": start_ms,
-                "limit": RECORDS_PAGE,
-                "offset": number * RECORDS_PAGE,
-            }
-            found, count = parse(await self._connection.read(endpoint, "records", params))
-            rows += found
-            if count < RECORDS_PAGE:
-                return tuple(rows)
-        raise Unavailable(f"records: more than {RECORD_PAGES * RECORDS_PAGE}")
-
-    async def _read_transfers(self, kind: str, *, start_ms: int) -> tuple[IncomeRow, ...]:
-        """Every transfer of one kind, which is paged by number."""
-        rows: list[IncomeRow] = []
-        for number in range(1, RECORD_PAGES + 1):
-            params: Params = {
-                "type": kind,
-                "startTime": start_ms,
-                "size": TRANSFERS_PAGE,
-                "current": number,
-            }
-            answer = await self._connection.read("sapiGetAssetTransfer", "transfers", params)
-            found, count = parse_transfers(answer, kind)
-            rows += found
-            if count < TRANSFERS_PAGE:
-                return tuple(rows)
-        raise Unavailable(f"transfers: more than {RECORD_PAGES * TRANSFERS_PAGE} of one kind")
 
     # --- closing ------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from venues.parsing import (
     optional_decimal,
     required_decimal,
     required_flag,
+    required_integer,
     required_number,
     required_rows,
     required_text,
@@ -86,6 +87,21 @@ def _mid(row: Fields, what: str) -> float | None:
     except Malformed:
         return None
     return (bid + ask) / 2 if 0 < bid <= ask else None
+
+
+def parse_last_price(answer: object) -> float | None:
+    """Read `ticker/24hr` of one market: what was paid last, None if nothing was within the day.
+
+    An answer that is none, or makes no sense, tells no price.
+    """
+    try:
+        fields = as_fields(answer, "ticker/24hr")
+        if required_integer(fields, "count", "ticker/24hr") <= 0:
+            return None
+        price = required_number(fields, "lastPrice", "ticker/24hr")
+    except Malformed:
+        return None
+    return price if price > 0 else None
 
 
 def parse_markets(answer: object) -> dict[Symbol, MarketLimits]:

@@ -133,6 +133,9 @@ SPOT_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/ticker/bookTicker"): _public(
         lambda call: spot.book_ticker(call.exchange, call.symbol), 2, 4
     ),
+    ("GET", "/api/v3/ticker/24hr"): _public(
+        lambda call: spot.ticker_24h(call.exchange, call.symbol), 2
+    ),
     ("GET", "/api/v3/account"): _signed(
         lambda call: spot.account(call.spot_view, call.account), 20
     ),

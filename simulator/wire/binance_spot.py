@@ -131,6 +131,19 @@ def _book_row(exchange: Exchange, market: SpotMarket) -> Row:
     }
 
 
+def ticker_24h(exchange: Exchange, symbol: str) -> Row:
+    """Return `ticker/24hr` of one market: what was paid last."""
+    market = exchange.spot.market(symbol)
+    last = exchange.spot.last_price(symbol)
+    return {
+        "symbol": market.symbol,
+        "lastPrice": NOT_TRADED if last is None else money(last),
+        "openTime": milliseconds(exchange.now - 86400),
+        "closeTime": milliseconds(exchange.now),
+        "count": 0 if last is None else 1,
+    }
+
+
 def account(view: SpotView, account: Account) -> Row:
     """Return `account`: every asset with a balance, free and locked."""
     return {
