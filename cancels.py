@@ -10,7 +10,8 @@ bots' and the operator's); it never makes one. Its rules:
   the order, so all of them together must fit into what may remain.
 - Orders of symbols that must not be touched are left alone, entry orders included.
 - On a spot market a sale can only make less of a coin and never turns it into its opposite, so it
-  is protection; what it holds of the coin is free for a close once it is gone.
+  is protection; what it holds of the coin is free for a close once it is gone. Stage 3 of a spot
+  account may leave coins on purpose (a blacklist, no mode at all): then their sales stay with them.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def plan_cancels(
     def must_go(order: Order) -> bool:
         if order.row_symbol in untouchable:
             return False
-        if is_complete and stage >= Stage.ALL_CLOSED:
+        if is_complete and stage >= Stage.ALL_CLOSED and not _is_kept_sale(order, stage):
             return True
         if any(_belongs_to(order, key) for key in (*finished, *blocked)):
             return True
@@ -123,6 +124,11 @@ def plan_cancels(
                 assert_never(classes[order])
 
     return tuple(order for order in orders if must_go(order))
+
+
+def _is_kept_sale(order: Order, stage: Stage) -> bool:
+    """True for a spot sale, which goes with the target of its coin; a kill takes every order."""
+    return order.base is not None and order.side is OrderSide.SELL and stage is Stage.ALL_CLOSED
 
 
 def _held_alone(positions: tuple[Position, ...]) -> dict[Symbol, Position]:

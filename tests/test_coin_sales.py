@@ -6,6 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cancels import OrderClass, classify_order, plan_cancels
 from errors import InvariantViolation
@@ -414,6 +416,26 @@ def test_spot_purchase_opens_even_where_a_short_of_that_name_is_held(
     assert found is expected
 
 
+@pytest.mark.parametrize(("stage", "left"), [(Stage.ALL_CLOSED, ["ETH"]), (Stage.LOCKDOWN, [])])
+def test_sale_of_a_coin_that_stays_stays_after_stage_3(stage: Stage, left: list[str]) -> None:
+    """SOL was sold by a blacklist; the stop of ETH still protects ETH. A kill takes it."""
+    orders = (
+        resting("1", "SOLUSDT", SELL, base="SOL", quote="USDT"),
+        resting("2", "ETHUSDT", SELL, base="ETH", quote="USDT"),
+        resting("3", "ETHUSDT", BUY, base="ETH", quote="USDT"),
+    )
+    gone = plan_cancels(
+        scope=SCOPE,
+        orders=orders,
+        positions=(there("ETH", "2", locked="1"),),
+        targets=(replace(aim(1, "SOL", "0", "40"), status=HELD),),
+        stage=stage,
+        position_mode=PositionMode.ONE_WAY,
+        is_complete=True,
+    )
+    assert [one.base for one in orders if one not in gone] == left
+
+
 def test_orders_of_a_spared_coin_are_left_alone_under_its_own_name() -> None:
     """`never_touch: [BTC]` spares the purchase on BTCUSDT, not that of SOL."""
     btc = resting("1", "BTCUSDT", BUY, base="BTC", quote="USDT")
@@ -516,3 +538,61 @@ def test_sale_of_more_than_is_free_is_refused_as_our_own_fault() -> None:
             position_mode=PositionMode.ONE_WAY,
             limits=MARKETS,
         )
+
+
+# --- properties -------------------------------------------------------------------------------
+
+AMOUNTS = st.decimals(min_value=0, max_value=1000, places=6, allow_nan=False)
+
+
+@given(
+    was=AMOUNTS,
+    now=AMOUNTS,
+    share_locked=st.decimals(min_value=0, max_value=1, places=2),
+    keep=AMOUNTS,
+    flying=AMOUNTS,
+)
+@settings(max_examples=300, deadline=None)
+def test_no_round_sells_more_than_is_free_or_what_may_remain(
+    was: Decimal, now: Decimal, share_locked: Decimal, keep: Decimal, flying: Decimal
+) -> None:
+    """Whatever is held, locked, wanted and under way: all orders of a round together fit."""
+    locked = now * share_locked
+    held_now = (there("SOL", f"{now}", locked=f"{locked}"),) if now > 0 else ()
+    found = a_round(
+        incident(aim(1, "SOL", f"{keep}", f"{was}")),
+        *held_now,
+        answers=VenueAnswers(in_flight={row("SOL"): flying}),
+    )
+    sold = sum((close.quantity for close in found.closes), Decimal(0))
+    assert sold <= now - locked
+    assert sold == 0 or now - sold - flying >= keep
+
+
+@given(
+    before=AMOUNTS,
+    brought=AMOUNTS,
+    added=AMOUNTS,
+    sold=st.decimals(min_value=0, max_value=1, places=3),
+)
+@settings(max_examples=300, deadline=None)
+def test_second_step_never_takes_what_was_there_or_was_added(
+    before: Decimal, brought: Decimal, added: Decimal, sold: Decimal
+) -> None:
+    """However the coin grows meanwhile, no more of it goes than the first step brought."""
+    gone = (brought * sold).quantize(Decimal("0.000001"))
+    now = before + brought - gone + added
+    of = incident(aim(1, "QRX", "0", "500"), aim(2, "BTC", f"{before}", f"{before}"))
+    found = a_round(
+        of,
+        *((there("BTC", f"{now}", price=60_000),) if now > 0 else ()),
+        answers=VenueAnswers(
+            sold={
+                row("QRX"): Sold(quantity=Decimal(500), brought=brought),
+                row("BTC"): Sold(quantity=gone),
+            }
+        ),
+    )
+    goes = sum((close.quantity for close in found.closes), Decimal(0))
+    assert goes <= brought - gone
+    assert now - goes >= before + added

@@ -190,7 +190,7 @@ def test_untouched_coin_stays_in_stage_2(tmp_path: Path, coin: str) -> None:
 
 
 def test_account_without_modes_locks_and_sells_nothing(tmp_path: Path) -> None:
-    """Stage 3 is opened and latched; entry orders go, every coin stays."""
+    """Stage 3 is opened and latched; entry orders go, every coin stays, and its sale with it."""
     told, exchange = play(
         tmp_path,
         a_policy(),
@@ -203,7 +203,7 @@ def test_account_without_modes_locks_and_sells_nothing(tmp_path: Path) -> None:
     assert Stage.ALL_CLOSED in told.opened
     assert sales(exchange) == []
     assert held(exchange, "SOL") == 300
-    assert not [o for o in exchange.spot.view(KEY).orders.values() if o.side == "BUY"]
+    assert [order.side for order in exchange.spot.view(KEY).orders.values()] == ["SELL"]
 
 
 FLOWS = {
