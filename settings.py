@@ -33,6 +33,7 @@ from configuration.environment import (
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
+    UNIFIED_IDS,
     check_account,
     check_files,
     check_general,
@@ -287,11 +288,14 @@ class _Roster:
             return
         path = (*venue.spot.path, "enabled")
         enabled = venue.spot.account.enabled
+        is_unified = venue.id in UNIFIED_IDS
         if enabled is True and self._config.is_sound(path):
             remedy = "write enabled: false, and watch this account by other means"
             wrong = f"spot accounts of {venue.id} are not supported yet"
+            if is_unified:
+                wrong, remedy = "is the wallet that futures watches already", "remove the line"
             self._config.add(path, wrong=wrong, remedy=remedy)
-        elif enabled is None and has_keys:
+        elif enabled is None and has_keys and not is_unified:
             self.unwatched.append(f"{venue.name}_spot: {_NOT_WATCHED}")
 
     def _say_missing(self, venue: VenueSections) -> None:

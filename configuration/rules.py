@@ -20,6 +20,8 @@ from model import USDT, Asset, StageMode
 
 SPOT_IDS = ("binance",)
 """Exchanges whose spot accounts this version has an adapter for."""
+UNIFIED_IDS = ("bybit",)
+"""Exchanges whose accounts are one wallet: what is spot there is watched with the futures."""
 KNOWN_IDS = ("binance", "bybit", "bitget")
 """Exchanges this version has an adapter for."""
 

@@ -457,7 +457,32 @@ def test_a_spot_account_is_watched_only_where_it_is_switched_on(
 
 @pytest.mark.parametrize(
     ("venue", "said"),
+    [("bitget", ("bitget_spot: keys found, not supported yet, NOT WATCHED",)), ("bybit", ())],
+)
+def test_a_spot_account_without_an_adapter_is_named_unless_it_is_one_wallet(
+    load: Load, venue: str, said: tuple[str, ...]
+) -> None:
+    """Under auto, with keys: what nobody watches is told; a unified account is watched whole."""
+    keys = {
+        f"{venue.upper()}_API_KEY": "k",
+        f"{venue.upper()}_API_SECRET": "s",
+        f"{venue.upper()}_PASSWORD": "p",
+    }
+    text = f"exchanges:\n  {venue}:\n    accounts: {{spot: {{enabled: auto}}}}\n"
+    assert load(text, keys).unwatched == said
+
+
+@pytest.mark.parametrize(
+    ("venue", "said"),
     [
+        (
+            "bitget: {accounts: {spot: {enabled: true}}}",
+            "spot accounts of bitget are not supported",
+        ),
+        (
+            "bybit: {accounts: {spot: {enabled: true}}}",
+            "is the wallet that futures watches already",
+        ),
         ("binance: {enabled: true, accounts: {futures: {enabled: false}}}", "no account switched"),
         ("binanse: {enabled: auto}", "did you mean binance?"),
         ("sub1: {enabled: auto}", "add `id: binance` below it"),
