@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -393,7 +394,8 @@ def make_row(
         acknowledged_s=statistics.median(each.acknowledged_s for each in times),
         confirmed_s=statistics.median(each.confirmed_s for each in times),
         loop_acknowledged_s=loop.acknowledged_s if loop is not None else None,
-        limited_s=max(0, POSITIONS - subject.burst) / subject.burst * subject.within_s,
+        # Of a window that rolls, the last orders of three bursts leave after two whole windows.
+        limited_s=(math.ceil(POSITIONS / subject.burst) - 1) * subject.within_s,
         signing_s=0.0,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -639,16 +640,16 @@ async def test_orders_of_a_batch_answer_one_by_one(
     assert all(one["reduceOnly"] is True and "category" not in one for one in sent["request"])
 
 
-async def test_single_orders_and_batches_take_turns(
-    server: CannedVenue, venue: BybitUnified
-) -> None:
-    """Each way has its own allowance of ten orders a second."""
+async def test_a_burst_goes_by_both_ways_at_once(server: CannedVenue, venue: BybitUnified) -> None:
+    """Each has its own allowance of ten orders a second; what comes alone goes in a batch."""
     server.set("POST", BATCH, batch(lambda _sent: (0, "OK")))
     server.set("POST", CREATE, taken)
-    for first in (0, 5, 10, 15):
-        outcomes = await venue.submit_closes(closes(20)[first : first + 5])
-        assert all(isinstance(outcome, Done) for outcome in outcomes)
+    parts = [closes(20)[first : first + 5] for first in (0, 5, 10, 15)]
+    answered = await asyncio.gather(*map(venue.submit_closes, parts))
+    assert all(isinstance(outcome, Done) for outcomes in answered for outcome in outcomes)
     assert [len(server.of("POST", path)) for path in (BATCH, CREATE)] == [2, 10]
+    await venue.submit_closes(closes(2))
+    assert len(server.of("POST", BATCH)) == 3
 
 
 @pytest.mark.parametrize(
@@ -663,13 +664,11 @@ async def test_a_batch_in_doubt_proves_nothing_and_the_next_orders_go_one_by_one
     server.set("POST", CREATE, taken)
     outcomes = await venue.submit_closes(closes(3))
     assert all(isinstance(outcome, Unknown) for outcome in outcomes)
-    for _ in range(2):
-        assert all(isinstance(one, Done) for one in await venue.submit_closes(closes(3)))
+    assert all(isinstance(one, Done) for one in await venue.submit_closes(closes(3)))
     assert len(server.of("POST", BATCH)) == 1
     clock.at += 601
     server.set("POST", BATCH, batch(lambda _sent: (0, "OK")))
-    for _ in range(2):
-        await venue.submit_closes(closes(3))
+    await venue.submit_closes(closes(3))
     assert len(server.of("POST", BATCH)) == 2
 
 

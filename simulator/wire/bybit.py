@@ -69,6 +69,10 @@ READS: dict[tuple[str, str], Route] = {
     ("GET", "/v5/account/info"): Route(handler=accounts.account_info),
     ("GET", "/v5/account/transaction-log"): Route(handler=accounts.transaction_log, most=25),
     ("GET", "/v5/user/query-api"): Route(handler=accounts.key_permissions, most=10),
+    ("GET", "/v5/account/fee-rate"): Route(handler=accounts.fee_rates, most=5),
+    ("GET", "/v5/asset/transfer/query-account-coins-balance"): Route(
+        handler=accounts.funding_account, most=5
+    ),
     ("GET", "/v5/asset/coin/query-info"): Route(handler=public.no_coins, most=5),
     ("GET", "/v5/asset/transfer/query-inter-transfer-list"): Route(
         handler=accounts.transfers, most=1
