@@ -82,6 +82,8 @@ LAST_PRICE_EVERY_S = 600.0
 """A coin without any price is asked for so often: an account may hold many that nobody trades."""
 CLOCK_CHANGE_S = 1.0
 """Two measurements of the venue's clock never differ by so much unless a clock was set."""
+HELD_ALONE: Params = {"omitZeroBalances": "true"}
+"""The venue lists some 600 assets otherwise, of which an account holds a few."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -147,7 +149,7 @@ class BinanceSpot:
         await self._connection.settle_clock()
         asked_at = self._clock.now()
         answer, _mids, _ = await together(
-            self._connection.read("privateGetAccount", "account"),
+            self._connection.read("privateGetAccount", "account", HELD_ALONE),
             self._read_mids(),
             self._connection.renew_clock(),
         )
@@ -177,7 +179,7 @@ class BinanceSpot:
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
         """Read what could be sold of each coin, past the reader's queue, at the latest prices."""
         self._require_scope(scope)
-        answer = await self._connection.read_at_once("privateGetAccount", "account")
+        answer = await self._connection.read_at_once("privateGetAccount", "account", HELD_ALONE)
         prices = {asset: price for asset, (price, _) in self._prices.items()}
         return holdings(self._parse_balances(answer), stables=self._stables, prices=prices)
 

@@ -33,7 +33,7 @@ LENT = "LD"
 def parse_balances(answer: object, *, mids: Mids, stables: Sequence[Asset]) -> tuple[Balance, ...]:
     """Read `account`: each asset once, what is lent counted to its coin; zeros are left out.
 
-    A list that is empty is an honest zero (the venue leaves out what is not held); a missing one
+    A list that is empty is an honest zero (what is not held was not asked for); a missing one
     never is. `mids` tell `LDBTC`, which no market trades, from `LDO`, a coin of its own.
     """
     rows = required_rows(as_fields(answer, "account"), "balances", "account")

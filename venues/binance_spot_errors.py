@@ -26,6 +26,8 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -1022: _R.NOT_ALLOWED,
     -2014: _R.NOT_ALLOWED,
     -2015: _R.NOT_ALLOWED,
+    # No orders on the book: nobody to sell to at this moment.
+    -1112: _R.OTHER,
     -1013: _R.OTHER,
     -2010: _R.OTHER,
 }
@@ -44,9 +46,13 @@ TEXTS: Mapping[int, tuple[tuple[str, RefusalReason], ...]] = {
         # Sold or taken by another order since the balance was read: read it again.
         ("insufficient balance", _R.NOTHING_TO_REDUCE),
         ("Duplicate order", _R.DUPLICATE_ID),
+        ("Price * QTY is zero", _R.TOO_SMALL),
         ("Market is closed", _R.NOT_TRADABLE),
-        ("not permitted for this symbol", _R.NOT_TRADABLE),
+        ("Market orders are not supported", _R.NOT_TRADABLE),
+        ("not permitted for this account", _R.NOT_TRADABLE),
+        ("restricted for this account", _R.NOT_TRADABLE),
         ("disabled on this account", _R.NOT_ALLOWED),
+        ("may not place or cancel orders", _R.NOT_ALLOWED),
     ),
 }
 
