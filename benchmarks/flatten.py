@@ -27,7 +27,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ccxt.async_support as ccxt
 from rich.console import Console
 from rich.table import Table
 
@@ -40,8 +39,12 @@ from settings import VenueSettings, load_settings
 from simulator.control import ControlClient, start_simulator
 from tests.simulated import KEY, SECRET, binance
 from tests.venue_rigs import PASSPHRASE, WAYS
+from venues.binance import MANNERS as binance_manners  # noqa: N811 - three of one name
 from venues.binance_pacing import DEFAULT_RATES as BINANCE_RATES
 from venues.binance_pacing import ORDERS_10S
+from venues.bitget import MANNERS as bitget_manners  # noqa: N811
+from venues.bybit import MANNERS as bybit_manners  # noqa: N811
+from venues.connection import Manners
 from venues.protocol import Venue
 
 POSITIONS = 50
@@ -72,7 +75,7 @@ class Subject:
     """
 
     way: str
-    client: str
+    manners: Manners
     burst: int
     within_s: float
     endpoint: tuple[str, object]
@@ -107,7 +110,7 @@ SUBJECTS = {
     for subject in (
         Subject(
             way="binance",
-            client="binanceusdm",
+            manners=binance_manners,
             burst=_RATE.most,
             within_s=_RATE.within_s,
             endpoint=("order", ["fapiPrivate"]),
@@ -123,7 +126,7 @@ SUBJECTS = {
         ),
         Subject(
             way="bybit",
-            client="bybit",
+            manners=bybit_manners,
             burst=20,
             within_s=1.0,
             endpoint=("v5/order/create", ["private"]),
@@ -141,7 +144,7 @@ SUBJECTS = {
         *(
             Subject(
                 way=way,
-                client="bitget",
+                manners=bitget_manners,
                 burst=10,
                 within_s=1.0,
                 endpoint=("v2/mix/order/place-order", ["private", "mix"]),
@@ -351,7 +354,7 @@ async def time_signing(subject: Subject) -> float:
     """CPU seconds that the library takes to sign 50 orders, the best of several times."""
     path, interface = subject.endpoint
     best = float("inf")
-    client = getattr(ccxt, subject.client)(
+    client = subject.manners.client_class(
         {"apiKey": KEY, "secret": SECRET, "password": PASSPHRASE, "timeout_on_exit": 0}
     )
     try:

@@ -240,7 +240,8 @@ class ClassicAccount:
         """The closing order.
 
         In hedge mode `side` names the leg and `tradeSide` says that it is closed: a long is closed
-        by `buy` with `Close`, the spelling that ccxt's users send. In one-way mode the side is the direction and reduce-only binds it.
+        by `buy` with `Close`, spelt as it is known to be accepted. In one-way mode the side is the
+        direction and reduce-only binds it.
         """
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
