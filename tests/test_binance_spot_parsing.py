@@ -38,7 +38,7 @@ from venues.failure import Failure
 
 SCOPE = ScopeId("binance_spot")
 STABLES = (Asset("USDT"), Asset("USDC"))
-MIDS = {Symbol(name): 1.0 for name in ("BTCUSDT", "LDOUSDT", "SOLBTC")}
+MIDS = {Symbol(name): 1.0 for name in ("BTCUSDT", "LDOUSDT", "OUSDT", "SOLBTC")}
 WRONG: tuple[object, ...] = (None, "", "x", "NaN", True, [], {})
 """What a number never is; a missing field is tried beside them."""
 
@@ -60,7 +60,7 @@ def broken(row: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
 
 
 def test_what_is_lent_counts_to_its_coin() -> None:
-    """LDBTC is BTC that earns interest, LDUSDT a stable; LDO is a coin of its own."""
+    """LDBTC is BTC that earns interest, LDUSDT a stable; LDO is a coin, and no lent O."""
     found = parse_balances(
         balances(
             balance("LDBTC", "0.3"),

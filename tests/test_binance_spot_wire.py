@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -71,8 +72,20 @@ class At:
         self.place.service.plan.add(Fault(kind=kind, path=path, **fault))
 
 
+class LaterClock(SystemClock):
+    """The real clock, whose running time a test moves on."""
+
+    later_s = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds that ran, those that were moved on included."""
+        return super().monotonic() + self.later_s
+
+
 @asynccontextmanager
-async def at_venue(*, is_ready: bool = True, **changes: Any) -> AsyncIterator[At]:
+async def at_venue(
+    *, is_ready: bool = True, clock: SystemClock | None = None, **changes: Any
+) -> AsyncIterator[At]:
     """The adapter in front of a fresh account: 0.75 BTC, 300 SOL, 1,000 QRX, 1,000 USDT."""
     async with simulated(seed(**{**SPOT, **changes})) as place:
         access = Access(
@@ -80,7 +93,9 @@ async def at_venue(*, is_ready: bool = True, **changes: Any) -> AsyncIterator[At
             simulator_url=place.url,
             order_timeout_s=2.0,
         )
-        venue = BinanceSpot(scope=SCOPE, access=access, clock=SystemClock(), stables=STABLES)
+        venue = BinanceSpot(
+            scope=SCOPE, access=access, clock=clock or SystemClock(), stables=STABLES
+        )
         try:
             await venue.start()
             if is_ready:
@@ -167,6 +182,24 @@ async def test_empty_book_at_the_start_is_priced_by_what_was_paid(
         assert at.sent("GET", "/api/v3/ticker/24hr") == [{"symbol": symbol}]
 
 
+async def test_last_price_stands_in_for_a_day_and_no_longer() -> None:
+    """After 24 hours without a book and without a trade the coin is not priced any more."""
+    clock = LaterClock()
+    held = {"GLM": 5000, "ETH": 0, "USDT": 1}
+    async with at_venue(
+        clock=clock, spot=held, spot_prices={"GLMETH": "0.0001", "ETHUSDT": 3000}, spot_orders=[]
+    ) as at:
+        assert (await at.venue.fetch_reading(SCOPE)).equity == pytest.approx(1501.0)
+        at.place.exchange.spot.set_prices({"GLMETH": None})
+        at.fail(FaultKind.ANSWER_BEFORE, "/api/v3/ticker/24hr", status=200, body="{}")
+        clock.later_s = 86_000.0
+        assert (await at.venue.fetch_reading(SCOPE)).equity == pytest.approx(1501.0)
+        clock.later_s = 86_500.0
+        reading = await at.venue.fetch_reading(SCOPE)
+        assert reading.equity == pytest.approx(1.0)
+        assert reading.unpriced == ("GLM",)
+
+
 async def test_coin_that_nothing_was_paid_for_is_not_asked_for_with_every_reading() -> None:
     """Without a trade in a day it is unpriced, and asked for again only later."""
     async with at_venue(spot={"GLM": 5, "USDT": 1}, spot_orders=[]) as at:
@@ -230,6 +263,29 @@ async def test_records_of_money_are_flows_and_trades_are_none(at: At) -> None:
     assert sorted(entry.amount for entry in ledger.entries) == pytest.approx([-40, -20, 30, 100])
     assert all(entry.kind.is_flow for entry in ledger.entries)
     assert ledger.since == pytest.approx(since)
+
+
+async def test_deposit_counts_by_when_it_was_credited(at: At) -> None:
+    """One that was seen a day ago and credited now is asked for and told; an older one is not."""
+    now = at.place.exchange.now
+    rows = [
+        {
+            "id": name,
+            "amount": "5",
+            "coin": "USDT",
+            "status": 1,
+            "insertTime": int((now - 86_400) * 1000),
+            "completeTime": int((now - ago_s) * 1000),
+            "walletType": 0,
+        }
+        for name, ago_s in (("now", 10), ("before", 3_600))
+    ]
+    path = "/sapi/v1/capital/deposit/hisrec"
+    at.fail(FaultKind.ANSWER_BEFORE, path, status=200, body=json.dumps(rows))
+    ledger = await at.venue.fetch_ledger(SCOPE, now - 60)
+    assert [entry.record_id for entry in ledger.entries] == ["DEPOSIT:now"]
+    (asked,) = at.sent("GET", path)
+    assert int(asked["startTime"]) == pytest.approx((now - 60 - 2 * 86_400) * 1000, abs=2000)
 
 
 async def test_every_page_of_records_is_read(at: At) -> None:
