@@ -23,8 +23,15 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     spot_prices: {QRXBTC: 0.00001}          mids; other spot markets follow the perpetual's mark
     spot_markets: [{symbol: NEWBTC, base: NEW, quote: BTC, step: 0.1}]
     spot_orders: [{symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.1, price: 90000}]
-    can_trade: true
-    can_withdraw: false                     what the key may do, for the read of its permissions
+    can_trade: true                         what the key may do
+    can_withdraw: false
+    can_read_transfers: true
+    is_bound_to_ip: false
+    key_expires_at: 1900000000
+    elsewhere: {spot: {BTC: 0.1}, coin_margined: {ETH: 2}}    also margin, options,
+                                            portfolio_margin: what other parts of the venue hold
+    sub_accounts: 0
+    clock_offset_s: 0                       the venue's clock minus the machine's
     at: 1700000000                          freezes the clock there; absent: the wall clock
 
 It refuses keys it does not know, so that a typing error is not a silently different scene.
@@ -79,6 +86,12 @@ SEED_KEYS = frozenset(
         "spot_orders",
         "can_trade",
         "can_withdraw",
+        "can_read_transfers",
+        "is_bound_to_ip",
+        "key_expires_at",
+        "elsewhere",
+        "sub_accounts",
+        "clock_offset_s",
         "at",
     }
 )
@@ -130,7 +143,8 @@ def load_seed(path: Path) -> Seed:
 def apply_seed(exchange: Exchange, seed: Seed) -> Account:
     """Put a seed's markets, prices and account in place. Raises ValueError or Rejected.
 
-    `at` moves the exchange's clock; whether that freezes it is the server's business.
+    `at` moves the exchange's clock; whether that freezes it, and `clock_offset_s`, are the
+    server's business.
     """
     _refuse_unknown(seed, SEED_KEYS, "seed")
     for entry in seed.get("markets") or ():
@@ -146,6 +160,16 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
         multi_assets=bool(seed.get("multi_assets", False)) or bool(seed.get("unified", False)),
         can_trade=bool(seed.get("can_trade", True)),
         can_withdraw=bool(seed.get("can_withdraw", False)),
+        can_read_transfers=bool(seed.get("can_read_transfers", True)),
+        is_bound_to_ip=bool(seed.get("is_bound_to_ip", False)),
+        key_expires_at=None
+        if seed.get("key_expires_at") is None
+        else float(seed["key_expires_at"]),
+        elsewhere={
+            part: {asset: to_decimal(amount) for asset, amount in held.items()}
+            for part, held in (seed.get("elsewhere") or {}).items()
+        },
+        sub_accounts=int(seed.get("sub_accounts", 0)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},
         collateral={
             asset: to_decimal(rate) for asset, rate in (seed.get("collateral") or {}).items()
@@ -182,7 +206,7 @@ def _apply_spot(exchange: Exchange, seed: Seed, *, api_key: str) -> None:
         known = exchange.spot.markets.get(str(entry["symbol"]))
         exchange.spot.list_market(spot_market_from_mapping(entry, known=known))
     exchange.spot.set_prices(seed.get("spot_prices") or {})
-    held = seed.get("spot") or {}
+    held = seed.get("spot") or (seed.get("elsewhere") or {}).get("spot") or {}
     exchange.spot.seed(api_key, {asset: to_decimal(amount) for asset, amount in held.items()})
     for entry in seed.get("spot_orders") or ():
         exchange.spot.place(api_key, spot_order_request(entry))

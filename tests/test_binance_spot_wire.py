@@ -492,6 +492,9 @@ async def test_inspection_tells_account_key_and_costs(at: At) -> None:
     assert told.family is AccountFamily.SPOT
     assert told.position_mode is PositionMode.ONE_WAY
     assert told.rights.can_read_transfers
+    assert told.rights.can_trade
+    assert not told.rights.can_withdraw
+    assert told.rights.reason == ""
     assert isinstance(told.latency_s, float)
     assert set(told.costs) == {SOL, QRX}
     assert told.costs[SOL].fee == pytest.approx(0.001)

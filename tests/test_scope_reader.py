@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import cast
 
@@ -17,6 +18,7 @@ from simulator.virtual_time import LoopClock
 from tests.memory_spot import SPOT, MemorySpot
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import EPOCH, POSITIONS, Logbook, play
+from troubles import Troubles
 
 NOTHING = ScopeMemory(scope=SCOPE)
 
@@ -37,8 +39,11 @@ class Desk:
             },
         )
         self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        log = cast("Logger", self.log)
+        self.troubles = Troubles(clock=self.clock, log=log, dry_run=False)
+        self.troubles.record = lambda _records: None
         self.reader = ScopeReader(
-            scope=SCOPE, venue=self.venue, clock=self.clock, log=cast("Logger", self.log)
+            scope=SCOPE, venue=self.venue, clock=self.clock, log=log, troubles=self.troubles
         )
 
 
@@ -142,6 +147,29 @@ def test_a_ledger_that_fails_may_be_asked_for_again(trouble: Trouble) -> None:
         desk.venue.calm()
         desk.reader.wants = (Want.LEDGER,)
         assert (await desk.reader.observe(NOTHING)).ledger is not None
+
+    play(story)
+
+
+def test_records_that_stay_unreadable_are_a_trouble_of_their_account() -> None:
+    """A key without that right: a withdrawal would look like a loss, and somebody has to know."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.UNAVAILABLE)
+        for _ in range(2):
+            assert desk.log.of("ledger_trouble") == []
+            desk.reader.wants = (Want.LEDGER,)
+            await desk.reader.observe(NOTHING)
+            await asyncio.sleep(120)
+            desk.reader.begin_ledger(NOTHING)
+        (told,) = desk.log.of("ledger_trouble")
+        assert told["scope"] == SCOPE
+        assert list(desk.troubles.details()) == [f"trouble_ledger {SCOPE}"]
+        desk.venue.calm()
+        desk.reader.wants = (Want.LEDGER,)
+        assert (await desk.reader.observe(NOTHING)).ledger is not None
+        assert desk.troubles.details() == {}
 
     play(story)
 
@@ -255,7 +283,11 @@ def test_the_price_of_a_coin_that_is_gone_is_asked_for() -> None:
         desk.exchange.spot.seed(KEY, {"SOL": Decimal(5), "USDT": Decimal(1000)})
         venue = MemorySpot(exchange=desk.exchange, clock=desk.clock, scope=SPOT)
         reader = ScopeReader(
-            scope=SPOT, venue=venue, clock=desk.clock, log=cast("Logger", desk.log)
+            scope=SPOT,
+            venue=venue,
+            clock=desk.clock,
+            log=cast("Logger", desk.log),
+            troubles=desk.troubles,
         )
         nothing = ScopeMemory(scope=SPOT)
         first = await reader.observe(nothing)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from decision import Decision
 from policy import Policy
 from simulator.exchange import Exchange
+from simulator.faults import Fault
 from simulator.virtual_time import LoopClock, TapeClock
 from tests.memory_venue import KEY, MemoryVenue
 from tests.simulated import SECRET, simulated
@@ -51,12 +52,13 @@ async def play_over_http(
     ends_s: float,
     on_decision: Callable[[float, Decision], None],
     account: str = "futures",
+    faults: Sequence[Fault] = (),
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
     `way` is one of `tests.venue_rigs.WAYS`, `account` the kind of account that the policy's one
     scope is. The script is in order of its seconds, and `on_decision` gets the second and what was
-    decided.
+    decided; `faults` are there from the beginning.
     """
     exchange_id, dialect, changes = WAYS[way]
     content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
@@ -72,6 +74,8 @@ async def play_over_http(
             if at >= EPOCH + ends_s:
                 guard.guardian.stop()
 
+        for fault in faults:
+            service.service.plan.add(fault)
         clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
         venue = connect_account(
             exchange_id,

@@ -37,6 +37,7 @@ from model import (
     VenueOrderId,
 )
 from venues.access import Access
+from venues.asking import asking
 from venues.binance_errors import (
     PAUSES_S,
     code_of,
@@ -123,6 +124,7 @@ class BinanceSpot:
         self._scope = scope
         self._clock = clock
         self._stables = tuple(Asset(name) for name in stables)
+        self._access = access
         self._connection = VenueConnection(MANNERS, access, clock)
         self._markets: Mapping[Symbol, MarketLimits] = {}
         self._sold_on: Mapping[Asset, MarketLimits] = {}
@@ -224,7 +226,9 @@ class BinanceSpot:
             for symbol in symbols
             if (market := self._market_of(Asset(symbol))) is not None
         }
-        return await inspect_spot(self._connection, clock=self._clock, scope=scope, markets=markets)
+        async with asking(MANNERS, self._access, self._clock) as asker:
+            now = self._clock.now()
+            return await inspect_spot(asker, now=now, scope=scope, markets=markets)
 
     # --- prices -------------------------------------------------------------------------------
 

@@ -75,18 +75,20 @@ def parse_mids(answer: object) -> dict[Symbol, float | None]:
     mids: dict[Symbol, float | None] = {}
     for row in as_rows(answer, "bookTicker"):
         symbol = Symbol(required_text(row, "symbol", "bookTicker"))
-        mids[symbol] = _mid(row, f"bookTicker {symbol}")
+        book = parse_book(row, f"bookTicker {symbol}")
+        mids[symbol] = None if book is None else sum(book) / 2
     if not any(mids.values()):
         raise Malformed("bookTicker: no market has a price")
     return mids
 
 
-def _mid(row: Fields, what: str) -> float | None:
+def parse_book(row: Fields, what: str) -> tuple[float, float] | None:
+    """Best bid and ask of one market, None where a side is missing or both make no sense."""
     try:
         bid, ask = (required_number(row, name, what) for name in ("bidPrice", "askPrice"))
     except Malformed:
         return None
-    return (bid + ask) / 2 if 0 < bid <= ask else None
+    return (bid, ask) if 0 < bid <= ask else None
 
 
 def parse_last_price(answer: object) -> float | None:

@@ -7,11 +7,9 @@ else the owner has on the venue is told by the futures account's own inspection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import replace
 
-from clock import Clock
-from errors import Malformed
 from inspection import (
     AccountFamily,
     DeadManState,
@@ -23,66 +21,57 @@ from inspection import (
     TradingCost,
 )
 from model import PositionMode, ScopeId, Symbol
-from venues.binance_errors import code_of
-from venues.binance_inspection import NOT_ALLOWED, parse_spreads, parse_time
+from venues.asking import Asker
 from venues.binance_pacing import ORDERS_10S, SPOT_RATES
-from venues.connection import VenueConnection
-from venues.failure import Failure
-from venues.pacer import Urgency
-from venues.parsing import as_fields, required_flag, required_number
+from venues.binance_spot_account import parse_book
+from venues.parsing import as_fields, as_rows, required_flag, required_number, required_text
 
+RECORDS = "sapiGetCapitalDepositHisrec"
 NO_TIMER = DeadManSwitch(
     state=DeadManState.NOT_ELIGIBLE, reason="Binance has no such switch for spot orders"
 )
 
-Answer = TypeVar("Answer")
-
 
 async def inspect_spot(
-    connection: VenueConnection,
-    *,
-    clock: Clock,
-    scope: ScopeId,
-    markets: Mapping[Symbol, Symbol],
+    asker: Asker, *, now: float, scope: ScopeId, markets: Mapping[Symbol, Symbol]
 ) -> Inspection:
     """Ask everything at once; `markets` are those that the inspected coins are sold on."""
-
-    async def ask(endpoint: str, parse: Callable[[object], Answer]) -> Answer | NotTold:
-        told = await connection.ask(endpoint, {}, urgency=Urgency.READING)
-        if isinstance(told, Failure):
-            return NotTold(reason=told.cause)
-        try:
-            return parse(told)
-        except Malformed as malformed:
-            return NotTold(reason=str(malformed))
-
-    asked_at = clock.now()
-    await ask("publicGetTime", parse_time)
-    before, started = clock.now(), clock.monotonic()
-    told_at = await ask("publicGetTime", parse_time)
-    latency_s, middle = clock.monotonic() - started, (before + clock.now()) / 2
-    rights, fee, spreads, transfers = await asyncio.gather(
-        ask("sapiGetAccountApiRestrictions", _parse_rights),
-        ask("privateGetAccount", _parse_fee),
-        ask("publicGetTickerBookTicker", parse_spreads),
-        connection.ask("sapiGetCapitalDepositHisrec", {"limit": 1}, urgency=Urgency.READING),
+    (latency_s, offset_s), rights, records, account, spreads = await asyncio.gather(
+        asker.measure(),
+        asker.ask("sapiGetAccountApiRestrictions", _parse_rights),
+        asker.may_ask(RECORDS, {"limit": 1}),
+        asker.ask("privateGetAccount", _parse_account),
+        asker.ask("publicGetTickerBookTicker", _parse_spreads),
     )
-    known = {} if isinstance(spreads, NotTold) else spreads
-    taker = None if isinstance(fee, NotTold) else fee
     rate = SPOT_RATES[ORDERS_10S]
+    can_trade, fee = (None, None) if isinstance(account, NotTold) else account
+    known = {} if isinstance(spreads, NotTold) else spreads
+    reasons = [
+        f"{what}: {told.reason}"
+        for what, told in (("rights of the key", rights), ("records of money", records))
+        if isinstance(told, NotTold)
+    ]
+    told = KeyRights() if isinstance(rights, NotTold) else rights
     return Inspection(
         scope=scope,
-        asked_at=asked_at,
-        latency_s=told_at if isinstance(told_at, NotTold) else latency_s,
-        server_offset_s=told_at if isinstance(told_at, NotTold) else told_at - middle,
+        asked_at=now,
+        latency_s=latency_s,
+        server_offset_s=offset_s,
         family=AccountFamily.SPOT,
         position_mode=PositionMode.ONE_WAY,
-        rights=_with_transfers(rights, transfers),
+        rights=replace(
+            told,
+            # The account itself may be kept from trading, whatever its key may do.
+            can_trade=False if can_trade is False else told.can_trade,
+            can_read_transfers=None if isinstance(records, NotTold) else records,
+            reason="; ".join(reasons),
+        ),
         dead_man=NO_TIMER,
         pace=OrderPace(most=rate.most, within_s=rate.within_s),
         costs={
-            symbol: TradingCost(spread=known.get(market), fee=taker)
+            symbol: TradingCost(spread=known.get(market), fee=fee)
             for symbol, market in markets.items()
+            if market in known or fee is not None
         },
     )
 
@@ -99,27 +88,21 @@ def _parse_rights(answer: object) -> KeyRights:
     )
 
 
-def _parse_fee(answer: object) -> float:
-    """The taker rate of the account, which market orders pay."""
-    rates = as_fields(as_fields(answer, "account").get("commissionRates"), "commissionRates")
-    return required_number(rates, "taker", "commissionRates")
+def _parse_account(answer: object) -> tuple[bool, float]:
+    """Whether the account may trade, and the taker rate that market orders pay."""
+    fields = as_fields(answer, "account")
+    rates = as_fields(fields.get("commissionRates"), "commissionRates")
+    can_trade = required_flag(fields, "canTrade", "account")
+    return can_trade, required_number(rates, "taker", "commissionRates")
 
 
-def _with_transfers(told: KeyRights | NotTold, transfers: object) -> KeyRights:
-    """The rights of the key, with what trying to read the records of money showed."""
-    reasons = []
-    can_read_transfers: bool | None = True
-    if isinstance(transfers, Failure):
-        can_read_transfers = False if code_of(transfers.body) in NOT_ALLOWED else None
-        reasons.append(f"records of money: {transfers.cause}")
-    if isinstance(told, NotTold):
-        reasons.insert(0, f"rights of the key: {told.reason}")
-        told = KeyRights()
-    return KeyRights(
-        can_read=told.can_read,
-        can_trade=told.can_trade,
-        can_withdraw=told.can_withdraw,
-        can_read_transfers=can_read_transfers,
-        is_bound_to_ip=told.is_bound_to_ip,
-        reason="; ".join(reasons),
-    )
+def _parse_spreads(answer: object) -> dict[Symbol, float]:
+    """(ask - bid) / mid of every market whose book has both sides."""
+    spreads: dict[Symbol, float] = {}
+    for row in as_rows(answer, "bookTicker"):
+        symbol = Symbol(required_text(row, "symbol", "bookTicker"))
+        book = parse_book(row, f"bookTicker {symbol}")
+        if book is not None:
+            bid, ask = book
+            spreads[symbol] = (ask - bid) / ((ask + bid) / 2)
+    return spreads

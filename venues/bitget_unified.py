@@ -22,7 +22,12 @@ from model import (
     Side,
     Symbol,
 )
-from venues.bitget_account import UNIFIED_NAMES, parse_assets, parse_held
+from venues.bitget_account import (
+    UNIFIED_NAMES,
+    parse_assets,
+    parse_held,
+    require_nothing_held,
+)
 from venues.bitget_family import (
     MARGIN_MODE_TEXTS,
     PRODUCTS,
@@ -57,6 +62,7 @@ RECORD_CATEGORIES = ("SPOT", "MARGIN", "USDT-FUTURES", "COIN-FUTURES", "USDC-FUT
 """Every category has records of the one wallet, and a transfer may be listed under any."""
 SETTINGS = "privateUtaGetV3AccountSettings"
 _POSITIONS = "privateUtaGetV3PositionCurrentPosition"
+_ASSETS = "privateUtaGetV3AccountAssets"
 
 
 class UnifiedAccount:
@@ -76,17 +82,20 @@ class UnifiedAccount:
     async def fetch_account(self) -> Account:
         """Read the wallet and the positions of both products together."""
         assets, *positions = await together(
-            self._connection.read("privateUtaGetV3AccountAssets", "assets"),
+            self._connection.read(_ASSETS, "assets"),
             *(
                 self._connection.read(_POSITIONS, "current-position", {"category": product})
                 for product in PRODUCTS
             ),
         )
         value = parse_assets(assets, stables=self._stables)
+        held = self._parse_held(positions, is_lenient=False)
+        if not held and any(map(_lists_null, positions)):
+            require_nothing_held(assets)
         return Account(
             equity=value.equity,
             unrealised_pnl=value.unrealised_pnl,
-            held=self._parse_held(positions, is_lenient=False),
+            held=held,
             coins=value.coins,
         )
 
@@ -98,7 +107,10 @@ class UnifiedAccount:
                 for product in PRODUCTS
             )
         )
-        return self._parse_held(answers, is_lenient=True)
+        held = self._parse_held(answers, is_lenient=True)
+        if not held and any(map(_lists_null, answers)):
+            require_nothing_held(await self._connection.read_at_once(_ASSETS, "assets"))
+        return held
 
     def _parse_held(self, answers: Sequence[object], *, is_lenient: bool) -> tuple[Held, ...]:
         return tuple(
@@ -313,3 +325,9 @@ def _strategy_of(row: Fields, asked_for: str) -> str:
     if asked_for == TPSL and not (row.get("takeProfit") or row.get("stopLoss")):
         return STRATEGIES[1]
     return asked_for
+
+
+def _lists_null(answer: object) -> bool:
+    """True of a list of positions that is written as null."""
+    data = data_of(answer, "current-position")
+    return isinstance(data, Mapping) and data.get("list", ()) is None

@@ -38,7 +38,7 @@ RATES: Mapping[str, Rate] = {
     POSITIONS: _in_a_second(50, reserve=_RESERVED_READS),
     OPEN_ORDERS: _in_a_second(50, reserve=_RESERVED_READS),
     LOG: _in_a_second(25),
-    ADDRESS: Rate(most=600, within_s=5.0, reserve=_RESERVED_REQUESTS),
+    ADDRESS: Rate(most=600, within_s=5.0, reserve=_RESERVED_REQUESTS, is_of_address=True),
 }
 """As published for every account; some are granted more."""
 

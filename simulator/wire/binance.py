@@ -1,8 +1,8 @@
 """Binance, USD-M and spot, as a dialect: what a path means, who may ask, how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
-how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated
-(coin-margined) answer truthfully that they hold nothing.
+how a client is redirected by rewriting its URLs. Of the parts of the venue that are not simulated
+(coin-margined, options) only balances are told: what the seed names, else nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.state import Account
 from simulator.wire import binance_account as accounts
+from simulator.wire import binance_elsewhere as elsewhere
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
 from simulator.wire import binance_public as public
@@ -121,9 +122,6 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
-    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
-        lambda call: accounts.key_permissions(call.account)
-    ),
 }
 
 SPOT_ROUTES: dict[tuple[str, str], Route] = {
@@ -210,7 +208,40 @@ ORDER_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | SPOT_ROUTES
+ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
+        lambda call: elsewhere.key_permissions(call.account)
+    ),
+    ("GET", "/fapi/v1/commissionRate"): _signed(
+        lambda call: elsewhere.commission_rate(call.exchange, call.sent), 20
+    ),
+    ("GET", "/sapi/v1/margin/account"): _signed(
+        lambda call: elsewhere.margin_account(call.account), 10
+    ),
+    ("GET", "/dapi/v1/balance"): _signed(lambda call: elsewhere.coin_margined(call.account)),
+    ("GET", "/eapi/v1/marginAccount"): _signed(
+        lambda call: elsewhere.options_account(call.account), 3
+    ),
+    ("GET", "/papi/v1/account"): _signed(
+        lambda call: elsewhere.portfolio_account(call.account), 20
+    ),
+    ("GET", "/sapi/v1/sub-account/list"): _signed(
+        lambda call: elsewhere.sub_accounts(call.account)
+    ),
+}
+
+ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | SPOT_ROUTES | ELSEWHERE_ROUTES
+
+
+_RECORDS = frozenset(
+    {
+        "/fapi/v1/income",
+        "/sapi/v1/capital/deposit/hisrec",
+        "/sapi/v1/capital/withdraw/history",
+        "/sapi/v1/asset/transfer",
+    }
+)
+"""What tells a withdrawal from a loss."""
 
 
 class BinanceDialect:
@@ -259,7 +290,9 @@ class BinanceDialect:
             if route is None:
                 text = f"Path {path}, Method {request.method} is invalid"
                 raise BinanceError(-5000, text, status=NOT_FOUND)
-            content, counted = self._carry_out(route, request, circumstances, limits=limits)
+            content, counted = self._carry_out(
+                route, request, path=path, circumstances=circumstances, limits=limits
+            )
         except Rejected as refusal:
             return _refusal(translate(refusal, is_spot=is_spot), limits.headers(counted))
         except BinanceError as error:
@@ -274,8 +307,9 @@ class BinanceDialect:
         self,
         route: Route,
         request: WireRequest,
-        circumstances: Circumstances,
         *,
+        path: str,
+        circumstances: Circumstances,
         limits: gate.Limits,
     ) -> tuple[object, str | None]:
         sent = gate.parameters(request)
@@ -289,6 +323,8 @@ class BinanceDialect:
         gate.check_timestamp(sent, now=self.exchange.now, slack_s=circumstances.clock_slack_s)
         gate.check_signature(account, request)
         if request.method != "GET" and not account.can_trade:
+            raise gate.refused_key()
+        if path in _RECORDS and not account.can_read_transfers:
             raise gate.refused_key()
         if not route.counts_orders:
             return route.handler(replace(call, signed_account=account)), None
