@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from close_previews import preview_stages
 from configuration.schema import STAGE_DEFAULTS
 from decision import Decision
-from model import Asset, BookName, ScopeId, Stage, StageMode, Symbol
+from model import Asset, BookName, Coin, Reading, ScopeId, Stage, StageMode, Symbol
 from policy import BookPolicy, Policy
 from simulator.exchange import Exchange
 from simulator.spot_state import SpotRecordKind
@@ -260,3 +261,31 @@ def test_dust_is_left_and_counts_as_done(tmp_path: Path) -> None:
     assert held(exchange, "XRP") == Decimal("0.04")
     assert held(exchange, "SOL") == 0
     assert any("too small for the venue" in message for message in told.messages)
+
+
+def test_check_previews_the_sale_of_coins() -> None:
+    """Stage 3 would sell 0.5 BTC and 300 SOL, worth 60,000, in two orders of one round."""
+    coins = tuple(
+        Coin(asset=Asset(name), quantity=Decimal(held), price=price, sellable=Decimal(held))
+        for name, held, price in (("BTC", "0.5", 60_000.0), ("SOL", "300", 100.0))
+    )
+    reading = Reading(
+        scope=SPOT,
+        asked_at=0.0,
+        equity=100_000.0,
+        wallet=None,
+        unrealised_pnl=None,
+        positions=(),
+        coins=coins,
+    )
+    (book,) = a_policy({Stage.ALL_CLOSED: SELL_ALL}).books
+    previews = preview_stages(
+        reading=reading, book=book, orders=(), limits={}, costs={}, pace=None, latency_s=0.0
+    )
+    last = previews[-1]
+    assert (last.stage, last.value, last.orders, last.is_finished) == (
+        Stage.ALL_CLOSED,
+        60_000.0,
+        2,
+        True,
+    )
