@@ -19,6 +19,7 @@ from simulator.wire import binance_account as accounts
 from simulator.wire import binance_elsewhere as elsewhere
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
+from simulator.wire import binance_portfolio as portfolio
 from simulator.wire import binance_public as public
 from simulator.wire import binance_spot as spot
 from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
@@ -78,6 +79,13 @@ def _place_spot(call: Call) -> object:
     )
 
 
+def _transfers(call: Call) -> object:
+    """A portfolio-margin account is a wallet of its own beside the spot one."""
+    if call.account.is_unified:
+        return portfolio.transfers(call.account, call.sent, now=call.exchange.now)
+    return spot.transfers(call.exchange, call.account, call.sent)
+
+
 def _acting(handler: Callable[[Exchange, Account, Mapping[str, str]], object]) -> Answer:
     return lambda call: handler(call.exchange, call.account, call.sent)
 
@@ -122,6 +130,7 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
+    ("GET", "/sapi/v1/account/info"): _signed(lambda call: portfolio.owner_settings(call.account)),
 }
 
 SPOT_ROUTES: dict[tuple[str, str], Route] = {
@@ -145,7 +154,7 @@ SPOT_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/api/v3/order"): _signed(_acting(spot.cancel_order)),
     ("GET", "/sapi/v1/capital/deposit/hisrec"): _signed(_acting(spot.deposits)),
     ("GET", "/sapi/v1/capital/withdraw/history"): _signed(_acting(spot.withdrawals)),
-    ("GET", "/sapi/v1/asset/transfer"): _signed(_acting(spot.transfers)),
+    ("GET", "/sapi/v1/asset/transfer"): _signed(_transfers),
 }
 
 ACCOUNT_ROUTES: dict[tuple[str, str], Route] = {
@@ -208,6 +217,66 @@ ORDER_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
 }
 
+
+def _written_for_portfolio(handler: Answer) -> Answer:
+    def answer(call: Call) -> object:
+        told = handler(call)
+        if isinstance(told, list):
+            return [portfolio.as_written_here(row) for row in told]
+        return portfolio.as_written_here(told) if isinstance(told, dict) else told
+
+    return answer
+
+
+def _cancel_algo_of_portfolio(call: Call) -> object:
+    orders.cancel_order(call.exchange, call.account, call.sent, OrderKind.CONDITIONAL)
+    return {"complete": True}
+
+
+PORTFOLIO_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/papi/v1/account"): _signed(
+        lambda call: (
+            portfolio.account(call.view)
+            if call.account.is_unified
+            else elsewhere.portfolio_account(call.account)
+        ),
+        20,
+    ),
+    ("GET", "/papi/v1/balance"): _signed(lambda call: portfolio.balance(call.view), 20),
+    ("GET", "/papi/v1/um/positionRisk"): _signed(
+        lambda call: portfolio.position_risk(call.view, call.symbol), 5
+    ),
+    ("GET", "/papi/v1/cm/positionRisk"): _signed(_empty_list),
+    ("GET", "/papi/v1/um/accountConfig"): _signed(
+        lambda call: {
+            **accounts.account_config(call.mode_view, call.account),
+            "multiAssetsMargin": False,
+        },
+        5,
+    ),
+    ("GET", "/papi/v1/um/income"): _signed(
+        lambda call: portfolio.income(call.view, call.account, call.sent), 30
+    ),
+    ("GET", "/papi/v1/um/openOrders"): _signed(
+        _written_for_portfolio(_listing(OrderKind.REGULAR)), 1, 40
+    ),
+    ("GET", "/papi/v1/um/algo/openAlgoOrders"): _signed(_listing(OrderKind.CONDITIONAL), 1, 40),
+    ("GET", "/papi/v1/um/order"): _signed(_written_for_portfolio(_acting(orders.query_order))),
+    ("POST", "/papi/v1/um/order"): Route(
+        handler=_written_for_portfolio(_place), weight=0, counts_orders=True
+    ),
+    ("POST", "/papi/v1/um/algo/order"): Route(
+        handler=_acting(orders.place_algo_order), weight=0, counts_orders=True
+    ),
+    ("DELETE", "/papi/v1/um/order"): _signed(
+        _written_for_portfolio(_cancelling(OrderKind.REGULAR))
+    ),
+    ("DELETE", "/papi/v1/um/algo/order"): _signed(_cancel_algo_of_portfolio),
+    ("DELETE", "/papi/v1/um/allOpenOrders"): _signed(_cancelling_all(OrderKind.REGULAR)),
+    ("DELETE", "/papi/v1/um/algo/allOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
+    ("POST", "/papi/v1/um/positionSide/dual"): _signed(_acting(orders.set_position_mode)),
+}
+
 ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
         lambda call: elsewhere.key_permissions(call.account)
@@ -222,20 +291,25 @@ ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/eapi/v1/marginAccount"): _signed(
         lambda call: elsewhere.options_account(call.account), 3
     ),
-    ("GET", "/papi/v1/account"): _signed(
-        lambda call: elsewhere.portfolio_account(call.account), 20
-    ),
     ("GET", "/sapi/v1/sub-account/list"): _signed(
         lambda call: elsewhere.sub_accounts(call.account)
     ),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | SPOT_ROUTES | ELSEWHERE_ROUTES
+ROUTES = (
+    MARKET_ROUTES
+    | ACCOUNT_ROUTES
+    | ORDER_ROUTES
+    | SPOT_ROUTES
+    | ELSEWHERE_ROUTES
+    | PORTFOLIO_ROUTES
+)
 
 
 _RECORDS = frozenset(
     {
         "/fapi/v1/income",
+        "/papi/v1/um/income",
         "/sapi/v1/capital/deposit/hisrec",
         "/sapi/v1/capital/withdraw/history",
         "/sapi/v1/asset/transfer",
@@ -256,6 +330,7 @@ class BinanceDialect:
             weight_per_minute=gate.SPOT_WEIGHT_PER_MINUTE,
             orders_per_ten_s=gate.SPOT_ORDERS_PER_TEN_SECONDS,
         )
+        self.portfolio_limits = gate.Limits(weight_per_minute=gate.PORTFOLIO_WEIGHT_PER_MINUTE)
 
     def normalise(self, path: str) -> str:
         """Strip a host segment."""
@@ -285,6 +360,8 @@ class BinanceDialect:
         route = ROUTES.get((request.method, path))
         is_spot = path.startswith(("/api/", "/sapi/"))
         limits = self.spot_limits if is_spot else self.limits
+        if path.startswith("/papi/"):
+            limits = self.portfolio_limits
         counted: str | None = None
         try:
             if route is None:
@@ -326,11 +403,12 @@ class BinanceDialect:
             raise gate.refused_key()
         if path in _RECORDS and not account.can_read_transfers:
             raise gate.refused_key()
+        call = replace(call, signed_account=portfolio.seen_at(path, request.method, account))
         if not route.counts_orders:
-            return route.handler(replace(call, signed_account=account)), None
+            return route.handler(call), None
         number = len(orders.batch_entries(sent)) if "batchOrders" in sent else 1
         limits.spend_orders(account.api_key, ten_s=number, minute=1, at=circumstances.monotonic)
-        return route.handler(replace(call, signed_account=account)), account.api_key
+        return route.handler(call), account.api_key
 
 
 def _refusal(error: BinanceError, headers: Mapping[str, str]) -> WireAnswer:
