@@ -82,7 +82,7 @@ def read_markets(recording: Recording) -> str:
 def read_mids(recording: Recording) -> str:
     """Prices of markets whose books have both sides."""
     if isinstance(recording.answer, dict):
-        raise NotAsked("the books of all symbols; this is one")
+        raise NotAsked("instead the books of all symbols at once")
     rows = rows_at(recording.answer)
     mids = parse_mids(recording.answer)
     as_many(len(mids), len({row["symbol"] for row in rows}), "books")
