@@ -5,15 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from venues.binance_spot_account import parse_balances, parse_markets, parse_mids
-from venues.binance_spot_records import (
-    TRANSFER_SIGNS,
-    parse_deposits,
-    parse_open_orders,
-    parse_transfers,
-    parse_withdrawals,
-)
-
 from model import Asset, ClientOrderId, OrderSide, Symbol
 from tools.recordings.answers import Recording
 from tools.recordings.binance import read_cancel, read_time
@@ -38,6 +29,14 @@ from tools.recordings.reading import (
 from venues.binance_portfolio import INTO, OUT_OF
 from venues.binance_portfolio import parse_transfers as parse_crossings
 from venues.binance_records import IncomeRow, judge_order
+from venues.binance_spot_account import parse_balances, parse_markets, parse_mids
+from venues.binance_spot_records import (
+    TRANSFER_SIGNS,
+    parse_deposits,
+    parse_open_orders,
+    parse_transfers,
+    parse_withdrawals,
+)
 
 ORDERS = OrderNames(
     order_id="orderId", client_id="clientOrderId", quantity="origQty", executed="executedQty"

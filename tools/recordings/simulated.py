@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from tests.test_binance_spot_wire import SCOPE, at_venue, sale
-from tests.test_binance_spot_wire import SOL as COIN
-
 from model import ClientOrderId, OrderSide, Side
 from simulator.wire.protocol import Circumstances, Dialect, WireAnswer, WireRequest
 from tests.simulated import KEY
+from tests.test_binance_spot_wire import SCOPE, at_venue, sale
+from tests.test_binance_spot_wire import SOL as COIN
 from tests.venue_rigs import BTC, SOL, WAYS, Rig, rig_of
 
 Heard = dict[tuple[str, str], list[Any]]
