@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 
 from tests.simulation.draw import Effect
 from tests.simulation.faults import Fault, Phase
+from tests.simulation.venues import DRAWN
 
 LEAST_SEEDS = 5_000
 LEAST_MET = 20
@@ -27,6 +28,10 @@ NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that this one does no
 and BAD_PRECISION need market rules that were wrong, and stories have right ones or none."""
 
 COINS = ("stories with coins", "coins moved", "hedges of coins kept")
+VENUES = tuple(
+    f"{name} {met}" for name in sorted({ways.name for ways in DRAWN}) for met in ("drawn", "closed at")
+)
+"""Stories at each venue, and incidents that closed something there."""
 TRANSITIONS = ("0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0")
 MOMENTS = ("before", "after")
 
@@ -45,6 +50,7 @@ class Tally:
     transitions: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    venues: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
@@ -70,6 +76,7 @@ class Tally:
         yield from ((name, self.outcomes[name]) for name in ("DONE", "REFUSED", "UNKNOWN"))
         yield from ((name, self.refusals[name]) for name in REFUSALS)
         yield from ((name, self.counts[name]) for name in COINS)
+        yield from ((f"venue {name}", self.venues[name]) for name in VENUES)
 
     @property
     def closing_share(self) -> float:
@@ -103,6 +110,7 @@ class Tally:
             ("stages", self.transitions),
             ("outcomes", self.outcomes),
             ("refusals", self.refusals),
+            ("venues", self.venues),
             ("in all", self.counts),
         ):
             told = ", ".join(f"{name} {counter[name]}" for name in sorted(counter))

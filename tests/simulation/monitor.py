@@ -308,7 +308,7 @@ class Monitor:
             symbol = target.key.symbol
             if symbol in moved or target.status in ("MISSED", "SIMULATED"):
                 continue
-            is_hedged = account.position_mode is PositionMode.HEDGE
+            is_hedged = account.mode_of(symbol) is PositionMode.HEDGE
             leg = Leg(target.key.side.value) if is_hedged else Leg.BOTH
             amount = account.amount(symbol, leg) * target.key.side.sign
             held = max(Decimal(0), amount)
@@ -371,6 +371,7 @@ class Monitor:
         """Judge what a run left that was stopped in good order."""
         self._compare()
         self.tally.counts["closed"] += len(self.closed)
+        self.tally.venues[f"{self.story.ways.name} closed at"] += len(self.closed)
         lost = {key for key in self.sent if key not in self.committed and key not in self.excused}
         self.hold(6, f"sent and never recorded: {sorted(lost)[:3]}" if lost else "")
         self.hold(6, invariants.unanswered(self.committed, excused=self.excused))

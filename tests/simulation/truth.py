@@ -81,7 +81,7 @@ class Truth:
     def equity(self) -> float:
         """The account's equity in quote."""
         view = self.exchange.account(KEY).view(self.exchange.world)
-        return float(value_account(view).equity)
+        return float(value_account(view, self.story.ways).equity)
 
     def on_transfer(self, asset: str, amount: Decimal, record: int, *, before: float) -> None:
         """Something came or went; it is in the account already, and will be listed as this record.
@@ -134,7 +134,7 @@ class Truth:
         view = self.exchange.view(KEY)
         for flow in self.coin_flows:
             if flow.record not in self.told:
-                listed = flow.amount * float(worth_of_one(view, flow.asset))
+                listed = flow.amount * float(worth_of_one(view, flow.asset, self.story.ways))
                 flow.differs_by = max(flow.differs_by, abs(listed - flow.worth))
         if self.reference is None:
             return
