@@ -29,7 +29,9 @@ and BAD_PRECISION need market rules that were wrong, and stories have right ones
 
 COINS = ("stories with coins", "coins moved", "hedges of coins kept")
 VENUES = tuple(
-    f"{name} {met}" for name in sorted({ways.name for ways in DRAWN}) for met in ("drawn", "closed at")
+    f"{name} {met}"
+    for name in sorted({ways.name for ways in DRAWN})
+    for met in ("drawn", "closed at")
 )
 """Stories at each venue, and incidents that closed something there."""
 TRANSITIONS = ("0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0")

@@ -20,6 +20,7 @@ from decision import Decision
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from tests.memory_venue import KEY
+from tests.other_conventions import CONVENTIONS
 from tests.simulation.draw import Story, draw_story
 from tests.virtual_house import House, play
 from tests.wire_house import Prices, play_over_http
@@ -70,9 +71,9 @@ class Course:
                 self.lines.append(f"{told} {quantity:f}")
 
 
-def plain_story(seed: int) -> Story:
-    """The story of a seed without anything that goes wrong, and without other people."""
-    story = draw_story(seed)
+def plain_story(seed: int, way: str = "binance") -> Story:
+    """The story of a seed at a venue, without anything that goes wrong or other people."""
+    story = draw_story(seed, ways=CONVENTIONS[way])
     rules = replace(story.policy, dry_run=False)
     return replace(story, policy=rules, spans=(), crashes=(), moves=(), transfers=(), wishes=())
 
@@ -82,7 +83,7 @@ def in_memory(story: Story) -> Course:
     course = Course()
 
     async def tell(home: Path) -> None:
-        house = House(folder=home, policy=story.policy, seed=_seed_of(story))
+        house = House(folder=home, policy=story.policy, ways=story.ways, seed=_seed_of(story))
         house.venue.latency_s = 0.0
         house.on_decision = lambda decision: course.take(house.clock.monotonic(), decision)
         async with house.guard():
@@ -97,11 +98,11 @@ def in_memory(story: Story) -> Course:
     return course
 
 
-async def over_http(story: Story, home: Path, way: str = "binance") -> Course:
+async def over_http(story: Story, home: Path) -> Course:
     """The course of a story over a simulated exchange, through the real adapter and ccxt."""
     course = Course()
     exchange = await play_over_http(
-        way,
+        story.ways.name,
         home=home,
         seed=_seed_of(story),
         policy=story.policy,
