@@ -51,7 +51,7 @@ class ClosingWork:
     held_until: float = float("-inf")
     failed_reads: int = 0
     told: set[str] = field(default_factory=set)
-    is_all_filled: bool = False
+    is_all_taken: bool = False
 
     def grown_pause(self) -> float:
         """The pause before the next try; the one after it will be twice as long.
@@ -110,7 +110,7 @@ class ClosingWork:
         """Seconds until the next round, when nothing but this one has its say."""
         pause_s = self.grown_pause()
         look_up_s = self.fates.next_look_up_at - monotonic
-        if plan.closes and not plan.cancels and self.is_all_filled:
+        if plan.closes and not plan.cancels and self.is_all_taken:
             # The first time nothing can have gone wrong that a pause would help.
             return 0.0 if self.rounds_here == 1 else LEAST_PAUSE_S
         return min(pause_s, max(LEAST_PAUSE_S, look_up_s))

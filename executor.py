@@ -370,11 +370,11 @@ class Executor:
             or not isinstance(record.outcome, Unknown)
             or work.fates.is_in_flight(record)
         )
-        work.is_all_filled = bool(answered) and all(_was_filled(record) for record in answered)
+        work.is_all_taken = bool(answered) and all(_was_taken(record) for record in answered)
         if not answered:
             return 0.0
         await self._write(Records(orders=answered), work)
-        if any(_was_filled(record) for record in answered):
+        if any(_was_taken(record) for record in answered):
             # What is left, of a partial fill above all, must not wait as long as a failure.
             work.pause_s = FIRST_PAUSE_S
         return await work.fates.learn(answered)
@@ -388,7 +388,10 @@ class Executor:
         work.waits_for_store = work.waits_for_store and is_safe
 
 
-def _was_filled(record: OrderRecord) -> bool:
-    """True for a close of which the venue says that it executed something."""
+def _was_taken(record: OrderRecord) -> bool:
+    """True for a close that the venue accepted, unless it says that nothing was executed.
+
+    Some only acknowledge: what became of the order shows in the positions, a moment later.
+    """
     done = record.outcome
-    return isinstance(done, Done) and done.filled is not None and done.filled > 0
+    return isinstance(done, Done) and done.filled != 0

@@ -228,14 +228,18 @@ class OrderFates:
             self._in_flight[client_id] = replace(order, lost_at=now, look_at=look_at)
 
     async def learn(self, sent: Sequence[OrderRecord]) -> float:
-        """Take in outcomes as they come; returns the longest pause the venue asked for, in s."""
-        pause_s = 0.0
+        """Take in outcomes as they come; returns what is left of the longest pause asked for, in s.
+
+        It counts from the answer: those of one round may be taken in seconds apart.
+        """
+        pause_s, now = 0.0, self._clock.now()
         for record in sent:
             if (order := self._in_flight.get(record.client_id)) is not None:
                 self._in_flight[record.client_id] = replace(order, record=record)
             match record.outcome:
                 case Refused() as refused:
-                    pause_s = max(pause_s, refused.retry_after_s or 0.0)
+                    age_s = now - (now if record.answered_at is None else record.answered_at)
+                    pause_s = max(pause_s, (refused.retry_after_s or 0.0) - max(0.0, age_s))
                     self._learn_refusal(record, refused)
                 case Unknown() as unknown:
                     self._log.warning(

@@ -115,6 +115,23 @@ def refused(reason: RefusalReason, *, pause_s: float | None = None) -> Refused:
     return Refused(reason=reason, code="test", retry_after_s=pause_s)
 
 
+@pytest.mark.parametrize(
+    ("age_s", "left_s"),
+    [(0.0, 5.0), (4.0, 1.0), (6.0, 0.0), (-3_600.0, 5.0)],  # the clock was set back meanwhile
+)
+def test_a_pause_counts_from_the_answer_that_asked_for_it(age_s: float, left_s: float) -> None:
+    """An answer that is taken in late asks for what is left of its 5 s."""
+
+    async def story() -> None:
+        case = Case()
+        case.fates.sending((close(),), {ROW: Decimal(10)})
+        told = close(outcome=refused(RefusalReason.RATE_LIMITED, pause_s=5.0))
+        late = replace(told, answered_at=case.clock.now() - age_s)
+        assert await case.fates.learn((late,)) == left_s
+
+    play(story)
+
+
 def test_an_order_counts_as_in_flight_from_before_it_is_sent() -> None:
     """Whatever happens between sending and learning, it is not sent again."""
 

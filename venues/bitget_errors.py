@@ -160,11 +160,6 @@ def is_unknown_order(failure: Failure) -> bool:
     return _says(failure, NO_SUCH_ORDER)
 
 
-def is_wrong_family(failure: Failure) -> bool:
-    """True when the endpoint serves the other kind of account."""
-    return _says(failure, frozenset({IS_CLASSIC, IS_UNIFIED}))
-
-
 def _says(failure: Failure, codes: frozenset[str]) -> bool:
     return code_of(failure.body) in codes and (failure.status or 500) < 500
 

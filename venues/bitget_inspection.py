@@ -7,6 +7,7 @@ rest is told all the same. Sends nothing that changes anything.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -213,7 +214,7 @@ def parse_rights(answer: object) -> KeyRights:
     if not isinstance(listed, list):
         raise Malformed(f"{what}: neither authorities nor permissions is a list")
     rights = {str(right).lower() for right in listed}
-    is_read_only = str(fields.get("permType", "")).replace("_", "-").lower() == "readonly"
+    is_read_only = re.sub(r"[^a-z]", "", str(fields.get("permType")).lower()) == "readonly"
     return KeyRights(
         can_trade=bool(rights & _TRADE) and not is_read_only,
         can_withdraw=bool(rights & _WITHDRAW) and not is_read_only,
