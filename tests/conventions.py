@@ -67,9 +67,10 @@ class Conventions:
         exchange.world.hedge_close_waives_min_notional = self.hedge_close_waives_min_notional
 
 
-def number_of(order_id: VenueOrderId) -> int:
+def number_of(order: Order) -> int:
     """The exchange's own number of an order, which a venue may write in its own way."""
-    return UUID(order_id).int if "-" in order_id else int(order_id)
+    text = order.order_id
+    return UUID(text).int if "-" in text else int(text)
 
 
 def _judge(refusal: Rejected) -> Outcome:

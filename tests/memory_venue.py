@@ -415,9 +415,7 @@ class MemoryVenue:
 
         def cancel() -> Outcome:
             try:
-                self.exchange.cancel(
-                    KEY, order.symbol, kind=order.kind, order_id=number_of(order.order_id)
-                )
+                self.exchange.cancel(KEY, order.symbol, kind=order.kind, order_id=number_of(order))
             except Rejected as refusal:
                 if refusal.reason is not Reason.UNKNOWN_ORDER:
                     raise

@@ -28,7 +28,8 @@ from model import (
     Unknown,
 )
 from simulator.state import Leg
-from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, number_of, rig_of
+from tests.conventions import number_of
+from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, rig_of
 
 HOUR_S = 3600.0
 MANY = 230

@@ -16,6 +16,7 @@ from decision import Decision
 from policy import Policy
 from simulator.exchange import Exchange
 from simulator.virtual_time import LoopClock, TapeClock
+from simulator.wire.service import Service
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from tests.simulated import SECRET, simulated
 from tests.venue_rigs import STABLES, WAYS, access_to
@@ -50,16 +51,18 @@ async def play_over_http(
     script: Sequence[tuple[float, Happening]],
     ends_s: float,
     on_decision: Callable[[float, Decision], None],
+    on_open: Callable[[Service], None] = lambda _service: None,
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
     `way` is one of `tests.venue_rigs.WAYS`, the script is in order of its seconds, and
-    `on_decision` gets the second and what was decided.
+    `on_decision` gets the second and what was decided, `on_open` the service before it is asked.
     """
     exchange_id, dialect, changes = WAYS[way]
     content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
     moments = list(script)
     async with simulated(content, venue=dialect) as service:
+        on_open(service.service)
 
         async def advance(at: float) -> None:
             while moments and EPOCH + moments[0][0] <= at:

@@ -21,6 +21,8 @@ from tests.simulation.books import Book
 DRAWN = (BINANCE, BINANCE, BINANCE, BINANCE, BYBIT, BYBIT, BITGET, BITGET_UNIFIED)
 MIXED = 0.35
 """Of the accounts whose symbols have each their own mode, the share that makes use of it."""
+LOWEST = Decimal("0.6")
+"""The share of its price to which a market falls in no story."""
 Entry = Mapping[str, Any]
 
 
@@ -46,6 +48,7 @@ def settle(rng: random.Random, book: Book, ways: Conventions) -> Book:
         **book.seed,
         "unified": ways is BITGET_UNIFIED,
         "multi_assets": bool(book.coins),
+        "markets": [entry for entry in book.seed["markets"] if _can_be_closed(entry, book)],
         "positions": positions,
         "orders": orders,
     }
@@ -59,6 +62,13 @@ def _is_large_enough(order: Entry, book: Book) -> bool:
     symbol = order["symbol"]
     price = Decimal(order.get("price", book.marks[symbol]))
     return Decimal(order["quantity"]) * price >= book.market(symbol).min_notional
+
+
+def _can_be_closed(market: Entry, book: Book) -> bool:
+    """Whether its largest market order stays above the minimum value when prices have fallen."""
+    symbol = market["symbol"]
+    largest = Decimal(market.get("market_max", "Infinity"))
+    return largest * book.marks[symbol] * LOWEST >= book.market(symbol).min_notional
 
 
 def _mix_modes(
