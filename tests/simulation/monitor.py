@@ -161,6 +161,7 @@ class Monitor:
             before = Decimal(str(entry["position_before"]))
             after = Decimal(str(entry["position_after"]))
             if not client_id.startswith(f"{PREFIX}-"):
+                self.truth.on_close_by_others(entry)
                 self.moved_by_others.append((self.now_s(), symbol, abs(before) - abs(after)))
                 continue
             self.closed.add(client_id.split("-")[1])

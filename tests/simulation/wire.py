@@ -1,9 +1,10 @@
 """The same story twice: over the venue in memory, and over real HTTP through ccxt and the adapter.
 
 The simulation proves what it proves for venues without a wire. Here a story without faults is
-played on both, with the rules and conventions of any of them; what the guard decides and what the exchange executes must be the same to the last
-digit, or one of the two venues is not what the other is. Prices move a third of a second after the
-guard has looked, so that neither way of making time decides who comes first.
+played on both, with the rules and conventions of any of them; what the guard decides and what the
+exchange executes must be the same to the last digit, or one of the two venues is not what the other
+is. Prices move a third of a second after the guard has looked, so that neither way of making time
+decides who comes first.
 """
 
 from __future__ import annotations
