@@ -28,7 +28,7 @@ from tests.simulation.draw import Story
 from tests.simulation.faults import Fault
 from tests.simulation.invariants import Aim
 from tests.simulation.truth import Truth
-from tests.virtual_house import BOOK
+from tests.virtual_house import BOOK, EPOCH
 
 ENDS_WITHIN_S = 150.0
 """Of calm until an incident ends: pauses of 30 s, a fate of 15 s, leftovers of 60 s, margins."""
@@ -319,6 +319,10 @@ class Monitor:
                 excess * self.exchange.marks[symbol] < market.min_notional
             )
             self.hold(3, invariants.unkept(target, held=held, is_dust=is_dust))
+            opened_s = self.opened_s.get(incident.incident_id, self.now_s())
+            if not self._had_trouble("", since_s=opened_s):
+                orders = [o for o in account.orders.values() if o.created_at < EPOCH + opened_s]
+                self.hold(3, invariants.left_behind(target, orders))
 
     # --- runs -----------------------------------------------------------------------------------
 
