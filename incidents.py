@@ -30,7 +30,7 @@ from incident_audits import (
     say_reset,
     stuck_audit,
 )
-from lock_document import LockContent, LockMode
+from lock_document import NOT_WATCHED, LockContent, LockMode
 from memory import AuditEntry, BookMemory, Incident, IncidentReport, Memory
 from model import OperatorRequest, ScopeId, Stage, Trust
 from openings import Facts, Opening, open_for_appeared, open_for_breach
@@ -332,19 +332,20 @@ def judge_blindness(
 
 
 def compose(memory: Memory, *, policy: Policy) -> LockContent:
-    """Everything the lock file must say, with what is simulated, not watched and not read."""
+    """Everything the lock file must say, with what is for practice, not watched and not read."""
     details = tuple(
-        (f"not_watched_{number}", line) for number, line in enumerate(policy.unwatched, start=1)
+        (f"{NOT_WATCHED}{number}", line) for number, line in enumerate(policy.unwatched, start=1)
     ) + tuple(
         (f"unread_{scope.scope}", scope.trouble[:SHOWN_OF_TROUBLE])
         for scope in memory.scopes
         if scope.trouble
     )
-    if policy.simulated_scopes:
-        details = (("SIMULATOR", ", ".join(policy.simulated_scopes)), *details)
+    practised = tuple(
+        (kind.upper(), ", ".join(scopes)) for kind, scopes in policy.practice_places()
+    )
     return compose_lock(
         memory.books,
         dry_run=policy.dry_run,
         enforce_in_dry_run=policy.enforce_lock_in_dry_run,
-        details=details,
+        details=(*practised, *details),
     )

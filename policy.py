@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from model import BookName, ScopeId, SourceMode, Stage, StageMode, Symbol
+
+
+class AccountKind(StrEnum):
+    """Where an account lives: what was seen of one says nothing about another."""
+
+    LIVE = "live"
+    SIMULATOR = "simulator"
+    SANDBOX = "sandbox"
+    DEMO = "demo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +71,10 @@ def unconfigured(name: BookName) -> BookPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The validated settings that decisions depend on. Seconds, quote money, fractions."""
+    """The validated settings that decisions depend on. Seconds, quote money, fractions.
+
+    `practice_scopes` are the accounts that hold no real money; nothing is decided by that.
+    """
 
     books: tuple[BookPolicy, ...]
     dry_run: bool = True
@@ -76,7 +89,7 @@ class Policy:
     flow_poll_s: float = 60.0
     min_equity: float = 100.0
     enforce_lock_in_dry_run: bool = False
-    simulated_scopes: tuple[ScopeId, ...] = ()
+    practice_scopes: tuple[tuple[ScopeId, AccountKind], ...] = ()
     unwatched: tuple[str, ...] = ()
     instance_tag: str = "0000"
 
@@ -87,3 +100,15 @@ class Policy:
     def book_of(self, scope: ScopeId) -> BookPolicy | None:
         """The book that judges `scope`, None when no book does."""
         return next((book for book in self.books if scope in book.scopes), None)
+
+    def kind_of(self, scope: ScopeId) -> AccountKind:
+        """Where a scope lives."""
+        return dict(self.practice_scopes).get(scope, AccountKind.LIVE)
+
+    def practice_places(self) -> tuple[tuple[AccountKind, tuple[ScopeId, ...]], ...]:
+        """The scopes of each kind that is for practice, in the order of the kinds."""
+        kinds = sorted({kind for _, kind in self.practice_scopes}, key=list(AccountKind).index)
+        return tuple(
+            (kind, tuple(scope for scope, own in self.practice_scopes if own is kind))
+            for kind in kinds
+        )

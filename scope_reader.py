@@ -31,6 +31,7 @@ from model import (
     Symbol,
     Want,
 )
+from troubles import Troubles
 from venues.protocol import Venue
 
 READ_DEADLINE_S = 10.0
@@ -47,6 +48,9 @@ LEDGER_PAUSES_S = (0.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 """The pause after a try that failed, by how many failed in the last minute: a fresh need is met
 quickly, and a ledger that goes on failing costs at most ten tries a minute."""
 LEDGER_PAUSES_COUNT_S = 60.0
+LEDGER_TOLD_AFTER_S = 60.0
+"""Records that stay unread for so long while the account is read are no passing trouble: somebody
+has to know that a withdrawal would look like a loss."""
 FRESH_READ_AFTER_S = 3.0
 """A reading that has not come by then is asked for anew, beside the first: a request that hangs
 costs no more, and a venue that is slow but alive is still waited for."""
@@ -65,7 +69,9 @@ class ScopeReader:
     `wants` are the reads that the latest decision asked for; the caller sets them.
     """
 
-    def __init__(self, *, scope: ScopeId, venue: Venue, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self, *, scope: ScopeId, venue: Venue, clock: Clock, log: Logger, troubles: Troubles
+    ) -> None:
         self.wants: tuple[Want, ...] = (Want.LEDGER,)
         self.limits: Mapping[Symbol, MarketLimits] = {}
         self.position_mode: PositionMode | None = None
@@ -76,6 +82,7 @@ class ScopeReader:
         self._venue = venue
         self._clock = clock
         self._log = log
+        self._troubles = troubles
         self._is_greeted = False
         self._greeting: asyncio.Task[Got[None] | Missed] | None = None
         self._learning: asyncio.Task[Got[Mapping[Symbol, MarketLimits]] | Missed] | None = None
@@ -85,6 +92,7 @@ class ScopeReader:
         self._listed_at_offset_s = 0.0
         self._ledger_misses: tuple[float, ...] = ()
         self._ledger_rests_until = float("-inf")
+        self._ledger_unread_since = float("inf")
 
     def close(self) -> None:
         """Give up what is still being fetched."""
@@ -243,7 +251,7 @@ class ScopeReader:
             listed = self._listing.result()
             if isinstance(listed, Missed):
                 self._listing = None
-                self._is_got("ledger_unavailable", listed)
+                self._take_listed(listed)
         if Want.LEDGER in self.wants and self._listing is None:
             self.wants = tuple(want for want in self.wants if want is not Want.LEDGER)
             since = ledger_since(known, now=self._clock.now())
@@ -295,11 +303,24 @@ class ScopeReader:
             return None
         listed = self._listing.result()
         self._listing = None
-        self._is_got("ledger_unavailable", listed)
+        self._take_listed(listed)
         if not self._is_in_step(self._listed_at_offset_s):
             self.wants = (*self.wants, Want.LEDGER)
             return None
         return listed.value if isinstance(listed, Got) else None
+
+    def _take_listed(self, listed: Got[Ledger] | Missed) -> None:
+        """Tell of records that cannot be read: in the log at once, as a trouble when it lasts."""
+        self._is_got("ledger_unavailable", listed)
+        if isinstance(listed, Got):
+            self._ledger_unread_since = float("inf")
+            self._troubles.end("ledger", scope=self._scope)
+            return
+        now = self._clock.monotonic()
+        self._ledger_unread_since = min(self._ledger_unread_since, now)
+        # An account that cannot be read at all is blind, and that is told already.
+        if not self.failures and now - self._ledger_unread_since >= LEDGER_TOLD_AFTER_S:
+            self._troubles.begin("ledger", listed.why, scope=self._scope)
 
     async def _read_marks(self, known: ScopeMemory, reading: Reading) -> Mapping[Symbol, float]:
         """Price what the last trusted reading held and this one does not."""

@@ -42,7 +42,7 @@ from configuration.schema import STAGE_KEYS, General
 from configuration.sections import AccountSections, Sections, VenueSections, read_sections
 from errors import ConfigurationError
 from model import Asset, BookName, ScopeId
-from policy import BookPolicy, Policy, StagePolicy, Threshold
+from policy import AccountKind, BookPolicy, Policy, StagePolicy, Threshold
 from redaction import Redactor
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
@@ -54,7 +54,8 @@ class VenueSettings:
     """One connection to open: an exchange, its credentials and the scopes to watch there.
 
     The secrets are empty only when the settings were loaded without `require_venues`.
-    `simulator_url` is a loopback address without a slash at its end.
+    `simulator_url` is a loopback address without a slash at its end. `allow_withdrawal_keys`
+    concerns `check` alone.
     """
 
     name: str
@@ -67,13 +68,16 @@ class VenueSettings:
     demo: bool
     simulator_url: str | None
     stables: tuple[Asset, ...]
+    allow_withdrawal_keys: bool = False
 
     @property
-    def origin(self) -> str:
-        """What kind of account this is: what was seen of one says nothing about another."""
+    def origin(self) -> AccountKind:
+        """What kind of account this is."""
         if self.simulator_url is not None:
-            return "simulator"
-        return "sandbox" if self.sandbox else "demo" if self.demo else "live"
+            return AccountKind.SIMULATOR
+        if self.sandbox:
+            return AccountKind.SANDBOX
+        return AccountKind.DEMO if self.demo else AccountKind.LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +122,10 @@ class Settings:
                 book for book in self.base_policy.books if not scopes.isdisjoint(book.scopes)
             ),
             dry_run=self.dry_run,
-            simulated_scopes=tuple(
-                scope
+            practice_scopes=tuple(
+                (scope, venue.origin)
                 for venue in self.venues
-                if venue.simulator_url is not None
+                if venue.origin is not AccountKind.LIVE
                 for scope in venue.scopes
             ),
             unwatched=self.unwatched,
@@ -260,6 +264,7 @@ class _Roster:
                 demo=venue.venue.demo,
                 simulator_url=venue.venue.simulator_url,
                 stables=general.stables_keep,
+                allow_withdrawal_keys=venue.venue.allow_withdrawal_keys,
             )
         )
 

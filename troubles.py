@@ -1,8 +1,8 @@
-"""Faults of the guard's own machine: told at once, and shown for as long as they last.
+"""What a person has to see to: told at once, and shown for as long as it lasts.
 
 Owns the list of what fails right now and how a person learns of it: in the log, in the audit, and
 in the details of the lock document, because nobody may read the log and the database may be the
-very thing that fails.
+very thing that fails. Most of it is the guard's own machine; a trouble of one account names it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from clock import Clock
 from decision_log import log_audit
-from lock_document import TROUBLE
+from lock_document import EVERY_BOOK, TROUBLE
 from logger import Logger
 from memory import AuditEntry, Records, Severity
 
@@ -58,34 +58,34 @@ class Troubles:
         self._clock = clock
         self._log = log
         self._dry_run = dry_run
-        self._standing: dict[str, _Trouble] = {}
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._standing: dict[tuple[str, str], _Trouble] = {}
+        self._told_at: dict[tuple[str, str, str], float] = {}
 
-    def begin(self, name: str, why: str) -> None:
+    def begin(self, name: str, why: str, *, scope: str = EVERY_BOOK) -> None:
         """Tell of a trouble, or of a new reason for one that stands; of each once in a while."""
-        known, now = self._standing.get(name), self._clock.now()
+        known, now = self._standing.get((name, scope)), self._clock.now()
         if known is not None and known.why == why:
             return
-        is_new = abs(now - self._told_at.get((name, why), float("-inf"))) >= TELL_AGAIN_S
+        is_new = abs(now - self._told_at.get((name, scope, why), float("-inf"))) >= TELL_AGAIN_S
         since = now if known is None else known.since
         was_told = known is not None and known.is_told
-        self._standing[name] = _Trouble(since, why, is_told=is_new or was_told)
+        self._standing[name, scope] = _Trouble(since, why, is_told=is_new or was_told)
         if is_new:
-            self._told_at[name, why] = now
-            self.record(self.tell(f"{name}_trouble", why, Severity.CRITICAL))
+            self._told_at[name, scope, why] = now
+            self.record(self.tell(f"{name}_trouble", why, Severity.CRITICAL, scope=scope))
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, *, scope: str = EVERY_BOOK) -> None:
         """Tell that something works again, if it was told that it did not."""
-        known = self._standing.pop(name, None)
+        known = self._standing.pop((name, scope), None)
         if known is not None and known.is_told:
             what = f"in order again; it was not since {_say(known.since)}: {known.why}"
-            self.record(self.tell(f"{name}_recovered", what, Severity.INFO))
+            self.record(self.tell(f"{name}_recovered", what, Severity.INFO, scope=scope))
 
-    def tell(self, event: str, why: str, severity: Severity) -> Records:
+    def tell(self, event: str, why: str, severity: Severity, *, scope: str = EVERY_BOOK) -> Records:
         """Log an event at once and make the record of it."""
         entry = AuditEntry(
             at=self._clock.now(),
-            scope="*",
+            scope=scope,
             event=event,
             message=why,
             dry_run=self._dry_run,
@@ -97,8 +97,10 @@ class Troubles:
     def details(self) -> dict[str, str]:
         """The entries for the lock document, empty while all is well."""
         return {
-            f"{TROUBLE}{name}": f"since {_say(trouble.since)}: {trouble.why}"
-            for name, trouble in self._standing.items()
+            f"{TROUBLE}{name}" + ("" if scope == EVERY_BOOK else f" {scope}"): (
+                f"since {_say(trouble.since)}: {trouble.why}"
+            )
+            for (name, scope), trouble in self._standing.items()
         }
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -26,7 +27,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ccxt.async_support as ccxt
 from rich.console import Console
 from rich.table import Table
 
@@ -39,8 +39,12 @@ from settings import VenueSettings, load_settings
 from simulator.control import ControlClient, start_simulator
 from tests.simulated import KEY, SECRET, binance
 from tests.venue_rigs import PASSPHRASE, WAYS
+from venues.binance import MANNERS as binance_manners  # noqa: N811 - three of one name
 from venues.binance_pacing import DEFAULT_RATES as BINANCE_RATES
 from venues.binance_pacing import ORDERS_10S
+from venues.bitget import MANNERS as bitget_manners  # noqa: N811
+from venues.bybit import MANNERS as bybit_manners  # noqa: N811
+from venues.connection import Manners
 from venues.protocol import Venue
 
 POSITIONS = 50
@@ -71,7 +75,7 @@ class Subject:
     """
 
     way: str
-    client: str
+    manners: Manners
     burst: int
     within_s: float
     endpoint: tuple[str, object]
@@ -106,7 +110,7 @@ SUBJECTS = {
     for subject in (
         Subject(
             way="binance",
-            client="binanceusdm",
+            manners=binance_manners,
             burst=_RATE.most,
             within_s=_RATE.within_s,
             endpoint=("order", ["fapiPrivate"]),
@@ -122,7 +126,7 @@ SUBJECTS = {
         ),
         Subject(
             way="bybit",
-            client="bybit",
+            manners=bybit_manners,
             burst=20,
             within_s=1.0,
             endpoint=("v5/order/create", ["private"]),
@@ -140,7 +144,7 @@ SUBJECTS = {
         *(
             Subject(
                 way=way,
-                client="bitget",
+                manners=bitget_manners,
                 burst=10,
                 within_s=1.0,
                 endpoint=("v2/mix/order/place-order", ["private", "mix"]),
@@ -350,7 +354,7 @@ async def time_signing(subject: Subject) -> float:
     """CPU seconds that the library takes to sign 50 orders, the best of several times."""
     path, interface = subject.endpoint
     best = float("inf")
-    client = getattr(ccxt, subject.client)(
+    client = subject.manners.client_class(
         {"apiKey": KEY, "secret": SECRET, "password": PASSPHRASE, "timeout_on_exit": 0}
     )
     try:
@@ -393,7 +397,8 @@ def make_row(
         acknowledged_s=statistics.median(each.acknowledged_s for each in times),
         confirmed_s=statistics.median(each.confirmed_s for each in times),
         loop_acknowledged_s=loop.acknowledged_s if loop is not None else None,
-        limited_s=max(0, POSITIONS - subject.burst) / subject.burst * subject.within_s,
+        # Of a window that rolls, the last orders of three bursts leave after two whole windows.
+        limited_s=(math.ceil(POSITIONS / subject.burst) - 1) * subject.within_s,
         signing_s=0.0,
     )
 

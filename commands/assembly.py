@@ -30,6 +30,7 @@ from logger import Logger
 from masking import MaskedStore, mask_lock
 from memory import Memory, Records, Severity
 from model import IncidentId, ScopeId
+from notices import Notices
 from policy import Policy
 from recorder import Recorder
 from redaction import NOTHING_HIDDEN, Redactor
@@ -40,6 +41,7 @@ from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.access import Access
+from venues.pacer import Address
 from venues.protocol import Venue
 
 CLAIM_WITHIN_S = 2.0
@@ -59,11 +61,15 @@ class Assembly:
     notices: tuple[str, ...]
 
 
+Addresses = dict[tuple[str, str], Address]
+"""What each exchange counts for this machine, by its id and where it is reached."""
 MakeVenue = Callable[[VenueSettings, ScopeId], Venue]
 """Makes the connection to one account of a venue."""
 
 
-def access_of(venue: VenueSettings, *, is_paced: bool = True) -> Access:
+def access_of(
+    venue: VenueSettings, *, is_paced: bool = True, address: Address | None = None
+) -> Access:
     """How a venue's settings say that its accounts are reached."""
     secrets_by_name = {
         "apiKey": venue.api_key,
@@ -80,18 +86,31 @@ def access_of(venue: VenueSettings, *, is_paced: bool = True) -> Access:
         sandbox=venue.sandbox,
         demo=venue.demo,
         is_paced=is_paced,
+        address=address or Address(),
     )
 
 
-def connect(venue: VenueSettings, scope: ScopeId, *, clock: Clock, is_paced: bool = True) -> Venue:
-    """Make the connection that a venue's settings describe, without talking to it yet."""
+def connect(
+    venue: VenueSettings,
+    scope: ScopeId,
+    *,
+    clock: Clock,
+    is_paced: bool = True,
+    addresses: Addresses | None = None,
+) -> Venue:
+    """Make the connection that a venue's settings describe, without talking to it yet.
+
+    What an exchange counts for all accounts of this machine is counted in `addresses`.
+    """
     from venues.adapters import connect_account
 
+    place = (venue.id, venue.simulator_url or venue.origin.value)
+    address = None if addresses is None else addresses.setdefault(place, Address())
     return connect_account(
         venue.id,
         scope.removeprefix(f"{venue.name}_"),
         scope=scope,
-        access=access_of(venue, is_paced=is_paced),
+        access=access_of(venue, is_paced=is_paced, address=address),
         clock=clock,
         stables=venue.stables,
     )
@@ -138,7 +157,9 @@ async def assemble(
     connections: dict[ScopeId, Venue] = {}
     try:
         await _check_origins(settings, store)
-        connections |= _connect_all(settings, make_venue or partial(connect, clock=clock))
+        addresses: Addresses = {}
+        make_venue = make_venue or partial(connect, clock=clock, addresses=addresses)
+        connections |= _connect_all(settings, make_venue)
         yield put_together(
             settings.to_policy(),
             recalled,
@@ -216,6 +237,7 @@ def put_together(
     policy = replace(policy, instance_tag=recalled.instance_tag)
     store = recalled.store
     troubles = troubles or Troubles(clock=clock, log=log, dry_run=policy.dry_run)
+    notices = Notices()
 
     async def replace_masked(document: Mapping[str, object]) -> None:
         await replace_lock(mask_lock(document, redactor))
@@ -228,7 +250,7 @@ def put_together(
         probe=lambda why: troubles.tell("record_refused", why, Severity.CRITICAL),
     )
     lock_writer = LockWriter(
-        showing(replace_masked, troubles),
+        showing(replace_masked, troubles, notices),
         on_trouble=partial(troubles.begin, "lock"),
         on_recovery=partial(troubles.end, "lock"),
     )
@@ -262,10 +284,12 @@ def put_together(
         load_requests=store.pending_requests,
         clock=clock,
         log=log,
+        troubles=troubles,
         store_deadline_s=store_deadline_s,
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
+        notices=notices,
         tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(

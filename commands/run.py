@@ -21,6 +21,7 @@ from errors import ConfigurationError, InvariantViolation, LockError, StateLockH
 from logger import Logger, configure_logging, get_logger
 from memory import Memory
 from model import ScopeId
+from policy import AccountKind
 from redaction import Redactor
 from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
@@ -182,14 +183,14 @@ def bounded_end(*, within_s: float, log: Logger) -> Iterator[Callable[[int], Non
 
 def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
     mode = "DRY RUN: nothing is sent" if settings.dry_run else "LIVE"
-    books, simulated = [book.name for book in guard.policy.books], guard.policy.simulated_scopes
-    on = f" on the SIMULATOR ({', '.join(simulated)})" if simulated else ""
+    books, places = [book.name for book in guard.policy.books], guard.policy.practice_places()
+    on = ",".join(f" on the {kind.upper()} ({', '.join(scopes)})" for kind, scopes in places)
     log.info(
         "started",
         message=f"{mode}, watching {', '.join(books)}{on}",
         mode=mode,
         books=books,
-        simulated=list(simulated),
+        practice={kind.value: list(scopes) for kind, scopes in places},
         state_db=str(settings.state_db),
         lock=str(settings.trading_lock_file),
     )
@@ -205,14 +206,15 @@ def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId
     Of any other, `doubts` says why not; what was known of it before is not shown as if it held.
     """
     console = Console()
-    simulated = settings.to_policy().simulated_scopes
+    policy = settings.to_policy()
     for scope in (scope for venue in settings.venues for scope in venue.scopes):
         reading = memory.scope(scope).last_trusted
         if reading is None or doubts.get(scope):
             why = doubts.get(scope) or "nothing was read"
             print(f"{scope}: no trusted reading: {why}", file=sys.stderr)
             continue
-        mark = "  SIMULATOR" if scope in simulated else ""
+        kind = policy.kind_of(scope)
+        mark = "" if kind is AccountKind.LIVE else f"  {kind.upper()}"
         table = Table(
             title=f"{scope}{mark}   equity {reading.equity:,.2f}   "
             f"{reading.position_mode.value.lower().replace('_', '-')}",

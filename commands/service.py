@@ -117,11 +117,21 @@ def say_standing(memory: Memory, policy: Policy) -> str:
     dark = [scope for book in policy.books for scope in book.scopes if memory.scope(scope).failures]
     return ", ".join(
         (
-            ("DRY RUN" if policy.dry_run else "LIVE")
-            + (" on the SIMULATOR" if policy.simulated_scopes else ""),
+            ("DRY RUN" if policy.dry_run else "LIVE") + _say_places(policy),
             f"{len(books)} book{'' if len(books) == 1 else 's'}",
             f"stage {max((book.stage for book in books), default=0):d}",
             *(("closing",) if any(book.incident for book in books) else ()),
             *((f"no reading of {' and '.join(dark)}",) if dark else ()),
         )
+    )
+
+
+def _say_places(policy: Policy) -> str:
+    """Which accounts hold no real money: " on the DEMO", or how many do on which."""
+    count = sum(len(book.scopes) for book in policy.books)
+    return ",".join(
+        f" on the {kind.upper()}"
+        if len(scopes) >= count
+        else f" with {len(scopes)} of {count} accounts on the {kind.upper()}"
+        for kind, scopes in policy.practice_places()
     )

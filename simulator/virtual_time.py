@@ -1,8 +1,9 @@
 """Time that a program makes: an event loop whose clock is a number, and a clock on a tape.
 
-Two ways to leave the wall clock behind. `VirtualLoop` is for a world without real IO: nothing
+Two ways to leave the wall clock behind. `VirtualLoop` is for a world within one process: nothing
 ever waits, so a day passes in seconds; work for another thread is done on the loop, so that the
-order of everything is decided by the program alone. `TapeClock` is for a world with real IO
+order of everything is decided by the program alone. Sockets between parts of that process need a
+moment of real time, which `patience_s` gives them. `TapeClock` is for a world with real IO
 (sockets, another process): time stands still while anybody works and moves only when everybody
 sleeps.
 """
@@ -26,10 +27,13 @@ class _InstantSelector(selectors.DefaultSelector):
     """A selector that never waits: it adds what it was told to wait to the loop's time."""
 
     elapsed_s = 0.0
+    patience_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready now; otherwise let the time-out pass in an instant."""
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        if not ready and timeout != 0 and self.patience_s:
+            ready = super().select(self.patience_s)
         if not ready:
             if timeout is None:
                 raise InvariantViolation("virtual time: every task waits for something else")
@@ -38,10 +42,14 @@ class _InstantSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in simulated time: `time()` starts at 0 and moves only by waiting."""
+    """An event loop in simulated time: `time()` starts at 0 and moves only by waiting.
 
-    def __init__(self) -> None:
+    Before it moves, sockets get `patience_s` of real time to bring what is under way.
+    """
+
+    def __init__(self, *, patience_s: float = 0.0) -> None:
         self._instant = _InstantSelector()
+        self._instant.patience_s = patience_s
         super().__init__(self._instant)
 
     def time(self) -> float:

@@ -155,7 +155,8 @@ def contract_row(**changes: object) -> Row:
 def assets(*coins: Row, equity: str = "1150.75", unrealised: str = "150.75") -> Row:
     """`account/assets`: USDT alone unless coins are given."""
     listed = list(coins) or [coin_row("USDT", "1150.75", "1150.75")]
-    return {"accountEquity": equity, "unrealisedPnl": unrealised, "assets": listed}
+    totals = {"accountEquity": equity, "unrealisedPnl": unrealised, "mmr": "0"}
+    return {**totals, "assets": listed}
 
 
 def coin_row(coin: str, equity: str, worth: str) -> Row:

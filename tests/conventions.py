@@ -27,7 +27,8 @@ class Conventions:
     """One way to an account, by its name in `tests.venue_rigs.WAYS`. The defaults are Binance's.
 
     `rules` are those of the dialect; `judge` says what a refusal proves, and `read_order` how the
-    guard reads an open order. `family` is that of an account whose coins back nothing.
+    guard reads an open order, given the side that its symbol was last seen to hold.
+    `family` is that of an account whose coins back nothing.
     `coins_count_whole`: totals and records count a coin at its price, without a haircut.
     `tells_wallet`: a reading has a total beside the equity; `wallet_defines_equity` says that the
     profit makes it the equity.
@@ -39,14 +40,14 @@ class Conventions:
     plain order; with `side_names_leg` of the wrong direction, because it names the leg's side.
     `tells_filled`: the answer to an order says what was executed; else it only takes it.
     `hides_winners`: an order for which resting ones had to go is answered without its id.
-    `batch` is how many closes go in one request, every other time.
+    `batch` is how many closes go in one request, while no more are under way together than alone.
     """
 
     name: str
     rules: HouseRules = field(default_factory=HouseRules)
     hedge_close_waives_min_notional: bool = True
     judge: Callable[[Rejected], Outcome]
-    read_order: Callable[[AccountView, ExchangeOrder, ScopeId], Order]
+    read_order: Callable[[AccountView, ExchangeOrder, ScopeId, Side | None], Order]
     family: AccountFamily = AccountFamily.SINGLE_ASSET
     coins_count_whole: bool = False
     tells_wallet: bool = True
@@ -80,7 +81,9 @@ def _judge(refusal: Rejected) -> Outcome:
     return binance_errors.judge(failure, venue_now_ms=0.0)
 
 
-def _read_order(_view: AccountView, order: ExchangeOrder, scope: ScopeId) -> Order:
+def _read_order(
+    _view: AccountView, order: ExchangeOrder, scope: ScopeId, _held: Side | None
+) -> Order:
     return Order(
         scope=scope,
         order_id=VenueOrderId(str(order.order_id)),

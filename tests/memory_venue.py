@@ -24,7 +24,9 @@ from inspection import (
     DeadManSwitch,
     Inspection,
     KeyRights,
+    NotTold,
     OrderPace,
+    Unwatched,
 )
 from model import (
     Asset,
@@ -60,6 +62,8 @@ from tests.conventions import BINANCE, Conventions, number_of
 SCOPE = ScopeId("binance_futures")
 KEY = "test-key"
 FOR_EVER_S = 1e7
+NO_SWITCH = DeadManSwitch(state=DeadManState.NOT_ARMED, reason="there is none")
+UNCOUNTED = OrderPace(most=1000, within_s=1.0)
 LACKS_ONE = -1
 """The revision of a view whose list of positions lacks the first; its totals are complete."""
 Effect = Callable[[], Outcome]
@@ -132,6 +136,15 @@ class Call:
     about: str = ""
 
 
+@dataclass(slots=True)
+class Lines:
+    """How many closes are under way together and alone, and until when all go alone."""
+
+    together: int = 0
+    alone: int = 0
+    single_until: float = float("-inf")
+
+
 @dataclass(kw_only=True)
 class MemoryVenue:
     """One account of an `Exchange` in memory (`venues.protocol.Venue`).
@@ -148,10 +161,11 @@ class MemoryVenue:
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    elsewhere: tuple[Unwatched, ...] = ()
     _listed: dict[str, PositionMode] = field(default_factory=dict)
+    _sides: dict[str, Side] = field(default_factory=dict)
     _flat_mode: PositionMode = PositionMode.ONE_WAY
-    _batches_next: bool = True
-    _single_until: float = float("-inf")
+    _lines: Lines = field(default_factory=Lines)
 
     def plan(
         self,
@@ -193,8 +207,8 @@ class MemoryVenue:
     async def start(self) -> None:
         """Begin to know nothing of the account."""
         self._listed.clear()
-        self._flat_mode, self._batches_next = PositionMode.ONE_WAY, True
-        self._single_until = float("-inf")
+        self._sides.clear()
+        self._flat_mode, self._lines = PositionMode.ONE_WAY, Lines()
         await self._read("start")
 
     async def fetch_reading(self, scope: ScopeId) -> Reading:
@@ -225,6 +239,7 @@ class MemoryVenue:
         if self.ways.has_modes_by_symbol:
             self._listed.clear()
         self._listed |= {held.symbol: view.mode_of(held.symbol) for held in positions}
+        self._sides |= {held.symbol: held.side for held in positions}
         return positions
 
     def _mode_shown(self, view: AccountView) -> PositionMode:
@@ -239,7 +254,10 @@ class MemoryVenue:
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Open orders of both kinds."""
         view = await self._read("fetch_orders")
-        return tuple(self.ways.read_order(view, each, self.scope) for each in view.orders.values())
+        return tuple(
+            self.ways.read_order(view, each, self.scope, self._sides.get(each.symbol))
+            for each in view.orders.values()
+        )
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
         """Marks by symbol; the row of a coin bears the asset's name and is priced as the asset."""
@@ -285,8 +303,10 @@ class MemoryVenue:
                 market_max=market.market_max,
                 min_notional=market.min_notional,
                 reduce_only_waives_min_notional=self.ways.waives_min_notional,
+                is_tradable=market.is_tradable,
             )
             for market in self.exchange.markets.values()
+            if market.is_listed
         }
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
@@ -297,9 +317,13 @@ class MemoryVenue:
         return self._mode_shown(view)
 
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
-        """A key that may read and trade, at a venue that counts no orders."""
+        """The key of the seed, at a venue that counts no orders."""
         asked_at = self.clock.now()
-        view = await self._read("inspect")
+        account = self.exchange.account(KEY)
+        try:
+            view = await self._read("inspect")
+        except (Unavailable, Malformed) as fault:
+            return self._untold(asked_at, NotTold(reason=str(fault)))
         return Inspection(
             scope=scope,
             asked_at=asked_at,
@@ -308,10 +332,30 @@ class MemoryVenue:
             family=self._family(view),
             position_mode=self._mode_shown(view),
             rights=KeyRights(
-                can_read=True, can_trade=True, can_withdraw=False, can_read_transfers=True
+                can_read=True,
+                can_trade=account.can_trade,
+                can_withdraw=account.can_withdraw,
+                can_read_transfers=account.can_read_transfers,
+                is_bound_to_ip=account.is_bound_to_ip,
+                expires_at=account.key_expires_at,
             ),
-            dead_man=DeadManSwitch(state=DeadManState.NOT_ARMED, reason="there is none"),
-            pace=OrderPace(most=1000, within_s=1.0),
+            dead_man=NO_SWITCH,
+            pace=UNCOUNTED,
+            unwatched=self.elsewhere,
+        )
+
+    def _untold(self, asked_at: float, why: NotTold) -> Inspection:
+        """Nothing was told."""
+        return Inspection(
+            scope=self.scope,
+            asked_at=asked_at,
+            latency_s=why,
+            server_offset_s=why,
+            family=why,
+            position_mode=why,
+            rights=KeyRights(reason=why.reason),
+            dead_man=NO_SWITCH,
+            pace=UNCOUNTED,
         )
 
     def _family(self, view: AccountView) -> AccountFamily:
@@ -347,16 +391,22 @@ class MemoryVenue:
         return tuple(outcome for part in outcomes for outcome in part)
 
     async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
-        """Every other time in one request; after one that left a doubt, one by one."""
-        now = self.clock.monotonic()
-        goes_together = len(part) > 1 and self._batches_next and now >= self._single_until
-        self._batches_next = not self._batches_next or len(part) == 1
-        if not goes_together:
+        """Send it the way that fewer are on; after a batch that left a doubt, one by one."""
+        lines, now = self._lines, self.clock.monotonic()
+        if len(part) > 1 and now >= lines.single_until and lines.together <= lines.alone:
+            lines.together += len(part)
+            try:
+                outcomes = await self._send_closes("submit_closes", part)
+            finally:
+                lines.together -= len(part)
+            if any(isinstance(outcome, Unknown) for outcome in outcomes):
+                lines.single_until = now + BATCH_REST_S
+            return outcomes
+        lines.alone += len(part)
+        try:
             return await asyncio.gather(*map(self.submit_close, part))
-        outcomes = await self._send_closes("submit_closes", part)
-        if any(isinstance(outcome, Unknown) for outcome in outcomes):
-            self._single_until = now + BATCH_REST_S
-        return outcomes
+        finally:
+            lines.alone -= len(part)
 
     async def _send_closes(
         self, name: str, instructions: Sequence[CloseInstruction]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from inspection import AccountFamily
-from model import Order, OrderKind, Outcome, ScopeId
+from model import Order, OrderKind, Outcome, ScopeId, Side
 from simulator.reasons import Rejected
 from simulator.state import AccountView, ExchangeOrder
 from simulator.wire import bitget_codes, bitget_shapes, bybit_codes, bybit_shapes
@@ -20,7 +20,7 @@ from simulator.wire.bybit import RULES as BYBIT_RULES
 from tests.conventions import BINANCE, Conventions
 from venues import bitget_errors, bybit_errors
 from venues.bitget_records import parse_plan, parse_regular, parse_strategy, parse_unified
-from venues.bybit import BATCH
+from venues.bybit_orders import BATCH
 from venues.bybit_records import parse_orders
 from venues.failure import Failure
 
@@ -39,22 +39,29 @@ def _judge_bitget(refusal: Rejected, *, is_unified: bool) -> Outcome:
     return bitget_errors.judge(failure, venue_now_ms=0.0)
 
 
-def _read_bybit(view: AccountView, order: ExchangeOrder, scope: ScopeId) -> Order:
+def _read_bybit(
+    view: AccountView, order: ExchangeOrder, scope: ScopeId, _held: Side | None
+) -> Order:
     (read,) = parse_orders((bybit_shapes.order_row(view, order),), scope=scope)
     return read
 
 
-def _read_classic(view: AccountView, order: ExchangeOrder, scope: ScopeId) -> Order:
+def _read_classic(
+    view: AccountView, order: ExchangeOrder, scope: ScopeId, _held: Side | None
+) -> Order:
     if order.kind is OrderKind.CONDITIONAL:
         return parse_plan(bitget_shapes.plan_row(view, order), scope=scope)
     row = bitget_shapes.order_row(view, order, status_name="status")
     return parse_regular(row, scope=scope)
 
 
-def _read_unified(view: AccountView, order: ExchangeOrder, scope: ScopeId) -> Order:
+def _read_unified(
+    view: AccountView, order: ExchangeOrder, scope: ScopeId, held: Side | None
+) -> Order:
     if order.kind is OrderKind.CONDITIONAL:
         row = unified_orders.strategy_row(view, order)
-        return parse_strategy(row, scope=scope, strategy=unified_orders.strategy_type(order))
+        strategy = unified_orders.strategy_type(order)
+        return parse_strategy(row, scope=scope, strategy=strategy, held=held)
     return parse_unified(unified_orders.order_row(view, order), scope=scope)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 from aiohttp.typedefs import Middleware
 
-from clock import SystemClock
+from clock import Clock, SystemClock
 from simulator.control import ControlClient
 from simulator.exchange import Exchange
 from simulator.wire.control_port import build_control, seed_service
@@ -62,10 +62,13 @@ class Simulated:
 
 @asynccontextmanager
 async def simulated(
-    *seeds: Mapping[str, Any], venue: str = "binance", middlewares: Sequence[Middleware] = ()
+    *seeds: Mapping[str, Any],
+    venue: str = "binance",
+    middlewares: Sequence[Middleware] = (),
+    clock: Clock | None = None,
 ) -> AsyncIterator[Simulated]:
     """Serve the seeds on loopback for the length of the block; middlewares see requests first."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     exchange = Exchange(now=clock.now())
     service = Service(exchange, DIALECTS[venue](exchange), clock)
     for content in seeds:

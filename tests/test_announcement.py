@@ -32,7 +32,7 @@ def test_the_first_line_says_the_mode_the_books_and_the_simulator(
     event, told = announced(tmp_path, dry_run=dry_run).lines[0]
     assert (event, told["mode"], told["books"]) == ("started", mode, [BOOK])
     assert told["message"] == f"{mode}, watching {BOOK} on the SIMULATOR ({BOOK})"
-    assert told["simulated"] == [BOOK]
+    assert told["practice"] == {"simulator": [BOOK]}
 
 
 def test_what_is_not_watched_is_one_line_each_at_the_start(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from venues.binance_errors import (
     code_of,
     is_error_body,
     is_gone,
+    is_of_address,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.failure import MESSAGE_LENGTH, Failure, scrub
@@ -136,6 +138,32 @@ def test_the_gateway_s_own_refusal_needs_no_body(status: int) -> None:
     assert outcome == Refused(
         reason=R.RATE_LIMITED, code=f"HTTP {status}", message="slow", retry_after_s=7.0
     )
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_everybodys"),
+    [
+        (refused_with(-1003, 429), True),
+        (refused_with(-1003, 418), True),
+        (Failure(cause="page", status=429), True),
+        (refused_with(-1015, 429), False),
+        (refused_with(-1003, 400), False),
+        (Failure(cause="timed out"), False),
+    ],
+)
+def test_too_much_weight_is_counted_for_all_accounts_and_orders_for_each(
+    failure: Failure, is_everybodys: bool
+) -> None:
+    """An address that goes on asking is banned, whichever account asks."""
+    assert is_of_address(failure) is is_everybodys
+
+
+@pytest.mark.parametrize("code", [-1002, -1021, -1022, -2014, -2015, -2017])
+def test_a_refusal_that_only_a_person_can_cure_says_how(code: int) -> None:
+    """Short enough for the lock file; everything else says nothing that nobody asked for."""
+    assert 20 < len(remedy_of(refused_with(code, 401))) < 150
+    assert remedy_of(refused_with(-1003, 429)) == ""
+    assert remedy_of(Failure(cause="timed out")) == ""
 
 
 def test_a_ban_names_its_end() -> None:

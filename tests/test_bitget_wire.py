@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
+from inspection import Presence
 from model import (
     ClientOrderId,
     CloseInstruction,
@@ -483,6 +484,14 @@ async def test_positions_outrank_the_mode_that_is_set(
     assert (await venue.fetch_reading(SCOPE)).position_mode is PositionMode.ONE_WAY
     assert await venue.fetch_position_mode(SCOPE) is PositionMode.ONE_WAY
     server.set("GET", paths.positions, by_product(under=under))
+    if family == "unified":
+        # A list of none is null, which is believed only where the totals say so too.
+        with pytest.raises(Malformed, match="unrealisedPnl is not zero"):
+            await venue.fetch_reading(SCOPE)
+        with pytest.raises(Malformed, match="unrealisedPnl is not zero"):
+            await venue.fetch_positions(SCOPE)
+        server.set("GET", paths.money, ok(assets(equity="1100", unrealised="0")))
+        assert await venue.fetch_positions(SCOPE) == ()
     assert (await venue.fetch_reading(SCOPE)).position_mode is PositionMode.HEDGE
     assert await venue.fetch_position_mode(SCOPE) is PositionMode.HEDGE
 
@@ -520,8 +529,8 @@ HEDGE, ONE_WAY = PositionMode.HEDGE, PositionMode.ONE_WAY
 LONG, SHORT = Side.LONG, Side.SHORT
 FORMS: Mapping[tuple[str, PositionMode, Side], Row] = {
     # In hedge mode a classic order names the leg by its side: a long is closed by "buy".
-    ("classic", HEDGE, LONG): {"side": "buy", "tradeSide": "close"},
-    ("classic", HEDGE, SHORT): {"side": "sell", "tradeSide": "close"},
+    ("classic", HEDGE, LONG): {"side": "buy", "tradeSide": "Close"},
+    ("classic", HEDGE, SHORT): {"side": "sell", "tradeSide": "Close"},
     ("classic", ONE_WAY, LONG): {"side": "sell", "reduceOnly": "YES"},
     ("classic", ONE_WAY, SHORT): {"side": "buy", "reduceOnly": "YES"},
     ("unified", HEDGE, LONG): {"side": "sell", "posSide": "long"},
@@ -536,6 +545,7 @@ SHARED: Mapping[str, Row] = {
         "marginCoin": "USDT",
         "size": "1.5",
         "orderType": "market",
+        "force": "GTC",
         "clientOid": "ks-1-0-1",
     },
     "unified": {
@@ -1127,3 +1137,31 @@ async def test_records_that_cannot_be_read_are_not_none(
     server.set("GET", BILLS if family == "classic" else RECORDS, damage)
     with pytest.raises(ObservationError):
         await venue.fetch_ledger(SCOPE, START_S - 3600)
+
+
+# --- what else there is -----------------------------------------------------------------------
+
+
+async def test_what_lies_beside_the_watched_account_is_named(
+    server: CannedVenue, venue: BitgetFutures, family: str
+) -> None:
+    """Coin-margined money, spot and funding: what holds something, what cannot be seen, no more."""
+    if family == "classic":
+        coins = [{"marginCoin": "BTC", "accountEquity": "0.1"}, {"marginCoin": "X"}]
+        server.set("GET", PATHS[family].money, ok(coins))
+        spot = [{"coin": "ETH", "available": "0", "locked": "2"}, {"coin": "X", "available": "0"}]
+        server.set("GET", f"{V2}/spot/account/assets", ok(spot))
+        expected = {"coin-margined futures": "BTC", "spot": "ETH"}
+    else:
+        server.set("GET", PATHS[family].positions, ok({"list": [{"symbol": "X", "total": "1"}]}))
+        server.set("GET", f"{V3}/account/funding-assets", ok([{"coin": "BGB", "balance": "1"}]))
+        expected = {"coin-margined futures": "X", "funding account": "BGB"}
+    found = (await venue.inspect(SCOPE, ())).unwatched
+    assert {part.part: part.detail for part in found} == expected
+    assert {part.presence for part in found} == {Presence.HOLDS}
+    covered = {part.part: part.covered_by for part in found}
+    assert covered.get("spot") == ("bitget_spot" if family == "classic" else None)
+    server.set("GET", f"{V2}/spot/account/assets", ok([]))
+    server.set("GET", f"{V3}/account/funding-assets", Canned(text="", status=502))
+    kinds = {part.presence for part in (await venue.inspect(SCOPE, ())).unwatched}
+    assert kinds == ({Presence.HOLDS} | (set() if family == "classic" else {Presence.UNSEEN}))

@@ -65,8 +65,8 @@ def test_twenty_closes_go_out_at_once_and_fifty_within_what_orders_may_wait() ->
         pacer.spend(cost, now=now)
         left_at.append(now)
     assert left_at[19] == 0
-    assert left_at[39] == pytest.approx(1.1)
-    assert left_at[49] == pytest.approx(2.2)
+    assert left_at[39] == pytest.approx(1.25)
+    assert left_at[49] == pytest.approx(2.5)
     assert left_at[49] < MANNERS.order_waits_s
 
 

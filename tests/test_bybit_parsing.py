@@ -119,7 +119,7 @@ PARSERS: dict[str, tuple[Row, tuple[str, ...], Callable[[Row], object]]] = {
     "log": (log_row(), ("change", "transactionTime"), lambda row: parse_log([row])),
     "lot": (
         lot_row(),
-        ("qtyStep", "minOrderQty", "maxMktOrderQty"),
+        ("qtyStep", "minOrderQty", "maxMktOrderQty", "minNotionalValue"),
         lambda row: parse_market(market_row(lotSizeFilter=row)),
     ),
 }
@@ -649,7 +649,7 @@ K = LedgerKind
             log_row(category="spot", currency="BTC", change="0.1", fee="0.0001"),
             [(K.OTHER, 0.1001), (K.FEE, -0.0001)],
         ),
-        (log_row(change="0", fee="0"), []),
+        (log_row(change="0", fee="0", cashFlow="0"), []),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else None,
 )
@@ -661,6 +661,25 @@ def test_a_record_says_what_it_is_about_part_by_part(
     assert [kind for kind, _ in found] == [kind for kind, _ in expected]
     assert [amount for _, amount in found] == pytest.approx([amount for _, amount in expected])
     assert sum(amount for _, amount in found) == pytest.approx(float(row["change"]))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        log_row(fee=""),
+        log_row(type="SETTLEMENT", funding="", fee="0", change="-0.25", cashFlow="0"),
+    ],
+)
+def test_a_record_that_lost_a_part_is_malformed(row: Row) -> None:
+    """What is missing would count as the result of a position."""
+    with pytest.raises(Malformed, match="sum of its parts"):
+        parse_log([row])
+
+
+def test_a_tax_stands_beside_the_fee() -> None:
+    """What is not told part by part stays with the rest, and the change is the change."""
+    taxed = log_row(change="-5.1", extraFees='[{"feeType":"GST"}]')
+    assert sum(amount for _, amount in parts(taxed)) == pytest.approx(-5.1)
 
 
 def test_records_are_told_apart() -> None:

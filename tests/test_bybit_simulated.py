@@ -339,7 +339,11 @@ async def test_what_the_venue_tells_of_itself() -> None:
         assert told.dead_man.state is DeadManState.NOT_ELIGIBLE
         assert (told.pace.most, told.pace.within_s) == (20, 1.0)
         assert isinstance(told.latency_s, float)
-        assert told.costs[BTC].spread == 0
+        assert (told.costs[BTC].spread, told.costs[BTC].fee) == (0, 0.0005)
+        assert told.unwatched == ()
     async with account(can_trade=False, can_withdraw=True) as (_, venue):
         rights = (await venue.inspect(SCOPE, ())).rights
-        assert (rights.can_trade, rights.can_withdraw) == (False, False)
+        assert (rights.can_trade, rights.can_withdraw) == (False, True)
+    async with account(can_trade=False) as (_, venue):
+        rights = (await venue.inspect(SCOPE, ())).rights
+        assert (rights.can_read, rights.can_trade) == (True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -466,6 +467,23 @@ async def test_records_in_coins_are_valued(server: CannedVenue, venue: BybitUnif
         await venue.fetch_ledger(SCOPE, START_S - 60)
 
 
+async def test_a_gift_that_is_worth_nothing_keeps_no_flow_from_being_read(
+    server: CannedVenue, venue: BybitUnified
+) -> None:
+    """The wallet lists it without a value and no market trades it: it counts 0."""
+    gift = transfer_row("7", currency="ODD", type="AIRDROP", transactionTime=str(SERVER_MS))
+    out = transfer_row("-300", transactionTime=str(SERVER_MS))
+    server.set("GET", LOG, Canned(json=listed(gift, out)))
+    server.set("GET", TICKERS, Canned(json=listed()))
+    with pytest.raises(Malformed, match="ODD"):
+        await venue.fetch_ledger(SCOPE, START_S - 60)
+    coins = [coin_row("USDT", "700"), coin_row("ODD", "7", usdValue="0")]
+    server.set("GET", WALLET, Canned(json=wallet(*coins, equity="700")))
+    await venue.fetch_reading(SCOPE)
+    ledger = await venue.fetch_ledger(SCOPE, START_S - 60)
+    assert sorted(entry.amount for entry in ledger.entries) == [-300, 0]
+
+
 async def test_records_asked_for_by_a_clock_that_proved_wrong_are_no_answer(
     server: CannedVenue, venue: BybitUnified
 ) -> None:
@@ -639,16 +657,16 @@ async def test_orders_of_a_batch_answer_one_by_one(
     assert all(one["reduceOnly"] is True and "category" not in one for one in sent["request"])
 
 
-async def test_single_orders_and_batches_take_turns(
-    server: CannedVenue, venue: BybitUnified
-) -> None:
-    """Each way has its own allowance of ten orders a second."""
+async def test_a_burst_goes_by_both_ways_at_once(server: CannedVenue, venue: BybitUnified) -> None:
+    """Each has its own allowance of ten orders a second; what comes alone goes in a batch."""
     server.set("POST", BATCH, batch(lambda _sent: (0, "OK")))
     server.set("POST", CREATE, taken)
-    for first in (0, 5, 10, 15):
-        outcomes = await venue.submit_closes(closes(20)[first : first + 5])
-        assert all(isinstance(outcome, Done) for outcome in outcomes)
+    parts = [closes(20)[first : first + 5] for first in (0, 5, 10, 15)]
+    answered = await asyncio.gather(*map(venue.submit_closes, parts))
+    assert all(isinstance(outcome, Done) for outcomes in answered for outcome in outcomes)
     assert [len(server.of("POST", path)) for path in (BATCH, CREATE)] == [2, 10]
+    await venue.submit_closes(closes(2))
+    assert len(server.of("POST", BATCH)) == 3
 
 
 @pytest.mark.parametrize(
@@ -663,13 +681,11 @@ async def test_a_batch_in_doubt_proves_nothing_and_the_next_orders_go_one_by_one
     server.set("POST", CREATE, taken)
     outcomes = await venue.submit_closes(closes(3))
     assert all(isinstance(outcome, Unknown) for outcome in outcomes)
-    for _ in range(2):
-        assert all(isinstance(one, Done) for one in await venue.submit_closes(closes(3)))
+    assert all(isinstance(one, Done) for one in await venue.submit_closes(closes(3)))
     assert len(server.of("POST", BATCH)) == 1
     clock.at += 601
     server.set("POST", BATCH, batch(lambda _sent: (0, "OK")))
-    for _ in range(2):
-        await venue.submit_closes(closes(3))
+    await venue.submit_closes(closes(3))
     assert len(server.of("POST", BATCH)) == 2
 
 

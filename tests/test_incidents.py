@@ -28,6 +28,7 @@ from memory import (
 )
 from model import BookName, IncidentId, ScopeId, Source, Stage, Trust
 from openings import Facts
+from policy import AccountKind
 from tests.decision_values import (
     BOOK,
     BOOK_POLICY,
@@ -448,7 +449,11 @@ def test_the_lock_names_what_is_simulated_and_what_is_not_watched() -> None:
     """A bot's owner reads it in the file itself; the most severe lock comes first."""
     policy = replace(
         LIVE,
-        simulated_scopes=(SCOPE, ScopeId("x")),
+        practice_scopes=(
+            (ScopeId("d"), AccountKind.DEMO),
+            (SCOPE, AccountKind.SIMULATOR),
+            (ScopeId("x"), AccountKind.SIMULATOR),
+        ),
         unwatched=("bybit: keys found", "bitget: keys found"),
     )
     pause, kill = (
@@ -465,6 +470,7 @@ def test_the_lock_names_what_is_simulated_and_what_is_not_watched() -> None:
         dry_run=False,
         details=(
             ("SIMULATOR", "binance_futures, x"),
+            ("DEMO", "d"),
             ("not_watched_1", "bybit: keys found"),
             ("not_watched_2", "bitget: keys found"),
             ("unread_x", "down " * 60),

@@ -20,7 +20,7 @@ from venues.binance_pacing import (
     counted_by_venue,
     parse_rates,
 )
-from venues.pacer import SLACK_S, Gate, Pacer, Rate, Urgency
+from venues.pacer import SLACK_S, Address, Gate, Pacer, Rate, Urgency
 
 CLOSE, CANCEL, READING = Urgency.CLOSE, Urgency.CANCEL, Urgency.READING
 WINDOW_S = 10.0
@@ -402,3 +402,67 @@ def test_published_limits_are_taken_where_they_can_be_read(
     for name, rate in rates.items():
         assert rate.within_s == DEFAULT_RATES[name].within_s
         assert rate.reserve <= rate.most // 2
+
+
+# --- accounts at one address --------------------------------------------------------------------
+
+
+def neighbours(most: int = 5) -> tuple[Gate, Gate]:
+    """Two gates at one address: `a` is counted for both, `own` for each."""
+    address = Address()
+    rates = {
+        "a": Rate(most=most, within_s=WINDOW_S, is_of_address=True),
+        "own": Rate(most=most, within_s=WINDOW_S),
+    }
+    one, other = (Gate(Pacer(rates, address), LoopClock(epoch=EPOCH)) for _ in range(2))
+    return one, other
+
+
+async def enter(at: Gate, name: str) -> float:
+    """Ask for one unit, at once."""
+    return await at.enter({name: 1}, urgency=CLOSE, within_s=0)
+
+
+def test_what_one_account_used_of_an_address_is_gone_for_the_other() -> None:
+    """Five of five: together they would use ten and be banned. Orders are each account's own."""
+
+    async def story() -> None:
+        one, other = neighbours()
+        assert [await enter(one, "a") for _ in range(5)] == [0.0] * 5
+        assert await enter(other, "a") == pytest.approx(KEPT_S)
+        assert [await enter(at, "own") for at in (one, one, one, one, one, other)] == [0.0] * 6
+
+    play(story)
+
+
+def test_a_count_that_may_not_know_of_a_neighbours_request_only_adds() -> None:
+    """The venue told of 4; a lower count is believed when nothing of either is under way."""
+
+    async def story() -> None:
+        one, other = neighbours()
+        one.learn({"a": 4}, was_let_in=True)
+        assert await enter(other, "a") == 0
+        assert await enter(one, "own") == 0
+        one.learn({"a": 1}, was_let_in=True)
+        assert await enter(one, "a") > 0
+        other.leave()
+        one.learn({"a": 1}, was_let_in=True)
+        assert await enter(one, "a") == 0
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_of_address", [True, False])
+def test_a_pause_of_the_address_holds_every_account_and_no_other_pause_does(
+    is_of_address: bool,
+) -> None:
+    """Too many orders of one account are its own affair; too much weight is everybody's."""
+
+    async def story() -> None:
+        one, other = neighbours()
+        one.pause(7.0, is_of_address=is_of_address)
+        assert one.pause_left_s == 7.0
+        assert other.pause_left_s == (7.0 if is_of_address else 0.0)
+        assert await enter(other, "own") == (7.0 if is_of_address else 0.0)
+
+    play(story)

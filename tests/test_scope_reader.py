@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import cast
 
@@ -16,6 +17,7 @@ from simulator.seeds import apply_seed
 from simulator.virtual_time import LoopClock
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import EPOCH, POSITIONS, Logbook, play
+from troubles import Troubles
 
 NOTHING = ScopeMemory(scope=SCOPE)
 
@@ -36,8 +38,11 @@ class Desk:
             },
         )
         self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        log = cast("Logger", self.log)
+        self.troubles = Troubles(clock=self.clock, log=log, dry_run=False)
+        self.troubles.record = lambda _records: None
         self.reader = ScopeReader(
-            scope=SCOPE, venue=self.venue, clock=self.clock, log=cast("Logger", self.log)
+            scope=SCOPE, venue=self.venue, clock=self.clock, log=log, troubles=self.troubles
         )
 
 
@@ -141,6 +146,29 @@ def test_a_ledger_that_fails_may_be_asked_for_again(trouble: Trouble) -> None:
         desk.venue.calm()
         desk.reader.wants = (Want.LEDGER,)
         assert (await desk.reader.observe(NOTHING)).ledger is not None
+
+    play(story)
+
+
+def test_records_that_stay_unreadable_are_a_trouble_of_their_account() -> None:
+    """A key without that right: a withdrawal would look like a loss, and somebody has to know."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.venue.plan("fetch_ledger", Trouble.UNAVAILABLE)
+        for _ in range(2):
+            assert desk.log.of("ledger_trouble") == []
+            desk.reader.wants = (Want.LEDGER,)
+            await desk.reader.observe(NOTHING)
+            await asyncio.sleep(120)
+            desk.reader.begin_ledger(NOTHING)
+        (told,) = desk.log.of("ledger_trouble")
+        assert told["scope"] == SCOPE
+        assert list(desk.troubles.details()) == [f"trouble_ledger {SCOPE}"]
+        desk.venue.calm()
+        desk.reader.wants = (Want.LEDGER,)
+        assert (await desk.reader.observe(NOTHING)).ledger is not None
+        assert desk.troubles.details() == {}
 
     play(story)
 

@@ -29,7 +29,7 @@ from errors import LockError, StateLockHeld
 from guardian import Guardian
 from memory import BookMemory, Incident, Memory, ScopeMemory
 from model import BookName, IncidentId, ScopeId, Source, Stage
-from policy import BookPolicy
+from policy import AccountKind, BookPolicy
 from position_store import PositionStore
 from service_manager import STATUS_EVERY_S, ServiceManager, ServiceReport
 from state_lock import StateLock, find_holder
@@ -260,7 +260,19 @@ def incident() -> Incident:
     [
         (Memory(), {}, "LIVE, 1 book, stage 0"),
         (Memory(), {"dry_run": True}, "DRY RUN, 1 book, stage 0"),
-        (Memory(), {"simulated_scopes": (SCOPE,)}, "LIVE on the SIMULATOR, 1 book, stage 0"),
+        (
+            Memory(),
+            {"practice_scopes": ((SCOPE, AccountKind.SIMULATOR),)},
+            "LIVE on the SIMULATOR, 1 book, stage 0",
+        ),
+        (
+            Memory(),
+            {
+                "books": (BookPolicy(name=BOOK, scopes=(SCOPE, ScopeId("x")), stages=()),),
+                "practice_scopes": ((SCOPE, AccountKind.DEMO),),
+            },
+            "LIVE with 1 of 2 accounts on the DEMO, 1 book, stage 0",
+        ),
         (
             Memory(books=(BookMemory(name=BOOK, stage=Stage.ALL_CLOSED, incident=incident()),)),
             {},

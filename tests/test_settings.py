@@ -117,7 +117,7 @@ def test_every_key_reaches_the_policy(load: Load) -> None:
     policy, book = loaded.to_policy(), only_book(loaded)
     assert (policy.dry_run, policy.poll_s, policy.max_reading_age_s) == (False, 4, 13)
     assert policy.enforce_lock_in_dry_run is True
-    assert policy.simulated_scopes == ("binance_futures",)
+    assert policy.practice_scopes == (("binance_futures", "simulator"),)
     assert loaded.venues[0].simulator_url == "http://127.0.0.1:8900"
     assert loaded.venues[0].stables == ("USDT", "USDC")
     assert loaded.store_deadline_s == 0.25

@@ -237,6 +237,39 @@ def test_what_fails_on_the_guards_machine_is_told_with_a_remedy(tmp_path: Path) 
     )
 
 
+def test_records_that_cannot_be_read_are_told_with_their_account(tmp_path: Path) -> None:
+    """A key without that right: a withdrawal would be taken for a loss."""
+    settings = quiet(tmp_path)
+    content = LockContent(details=((f"trouble_ledger {SCOPE}", "since noon: code -2015"),))
+    write_lock(settings, content=content, at=NOW - 3)
+    assert held_report(settings).warnings == (
+        f"records of {SCOPE}: since noon: code -2015 -> a withdrawal would be taken for a loss: "
+        "let the key read transfers and account records",
+    )
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "says"),
+    [
+        (None, ()),
+        (4.9, ()),
+        (30.0, (f"{SCOPE}: this machine's clock is 30 s behind the exchange's",)),
+        (-7200.0, (f"{SCOPE}: this machine's clock is 7200 s ahead of the exchange's",)),
+    ],
+)
+def test_a_machine_whose_clock_is_off_is_told(
+    tmp_path: Path, offset_s: float | None, says: tuple[str, ...]
+) -> None:
+    """Nothing fails of it, since requests bear the exchange's time; times in the log do."""
+    settings = quiet(tmp_path)
+    last = replace(reading(NOW - 3, 9_800.0), server_offset_s=offset_s)
+    memory, _ = known((600, 10_000.0), (3, 9_800.0))
+    record = ReadingRecord(reading=last, trust=Trust.TRUSTED, at=NOW - 3, point=memory.history.last)
+    write(settings, Records(readings=(record,), scopes=(replace(memory, last_trusted=last),)))
+    warnings = held_report(settings).warnings
+    assert warnings == tuple(f"{line} -> run a time server" for line in says)
+
+
 def test_a_lock_that_is_late_is_told_before_strict_readers_stop(tmp_path: Path) -> None:
     """A running guard writes it every 10 s; bots that read less than all of it trade on."""
     settings = quiet(tmp_path)
@@ -333,9 +366,11 @@ BUSY_JSON = """\
   "configured_dry_run": false,
   "is_running": true,
   "pid": 7,
-  "simulated_scopes": [
-    "binance_futures"
-  ],
+  "practice": {
+    "simulator": [
+      "binance_futures"
+    ]
+  },
   "not_watched": [
     "bybit: keys found, not in config.yaml, NOT WATCHED"
   ],
@@ -447,7 +482,7 @@ BUSY_JSON = """\
       "scopes": [
         {
           "scope": "binance_futures",
-          "is_simulated": true,
+          "kind": "simulator",
           "trust": "UNAVAILABLE",
           "reasons": "-4400 unexplained",
           "unread": "HTTP 503: busy",

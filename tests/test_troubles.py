@@ -48,6 +48,27 @@ def test_a_trouble_is_told_for_each_reason_and_its_end_once() -> None:
     play(story)
 
 
+def test_a_trouble_of_one_account_neither_hides_nor_ends_that_of_another() -> None:
+    """Each is told, shown and ended under the name of its account."""
+
+    async def story() -> None:
+        log, recorded = Logbook(), list[AuditEntry]()
+        troubles = Troubles(clock=LoopClock(epoch=EPOCH), log=cast("Logger", log), dry_run=False)
+        troubles.record = lambda records: recorded.extend(records.audits)
+        for scope in ("one", "two", "one"):
+            troubles.begin("ledger", "refused", scope=scope)
+        troubles.end("ledger", scope="one")
+        since = "since 2023-11-14 22:13:20 UTC: refused"
+        assert troubles.details() == {"trouble_ledger two": since}
+        assert [(entry.event, entry.scope) for entry in recorded] == [
+            ("ledger_trouble", "one"),
+            ("ledger_trouble", "two"),
+            ("ledger_recovered", "one"),
+        ]
+
+    play(story)
+
+
 def test_a_trouble_that_comes_and_goes_is_told_now_and_then() -> None:
     """A slow disk at every tick: it stands in the lock each time, and in the log every 5 minutes.
 

@@ -112,7 +112,7 @@ class Rig:
     def fail_reads(self) -> None:
         """From here on the venue's gateway answers with an error page."""
         if isinstance(self.venue, MemoryVenue):
-            self.venue.plan("fetch", Trouble.UNAVAILABLE)
+            self.venue.plan("fetch|inspect", Trouble.UNAVAILABLE)
         else:
             self._plan(FaultKind.ANSWER_BEFORE, status=502, body="<html>", content_type="text/html")
 

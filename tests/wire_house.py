@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from decision import Decision
 from policy import Policy
 from simulator.exchange import Exchange
+from simulator.faults import Fault
 from simulator.virtual_time import LoopClock, TapeClock
 from simulator.wire.service import Service
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
@@ -51,12 +52,14 @@ async def play_over_http(
     script: Sequence[tuple[float, Happening]],
     ends_s: float,
     on_decision: Callable[[float, Decision], None],
+    faults: Sequence[Fault] = (),
     on_open: Callable[[Service], None] = lambda _service: None,
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
     `way` is one of `tests.venue_rigs.WAYS`, the script is in order of its seconds, and
-    `on_decision` gets the second and what was decided, `on_open` the service before it is asked.
+    `on_decision` gets the second and what was decided; `faults` are there from the beginning, and
+    `on_open` gets the service before it is asked.
     """
     exchange_id, dialect, changes = WAYS[way]
     content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
@@ -73,6 +76,8 @@ async def play_over_http(
             if at >= EPOCH + ends_s:
                 guard.guardian.stop()
 
+        for fault in faults:
+            service.service.plan.add(fault)
         clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
         venue = connect_account(
             exchange_id,

@@ -85,6 +85,80 @@ MUTANTS = (
         tests=("tests/test_binance_simulated.py::test_a_hedged_close_touches_its_own_leg_alone",),
     ),
     Mutant(
+        name="bitget-drop-reduce-only",
+        money="A close larger than what is left opens the other side.",
+        file="venues/bitget_classic.py",
+        old='params["reduceOnly"] = "YES"',
+        new="pass",
+        tests=(
+            "tests/test_bitget_simulated.py::test_a_close_larger_than_the_position_never_flips_it",
+        ),
+    ),
+    Mutant(
+        name="bitget-unified-drop-reduce-only",
+        money="The same in a unified account.",
+        file="venues/bitget_unified.py",
+        old='params["reduceOnly"] = "yes"',
+        new="pass",
+        tests=(
+            "tests/test_bitget_simulated.py::test_a_close_larger_than_the_position_never_flips_it",
+        ),
+    ),
+    Mutant(
+        name="bitget-side-is-a-direction",
+        money="A hedged close of the long closes the short.",
+        file="venues/bitget_classic.py",
+        old='params["side"] = "buy" if instruction.side is Side.LONG else "sell"',
+        new='params["side"] = "sell" if instruction.side is Side.LONG else "buy"',
+        tests=("tests/test_bitget_simulated.py::test_a_hedged_close_touches_its_own_leg_alone",),
+    ),
+    Mutant(
+        name="bitget-mode-of-the-account",
+        money="Where one product is hedged, a close of the other opens.",
+        file="venues/bitget.py",
+        old="mode=self._modes.get(symbol, instruction.position_mode),",
+        new="mode=instruction.position_mode,",
+        tests=(
+            "tests/test_bitget_simulated.py"
+            "::test_each_product_of_a_classic_account_is_closed_in_its_own_mode",
+        ),
+    ),
+    Mutant(
+        name="bitget-any-failure-is-classic",
+        money="After one bad answer a unified account is neither read nor closed.",
+        file="venues/bitget.py",
+        old="if code_of(answer.body) == IS_CLASSIC and (answer.status or 500) < 500:",
+        new="if code_of(answer.body) is None or code_of(answer.body) == IS_CLASSIC:",
+        tests=(
+            "tests/test_bitget_wire.py"
+            "::test_an_answer_that_does_not_tell_the_kind_of_account_proves_nothing",
+        ),
+    ),
+    Mutant(
+        name="bybit-drop-reduce-only",
+        money="A close larger than what is left opens the other side.",
+        file="venues/bybit_orders.py",
+        old='            "reduceOnly": True,\n',
+        new="",
+        tests=("tests/test_bybit_simulated.py::test_the_venue_splits_what_is_too_large_by_itself",),
+    ),
+    Mutant(
+        name="bybit-mode-of-the-account",
+        money="Where one symbol is hedged, no position of the others is ever closed.",
+        file="venues/bybit_orders.py",
+        old="if listed is not None:",
+        new="if listed is None:",
+        tests=("tests/test_bybit_simulated.py::test_each_symbol_is_closed_in_its_own_mode",),
+    ),
+    Mutant(
+        name="bybit-one-coin",
+        money="Positions settled in USDC are neither judged nor closed.",
+        file="venues/bybit.py",
+        old='SETTLE_COINS = (Asset("USDT"), Asset("USDC"))',
+        new='SETTLE_COINS = (Asset("USDT"),)',
+        tests=("tests/test_bybit_simulated.py::test_a_reading_agrees_with_the_exchange",),
+    ),
+    Mutant(
         name="skip-look-up",
         money="An order whose answer was lost is sent again, and what was to remain goes too.",
         file="executor.py",

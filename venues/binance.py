@@ -39,6 +39,7 @@ from model import (
     VenueOrderId,
 )
 from venues.access import Access
+from venues.asking import asking
 from venues.binance_account import (
     AccountMode,
     parse_account,
@@ -54,7 +55,9 @@ from venues.binance_errors import (
     is_clock_refusal,
     is_error_body,
     is_gone,
+    is_of_address,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.binance_inspection import inspect_account
@@ -113,6 +116,8 @@ MANNERS = Manners(
     cost_of=cost_of,
     counted_by_venue=counted_by_venue,
     pauses_s=PAUSES_S,
+    is_of_address=is_of_address,
+    remedy_of=remedy_of,
 )
 """How Binance USD-M wants to be talked to."""
 
@@ -127,6 +132,7 @@ class BinanceFutures:
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
         self._scope = scope
+        self._access = access
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
         self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
@@ -305,9 +311,8 @@ class BinanceFutures:
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
         """Ask what `check` shows; a part that is not told is a value."""
         self._require_scope(scope)
-        return await inspect_account(
-            self._connection, clock=self._clock, scope=scope, symbols=symbols
-        )
+        async with asking(MANNERS, self._access, self._clock) as asker:
+            return await inspect_account(asker, now=self._clock.now(), scope=scope, symbols=symbols)
 
     async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
         """Price assets by their USDT (else USDC) mark, else by the venue's asset index.

@@ -23,6 +23,7 @@ from venues.parsing import (
     required_rows,
     required_text,
 )
+from venues.position_rows import mend_prices, require_each_once
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "BTC", "USD")
 """Quotes of USD-M contracts, to find the base of a listing that exchangeInfo did not name yet."""
@@ -189,7 +190,7 @@ def _coin_weight(
 def parse_positions(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
     """Read `v3/positionRisk`; rows of size zero are not positions."""
     rows = as_rows(answer, "positionRisk")
-    return _each_once(_parse_position(row, bases=bases) for row in rows)
+    return _held(_parse_position(row, bases=bases) for row in rows)
 
 
 def parse_sizes(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
@@ -200,7 +201,7 @@ def parse_sizes(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Posit
     A symbol, side or size that makes no sense is Malformed all the same.
     """
     rows = as_rows(answer, "positionRisk")
-    return _each_once(_parse_size(row, bases=bases) for row in rows)
+    return _held(_parse_size(row, bases=bases) for row in rows)
 
 
 def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
@@ -223,12 +224,11 @@ def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | Non
         )
 
 
-def _each_once(rows: Iterable[Position | None]) -> tuple[Position, ...]:
+def _held(rows: Iterable[Position | None]) -> tuple[Position, ...]:
     """The positions among the rows; raises Malformed when one is there twice."""
-    positions = tuple(position for position in rows if position is not None)
-    if len({(position.symbol, position.side) for position in positions}) != len(positions):
-        raise Malformed("positionRisk: a position is listed twice")
-    return positions
+    held = tuple(row for row in rows if row is not None)
+    require_each_once(held, "positionRisk")
+    return held
 
 
 def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
@@ -250,7 +250,12 @@ def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position |
     initial_margin = optional_decimal(row, "initialMargin", what)
     margin = isolated_wallet if is_isolated else float(initial_margin or 0)
     profit = required_number(row, "unRealizedProfit", what)
-    entry, mark = _entry_and_mark(row, what, gain=side.sign * profit / float(quantity))
+    entry, mark = mend_prices(
+        entry=required_number(row, "entryPrice", what),
+        mark=required_number(row, "markPrice", what),
+        gain=side.sign * profit / float(quantity),
+        what=what,
+    )
     return Position(
         symbol=symbol,
         base=bases.get(symbol) or base_of(symbol),
@@ -264,24 +269,6 @@ def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position |
         margin=margin if margin > 0 else None,
         margin_asset=Asset(required_text(row, "marginAsset", what)),
     )
-
-
-def _entry_and_mark(row: Fields, what: str, *, gain: float) -> tuple[float, float]:
-    """Entry and mark; where the venue gives 0 for one of them, what the other and the profit say.
-
-    `gain` is mark minus entry, from the profit of one unit. A market that is being delisted has a
-    mark of 0 while its profit stands: without this, one such row would blind the whole account.
-    """
-    entry = required_number(row, "entryPrice", what)
-    mark = required_number(row, "markPrice", what)
-    if mark == 0 < entry:
-        mark = entry + gain
-    elif entry == 0 < mark:
-        entry = mark - gain
-    for name, price in (("entryPrice", entry), ("markPrice", mark)):
-        if price <= 0:
-            raise Malformed(f"{what}: {name} is not above zero")
-    return entry, mark
 
 
 def _signed_size(row: Fields, what: str) -> tuple[Side, Decimal]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from model import RefusalReason, Refused, Unknown
 from venues.failure import Failure
+from venues.remedies import COPY_BOTH, COPY_THE_KEY, KEEP_TIME, LOOK_AT_THE_KEY, MAKE_A_KEY
 
 _R = RefusalReason
 
@@ -74,6 +75,19 @@ mistaken figure must not keep an account from being closed for ever."""
 
 PAUSES_S: Mapping[int | None, float] = {429: 1.0, 418: 30.0}
 """What is paused after these answers when they name no time: one too many, and a ban."""
+REMEDIES: Mapping[int, str] = {
+    -1002: LOOK_AT_THE_KEY,
+    -1021: KEEP_TIME,
+    -1022: COPY_BOTH,
+    -2014: COPY_THE_KEY,
+    -2015: LOOK_AT_THE_KEY,
+    -2017: MAKE_A_KEY,
+}
+"""What a person can do about a refusal, where nobody else can do anything."""
+
+TOO_MANY_ORDERS = -1015
+"""Counted for each account; everything else that is too much counts for the address."""
+
 _CLOCK_CODES = frozenset({-1021, -5028})
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b", re.ASCII)
@@ -122,6 +136,16 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
         message=failure.cause,
         retry_after_s=retry_after_s(failure, venue_now_ms=venue_now_ms),
     )
+
+
+def is_of_address(failure: Failure) -> bool:
+    """True of a refusal for the weight of requests, which counts for all accounts together."""
+    return failure.status in (418, 429) and code_of(failure.body) != TOO_MANY_ORDERS
+
+
+def remedy_of(failure: Failure) -> str:
+    """What a person can do about it, empty when there is nothing to do but wait."""
+    return REMEDIES.get(code_of(failure.body) or 0, "")
 
 
 def is_clock_refusal(failure: Failure) -> bool:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TypeVar
 
-from clock import Clock
 from errors import Malformed
 from inspection import (
     AccountFamily,
@@ -28,13 +26,9 @@ from inspection import (
     Unwatched,
 )
 from model import Asset, ScopeId, Symbol
+from venues.asking import Asker, NotAllowed
 from venues.binance_account import AccountMode, base_of, parse_account_mode
-from venues.binance_errors import code_of
 from venues.binance_pacing import DEFAULT_RATES, ORDERS_10S
-from venues.ccxt_client import Params
-from venues.connection import VenueConnection
-from venues.failure import Failure
-from venues.pacer import Urgency
 from venues.parsing import (
     Fields,
     as_fields,
@@ -47,16 +41,12 @@ from venues.parsing import (
     required_text,
 )
 
-NOT_ALLOWED = frozenset({-2014, -2015, -2017, -1002})
-"""Refusals that are about the rights of the key, not about the moment."""
 SHOWN = 4
 """Most assets that a line names."""
 TIMER = DeadManSwitch(
     state=DeadManState.NOT_TOLD,
     reason="Binance has one timer per symbol and does not tell whether it runs",
 )
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,173 +58,117 @@ class _Part:
     find: Callable[[object], str]
 
 
-class _Refused(NotTold):
-    """Not told because the key, or this kind of account, may not ask."""
-
-
 async def inspect_account(
-    connection: VenueConnection, *, clock: Clock, scope: ScopeId, symbols: Sequence[Symbol]
+    asker: Asker, *, now: float, scope: ScopeId, symbols: Sequence[Symbol]
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
-    asker = _Asker(connection)
-    asked_at = clock.now()
-    clock_told, mode, rights, costs, unwatched = await asyncio.gather(
-        asker.measure(clock),
+    (latency_s, offset_s), mode, rights, costs, unwatched = await asyncio.gather(
+        asker.measure(),
         asker.ask("fapiPrivateGetAccountConfig", parse_account_mode),
-        asker.ask_rights(),
-        asker.ask_costs(symbols),
-        asker.look_around(scope),
+        _ask_rights(asker),
+        _ask_costs(asker, symbols),
+        _look_around(asker, scope),
     )
-    latency_s, offset_s = clock_told
-    is_portfolio = any(part.part == PORTFOLIO_MARGIN for part in unwatched)
+    rate = DEFAULT_RATES[ORDERS_10S]
     return Inspection(
         scope=scope,
-        asked_at=asked_at,
+        asked_at=now,
         latency_s=latency_s,
         server_offset_s=offset_s,
-        family=_family(mode, is_portfolio=is_portfolio),
+        family=_family(mode, unwatched),
         position_mode=mode.position_mode if isinstance(mode, AccountMode) else mode,
         rights=rights,
         dead_man=TIMER,
-        pace=OrderPace(
-            most=DEFAULT_RATES[ORDERS_10S].most, within_s=DEFAULT_RATES[ORDERS_10S].within_s
-        ),
+        pace=OrderPace(most=rate.most, within_s=rate.within_s),
         unwatched=unwatched,
         costs=costs,
     )
 
 
-def _family(mode: AccountMode | NotTold, *, is_portfolio: bool) -> AccountFamily | NotTold:
-    if is_portfolio:
+def _family(mode: AccountMode | NotTold, unwatched: Sequence[Unwatched]) -> AccountFamily | NotTold:
+    if any(part.presence is Presence.INSTEAD for part in unwatched):
         return AccountFamily.PORTFOLIO_MARGIN
     if isinstance(mode, NotTold):
         return mode
     return AccountFamily.MULTI_ASSETS if mode.is_multi_assets else AccountFamily.SINGLE_ASSET
 
 
-class _Asker:
-    """Asks one question at a time; an answer that is none becomes `NotTold`."""
-
-    def __init__(self, connection: VenueConnection) -> None:
-        self._connection = connection
-
-    async def ask(
-        self, endpoint: str, parse: Callable[[object], Answer], params: Params | None = None
-    ) -> Answer | NotTold:
-        """The parsed answer, or why there is none."""
-        told = await self._connection.ask(endpoint, params or {}, urgency=Urgency.READING)
-        if isinstance(told, Failure):
-            is_refused = code_of(told.body) in NOT_ALLOWED
-            return (_Refused if is_refused else NotTold)(reason=told.cause)
-        try:
-            return parse(told)
-        except Malformed as malformed:
-            return NotTold(reason=str(malformed))
-
-    async def measure(self, clock: Clock) -> tuple[float | NotTold, float | NotTold]:
-        """Round trip and offset of the venue's clock.
-
-        The second of two requests counts: the first may have had to open a connection.
-        """
-        trip_s = offset_s = 0.0
-        for _ in range(2):
-            before, started = clock.now(), clock.monotonic()
-            told = await self.ask("fapiPublicGetTime", parse_time)
-            if isinstance(told, NotTold):
-                return told, told
-            trip_s = clock.monotonic() - started
-            offset_s = told - (before + clock.now()) / 2
-        return trip_s, offset_s
-
-    async def ask_rights(self) -> KeyRights:
-        """What the key may do, by what the venue says of it and by trying to read transfers."""
-        told, config, transfers = await asyncio.gather(
-            self.ask("sapiGetAccountApiRestrictions", parse_restrictions),
-            self.ask("fapiPrivateGetAccountConfig", _parse_can_trade),
-            self._connection.ask("fapiPrivateGetIncome", {"limit": 1}, urgency=Urgency.READING),
-        )
-        reasons = []
-        can_read_transfers: bool | None = True
-        if isinstance(transfers, Failure):
-            is_refused = code_of(transfers.body) in NOT_ALLOWED
-            can_read_transfers = False if is_refused else None
-            reasons.append(f"account records: {transfers.cause}")
-        if isinstance(told, NotTold):
-            reasons.insert(0, f"rights of the key: {told.reason}")
-            told = KeyRights()
+async def _ask_rights(asker: Asker) -> KeyRights:
+    """What the key may do, by what the venue says of it and by trying to read transfers."""
+    told, config, transfers = await asyncio.gather(
+        asker.ask("sapiGetAccountApiRestrictions", parse_restrictions),
+        asker.ask("fapiPrivateGetAccountConfig", _parse_can_trade),
+        asker.may_ask("fapiPrivateGetIncome", {"limit": 1}),
+    )
+    reasons = [answer.reason for answer in (told, transfers) if isinstance(answer, NotTold)]
+    rights = KeyRights() if isinstance(told, NotTold) else told
+    return replace(
+        rights,
         # The account itself may be kept from trading, whatever its key may do.
-        can_trade = False if config is False else told.can_trade
-        return KeyRights(
-            can_read=told.can_read,
-            can_trade=can_trade,
-            can_withdraw=told.can_withdraw,
-            can_read_transfers=can_read_transfers,
-            is_bound_to_ip=told.is_bound_to_ip,
-            expires_at=told.expires_at,
-            reason="; ".join(reasons),
-        )
+        can_trade=False if config is False else rights.can_trade,
+        can_read_transfers=None if isinstance(transfers, NotTold) else transfers,
+        reason="; ".join(dict.fromkeys(reasons)),
+    )
 
-    async def ask_costs(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, TradingCost]:
-        """Spread and taker fee of symbols. One fee holds for all contracts of one quote."""
-        if not symbols:
-            return {}
-        by_quote: dict[str, list[Symbol]] = {}
-        for symbol in symbols:
-            by_quote.setdefault(_quote_of(symbol), []).append(symbol)
-        spreads, fees = await asyncio.gather(
-            self.ask("fapiPublicGetTickerBookTicker", parse_spreads),
-            asyncio.gather(
-                *(
-                    self.ask("fapiPrivateGetCommissionRate", parse_fee, {"symbol": group[0]})
-                    for group in by_quote.values()
-                )
-            ),
-        )
-        known = {} if isinstance(spreads, NotTold) else spreads
-        fee_of = {
-            symbol: fee
-            for group, fee in zip(by_quote.values(), fees, strict=True)
-            for symbol in group
-            if isinstance(fee, float)
-        }
-        return {
-            symbol: TradingCost(spread=known.get(symbol), fee=fee_of.get(symbol))
-            for symbol in symbols
-            if symbol in known or symbol in fee_of
-        }
 
-    async def look_around(self, scope: ScopeId) -> tuple[Unwatched, ...]:
-        """What else this key's owner has on the venue, as far as the key may look."""
-        answers = await asyncio.gather(*(self.ask(part.endpoint, part.find) for part in _PARTS))
-        return tuple(
-            found
-            for part, told in zip(_PARTS, answers, strict=True)
-            if (found := _unwatched(part, told, scope)) is not None
-        )
+async def _ask_costs(asker: Asker, symbols: Sequence[Symbol]) -> Mapping[Symbol, TradingCost]:
+    """Spread and taker fee of symbols. One fee holds for all contracts of one quote."""
+    if not symbols:
+        return {}
+    by_quote: dict[str, list[Symbol]] = {}
+    for symbol in symbols:
+        by_quote.setdefault(_quote_of(symbol), []).append(symbol)
+    spreads, fees = await asyncio.gather(
+        asker.ask("fapiPublicGetTickerBookTicker", parse_spreads),
+        asyncio.gather(
+            *(
+                asker.ask("fapiPrivateGetCommissionRate", parse_fee, {"symbol": group[0]})
+                for group in by_quote.values()
+            )
+        ),
+    )
+    known = {} if isinstance(spreads, NotTold) else spreads
+    fee_of = {
+        symbol: fee
+        for group, fee in zip(by_quote.values(), fees, strict=True)
+        for symbol in group
+        if isinstance(fee, float)
+    }
+    return {
+        symbol: TradingCost(spread=known.get(symbol), fee=fee_of.get(symbol))
+        for symbol in symbols
+        if symbol in known or symbol in fee_of
+    }
+
+
+async def _look_around(asker: Asker, scope: ScopeId) -> tuple[Unwatched, ...]:
+    """What else this key's owner has on the venue, as far as the key may look."""
+    answers = await asyncio.gather(*(asker.ask(part.endpoint, part.find) for part in _PARTS))
+    return tuple(
+        found
+        for part, told in zip(_PARTS, answers, strict=True)
+        if (found := _unwatched(part, told, scope)) is not None
+    )
 
 
 def _unwatched(part: _Part, told: str | NotTold, scope: ScopeId) -> Unwatched | None:
     """One part as it is named, None when it is seen to be empty."""
     if isinstance(told, NotTold):
         # Every ordinary account is refused there.
-        if part.name == PORTFOLIO_MARGIN and isinstance(told, _Refused):
+        if part.name == PORTFOLIO_MARGIN and isinstance(told, NotAllowed):
             return None
         presence, detail = Presence.UNSEEN, told.reason
     elif not told:
         return None
     else:
-        presence, detail = Presence.HOLDS, told
+        is_portfolio = part.name == PORTFOLIO_MARGIN
+        presence, detail = Presence.INSTEAD if is_portfolio else Presence.HOLDS, told
     is_spot = part.name == SPOT
     covered_by = ScopeId(f"{scope.removesuffix('_futures')}_spot") if is_spot else None
     return Unwatched(part=part.name, presence=presence, detail=detail, covered_by=covered_by)
 
 
 # --- reading the answers ----------------------------------------------------------------------
-
-
-def parse_time(answer: object) -> float:
-    """The venue's time in UTC seconds."""
-    return required_integer(as_fields(answer, "time"), "serverTime", "time") / 1000
 
 
 def parse_restrictions(answer: object) -> KeyRights:
@@ -316,12 +250,12 @@ def _find_options(answer: object) -> str:
 def _find_portfolio(answer: object) -> str:
     fields = as_fields(answer, "portfolio margin")
     equity = required_number(fields, "actualEquity", "portfolio margin")
-    return f"equity {equity:,.2f} USD; USD-M alone answers 0 for such an account"
+    return f"equity {equity:,.2f} USD is in it, and USD-M by itself answers 0"
 
 
 def _find_sub_accounts(answer: object) -> str:
     rows = required_rows(as_fields(answer, "sub-accounts"), "subAccounts", "sub-accounts")
-    return f"{len(rows)}, each with keys of its own" if rows else ""
+    return f"{len(rows)} with keys of their own" if rows else ""
 
 
 SPOT = "spot"

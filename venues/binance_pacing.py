@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from errors import Malformed
 from venues.ccxt_client import Params
@@ -22,7 +23,7 @@ WEIGHT_RESERVE = 400
 DEFAULT_RATES: Mapping[str, Rate] = {
     ORDERS_10S: Rate(most=300, within_s=10.0),
     ORDERS_1M: Rate(most=1200, within_s=60.0),
-    WEIGHT_1M: Rate(most=2400, within_s=60.0, reserve=WEIGHT_RESERVE),
+    WEIGHT_1M: Rate(most=2400, within_s=60.0, reserve=WEIGHT_RESERVE, is_of_address=True),
 }
 """As published; `exchangeInfo` says what holds today."""
 
@@ -95,5 +96,5 @@ def parse_rates(answer: object) -> dict[str, Rate]:
         if name is not None and most > 0:
             known = DEFAULT_RATES[name]
             reserve = min(known.reserve, most // 2)
-            rates[name] = Rate(most=most, within_s=known.within_s, reserve=reserve)
+            rates[name] = replace(known, most=most, reserve=reserve)
     return rates

@@ -52,6 +52,7 @@ from venues.bitget_errors import (
     is_gone,
     is_unknown_order,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.bitget_family import Family, Held, Record, coin_prices, data_of, product_of
@@ -94,6 +95,7 @@ MANNERS = Manners(
     rates=DEFAULT_RATES,
     cost_of=cost_of,
     pauses_s=PAUSES_S,
+    remedy_of=remedy_of,
 )
 """How Bitget wants to be talked to."""
 

@@ -86,17 +86,30 @@ def parse_purse(answer: object) -> Purse:
                 unrealised=None if unrealised is None else float(unrealised),
             )
         )
-        if optional_text(row, "assetMode", f"{what} {coin}") == "union":
+        if _is_union(row, f"{what} {coin}"):
             is_union = True
-            pledged |= _pledged(row, f"{what} {coin}")
+            pledged |= _pledged(row, f"{what} {coin}", equity=margins[-1].usdt_equity)
     if len({held.coin for held in margins}) != len(margins):
         raise Malformed(f"{what}: a margin coin is listed twice")
     return Purse(margins=tuple(margins), is_union=is_union, pledged=pledged)
 
 
-def _pledged(row: Fields, what: str) -> dict[Asset, Decimal]:
-    """The coins of a union account; without them what they are worth would be missing."""
+def _is_union(row: Fields, what: str) -> bool:
+    """Whether coins back the account; where that goes untold, whether any are listed."""
+    mode = optional_text(row, "assetMode", what)
+    return mode == "union" if mode else bool(row.get("assetList"))
+
+
+def _pledged(row: Fields, what: str, *, equity: float) -> dict[Asset, Decimal]:
+    """The coins of a union account; without them what they are worth would be missing.
+
+    A list of none is written as null. That is not believed of an account whose total is larger
+    than what its margin coin alone comes to.
+    """
     if row.get("assetList") is None and "assetList" in row:
+        total = optional_decimal(row, "unionTotalMargin", what)
+        if total is not None and float(total) > equity + max(1.0, 0.01 * abs(equity)):
+            raise Malformed(f"{what}: assetList is null while the total counts more")
         return {}
     return {
         Asset(required_text(entry, "coin", what).upper()): required_decimal(entry, "balance", what)
@@ -190,6 +203,19 @@ def parse_assets(answer: object, *, stables: Collection[Asset]) -> Valuation:
     if len({coin.asset for coin in coins}) != len(coins):
         raise Malformed("assets: a coin is listed twice")
     return Valuation(equity=equity, unrealised_pnl=unrealised, coins=tuple(coins))
+
+
+def require_nothing_held(answer: object) -> None:
+    """Confirm from the totals of a unified account that it holds no position.
+
+    A list of none is written as null, and so is one that was lost on its way: an incident would
+    end over positions that are open. Raises Malformed.
+    """
+    what = "assets"
+    fields = as_fields(data_of(answer, what), what)
+    for name in ("unrealisedPnl", "mmr"):
+        if required_number(fields, name, what):
+            raise Malformed(f"current-position: list is null while {name} is not zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

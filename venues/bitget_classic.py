@@ -240,7 +240,8 @@ class ClassicAccount:
         """The closing order.
 
         In hedge mode `side` names the leg and `tradeSide` says that it is closed: a long is closed
-        by `buy` with `close`. In one-way mode the side is the direction and reduce-only binds it.
+        by `buy` with `Close`, spelt as it is known to be accepted. In one-way mode the side is the
+        direction and reduce-only binds it.
         """
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
@@ -249,11 +250,12 @@ class ClassicAccount:
             "marginCoin": MARGIN_COINS[product],
             "size": plain_text(instruction.quantity),
             "orderType": "market",
+            "force": "GTC",
             "clientOid": instruction.client_id,
         }
         if mode is PositionMode.HEDGE:
             params["side"] = "buy" if instruction.side is Side.LONG else "sell"
-            params["tradeSide"] = "close"
+            params["tradeSide"] = "Close"
         else:
             params["side"] = instruction.side.closing_order.value.lower()
             params["reduceOnly"] = "YES"

@@ -13,6 +13,13 @@ from collections.abc import Mapping
 
 from model import RefusalReason, Refused, Unknown
 from venues.failure import Failure
+from venues.remedies import (
+    COPY_ALL_THREE,
+    COPY_BOTH,
+    COPY_THE_KEY,
+    KEEP_TIME,
+    LOOK_AT_THE_KEY,
+)
 
 _R = RefusalReason
 
@@ -99,6 +106,18 @@ LONGEST_PAUSE_S = 300.0
 TOO_MANY_PAUSE_S = 1.0
 """Every window of this venue is one second."""
 PAUSES_S: Mapping[int | None, float] = {429: TOO_MANY_PAUSE_S}
+REMEDIES: Mapping[str, str] = {
+    "40005": KEEP_TIME,
+    "40008": KEEP_TIME,
+    "40006": COPY_THE_KEY,
+    "40009": COPY_BOTH,
+    "40012": COPY_ALL_THREE,
+    "40014": LOOK_AT_THE_KEY,
+    "40018": LOOK_AT_THE_KEY,
+    "40037": LOOK_AT_THE_KEY,
+    "40038": LOOK_AT_THE_KEY,
+}
+"""What a person can do about a refusal, where nobody else can do anything."""
 _CLOCK_CODES = frozenset({"40005", "40008"})
 _TOO_MANY_CODES = frozenset({"429", "30007"})
 
@@ -111,6 +130,11 @@ def code_of(body: object) -> str | None:
     if isinstance(code, int):
         return str(code)
     return code if isinstance(code, str) and re.fullmatch(r"\d{1,6}", code, re.ASCII) else None
+
+
+def remedy_of(failure: Failure) -> str:
+    """What a person can do about it, empty when there is nothing to do but wait."""
+    return REMEDIES.get(code_of(failure.body) or "", "")
 
 
 def is_error_body(body: object) -> bool:

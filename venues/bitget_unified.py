@@ -22,7 +22,12 @@ from model import (
     Side,
     Symbol,
 )
-from venues.bitget_account import UNIFIED_NAMES, parse_assets, parse_held
+from venues.bitget_account import (
+    UNIFIED_NAMES,
+    parse_assets,
+    parse_held,
+    require_nothing_held,
+)
 from venues.bitget_family import (
     MARGIN_MODE_TEXTS,
     PRODUCTS,
@@ -34,6 +39,7 @@ from venues.bitget_family import (
     data_of,
     end_of,
     parse_mode,
+    required_symbol,
     rows_in,
 )
 from venues.bitget_ledger import parse_financial
@@ -57,6 +63,7 @@ RECORD_CATEGORIES = ("SPOT", "MARGIN", "USDT-FUTURES", "COIN-FUTURES", "USDC-FUT
 """Every category has records of the one wallet, and a transfer may be listed under any."""
 SETTINGS = "privateUtaGetV3AccountSettings"
 _POSITIONS = "privateUtaGetV3PositionCurrentPosition"
+_ASSETS = "privateUtaGetV3AccountAssets"
 
 
 class UnifiedAccount:
@@ -72,21 +79,25 @@ class UnifiedAccount:
         self._connection = connection
         self._stables = stables
         self._bases = bases
+        self._sides: dict[Symbol, Side] = {}
 
     async def fetch_account(self) -> Account:
         """Read the wallet and the positions of both products together."""
         assets, *positions = await together(
-            self._connection.read("privateUtaGetV3AccountAssets", "assets"),
+            self._connection.read(_ASSETS, "assets"),
             *(
                 self._connection.read(_POSITIONS, "current-position", {"category": product})
                 for product in PRODUCTS
             ),
         )
         value = parse_assets(assets, stables=self._stables)
+        held = self._parse_held(positions, is_lenient=False)
+        if not held and any(map(_lists_null, positions)):
+            require_nothing_held(assets)
         return Account(
             equity=value.equity,
             unrealised_pnl=value.unrealised_pnl,
-            held=self._parse_held(positions, is_lenient=False),
+            held=held,
             coins=value.coins,
         )
 
@@ -98,10 +109,14 @@ class UnifiedAccount:
                 for product in PRODUCTS
             )
         )
-        return self._parse_held(answers, is_lenient=True)
+        held = self._parse_held(answers, is_lenient=True)
+        if not held and any(map(_lists_null, answers)):
+            require_nothing_held(await self._connection.read_at_once(_ASSETS, "assets"))
+        return held
 
     def _parse_held(self, answers: Sequence[object], *, is_lenient: bool) -> tuple[Held, ...]:
-        return tuple(
+        """Read the positions and keep their sides: orders that close them need not name one."""
+        held = tuple(
             chain.from_iterable(
                 parse_held(
                     rows_in(answer, "list", "current-position"),
@@ -113,6 +128,8 @@ class UnifiedAccount:
                 for product, answer in zip(PRODUCTS, answers, strict=True)
             )
         )
+        self._sides |= {each.position.symbol: each.position.side for each in held}
+        return held
 
     async def fetch_mode(self) -> PositionMode:
         """Read the mode that the whole account is set to."""
@@ -135,7 +152,12 @@ class UnifiedAccount:
         conditional: dict[str, Order] = {}
         for found in lists[len(PRODUCTS) :]:
             for strategy, row in found:
-                order = parse_strategy(row, scope=scope, strategy=strategy)
+                order = parse_strategy(
+                    row,
+                    scope=scope,
+                    strategy=strategy,
+                    held=self._sides.get(required_symbol(row, "unfilled-strategy-orders")),
+                )
                 conditional.setdefault(order.order_id, order)
         return (*(parse_unified(row, scope=scope) for row in regular), *conditional.values())
 
@@ -313,3 +335,9 @@ def _strategy_of(row: Fields, asked_for: str) -> str:
     if asked_for == TPSL and not (row.get("takeProfit") or row.get("stopLoss")):
         return STRATEGIES[1]
     return asked_for
+
+
+def _lists_null(answer: object) -> bool:
+    """True of a list of positions that is written as null."""
+    data = data_of(answer, "current-position")
+    return isinstance(data, Mapping) and data.get("list", ()) is None

@@ -1,18 +1,18 @@
 """Bybit v5, unified account, linear contracts, through real ccxt: which endpoint answers what.
 
-Fields are read by `bybit_account`, `bybit_records` and `bybit_markets`; what a refusal proves is in
-`bybit_errors`; clients and clock are in `connection`. Contracts settled in USDT and in USDC are two
-lists each, of positions and of orders. Requests use ccxt's implicit endpoint methods, so that
-quantities stay the venue's own strings, and so that ccxt asks nothing of its own accord before an
-order: its unified calls ask what the account is first, and send no order where that fails.
+Fields are read by `bybit_account`, `bybit_records` and `bybit_markets`; orders go by
+`bybit_orders`; what a refusal proves is in `bybit_errors`; clients and clock are in `connection`.
+Contracts settled in USDT and in USDC are two lists each, of positions and of orders. Requests use
+ccxt's implicit endpoint methods, so that quantities stay the venue's own strings, and so that ccxt
+asks nothing of its own accord before an order: its unified calls ask what the account is first,
+and send no order where that fails.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, assert_never
+from typing import Any
 
 from ccxt.async_support import bybit
 
@@ -23,7 +23,6 @@ from model import (
     Asset,
     ClientOrderId,
     CloseInstruction,
-    Done,
     Ledger,
     MarginMode,
     MarketLimits,
@@ -33,13 +32,9 @@ from model import (
     PositionMode,
     Reading,
     RecordId,
-    RefusalReason,
-    Refused,
     ScopeId,
     Side,
     Symbol,
-    Unknown,
-    VenueOrderId,
 )
 from venues.access import Access
 from venues.bybit_account import (
@@ -56,31 +51,25 @@ from venues.bybit_account import (
 )
 from venues.bybit_errors import (
     PAUSES_S,
-    code_of,
     is_clock_refusal,
     is_error_body,
-    is_gone,
+    is_of_address,
     judge,
+    remedy_of,
     retry_after_s,
 )
 from venues.bybit_inspection import inspect_account
 from venues.bybit_markets import parse_market_limits, parse_marks, parse_spot_prices
+from venues.bybit_orders import BybitOrders
 from venues.bybit_pacing import RATES, cost_of
 from venues.bybit_records import (
     LogRow,
-    count_cancelled,
-    judge_batch,
-    judge_cancel,
-    judge_lookup,
-    judge_order,
     parse_log,
     parse_orders,
 )
 from venues.ccxt_client import Params
 from venues.connection import Kept, Manners, VenueConnection, together
-from venues.failure import Failure
-from venues.pacer import Urgency
-from venues.parsing import Fields, plain_text, required_integer
+from venues.parsing import Fields, required_integer
 
 SETTLE_COINS = (Asset("USDT"), Asset("USDC"))
 """Coins in which linear contracts are settled; each has lists of its own."""
@@ -98,17 +87,8 @@ LEDGER_REACH_S = 89 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
-BATCH = 10
-"""Most orders in one request; the venue takes 20, but no more than 10 in a second."""
 ORDER_WAITS_S = 3.0
 """Sixty orders go out in three seconds, twenty in each."""
-BATCH_REST_S = 600.0
-"""After a batch that proved nothing orders go one by one for so long, lest all fail together."""
-CANCELLED_AT_ONCE = 500
-"""Of more orders than that the venue cancels as many, picked at random."""
-CANCEL_ROUNDS = 20
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 _LINEAR: Params = {"category": "linear"}
 _MARKET_LISTS: tuple[Params, ...] = (
     {**_LINEAR, "limit": MARKET_PAGE},
@@ -145,6 +125,8 @@ MANNERS = Manners(
     cost_of=cost_of,
     pauses_s=PAUSES_S,
     order_waits_s=ORDER_WAITS_S,
+    is_of_address=is_of_address,
+    remedy_of=remedy_of,
 )
 """How Bybit wants to be talked to."""
 
@@ -166,8 +148,13 @@ class BybitUnified:
         self._bases: dict[Symbol, Asset] = {}
         self._indices: dict[tuple[Symbol, Side], int] = {}
         self._flat_mode = PositionMode.ONE_WAY
-        self._single_until = float("-inf")
-        self._batches_next = True
+        self._worthless: set[Asset] = set()
+        self._orders = BybitOrders(
+            self._connection,
+            scope=scope,
+            clock=clock,
+            listed=lambda symbol, side: self._indices.get((symbol, side)),
+        )
 
     @property
     def scopes(self) -> tuple[ScopeId, ...]:
@@ -210,6 +197,8 @@ class BybitUnified:
         held = self._parse_held(rows, margin_mode=margin_mode)
         coins = wallet.unstable(self._stables)
         unpriced = tuple(coin.asset for coin in coins if coin.price is None)
+        prices = await self._fetch_prices(unpriced)
+        self._worthless |= set(unpriced) - set(prices)
         return Reading(
             scope=scope,
             asked_at=asked_at,
@@ -217,7 +206,7 @@ class BybitUnified:
             wallet=wallet.wallet,
             unrealised_pnl=wallet.unrealised_pnl,
             positions=positions_of(held),
-            coins=value_coins(coins, prices=await self._fetch_prices(unpriced)),
+            coins=value_coins(coins, prices=prices),
             position_mode=position_mode_of(held) or self._flat_mode,
             # The totals count collateral alone, with the venue's haircut; the equity counts all.
             wallet_defines_equity=False,
@@ -380,6 +369,8 @@ class BybitUnified:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
 
+        A coin that the venue itself values at nothing and that trades nowhere counts 0, or one
+        gift of such a coin would keep all flows from being read.
         Raises Unavailable when there are more than 20,000 records in a week, or when the clock
         they were asked by proved wrong meanwhile. What is older than 89 days is not asked for.
         """
@@ -395,6 +386,7 @@ class BybitUnified:
             raise Unavailable("log: the clock was measured anew meanwhile")
         assets = tuple(sorted({row.asset for row in rows} - self._stables))
         prices = await self._fetch_prices(assets)
+        prices = dict.fromkeys(self._worthless, 0.0) | prices
         unpriced = [asset for asset in assets if asset not in prices]
         if unpriced:
             raise Malformed(f"log: no price for {unpriced[0]}; stables_keep may name it")
@@ -454,140 +446,27 @@ class BybitUnified:
         return limits
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
-        """Send one closing market order: reduce-only, and bound to the index of its position.
-
-        The venue acknowledges it before it is carried out. Raises InvariantViolation for anything
-        but an approved instruction of this account.
-        """
-        params = {**_LINEAR, **self._close_params(instruction)}
-        answer = await self._connection.ask("privatePostV5OrderCreate", params)
-        if isinstance(answer, Failure):
-            return self._connection.judge(answer)
-        return judge_order(answer, client_id=instruction.client_id)
-
-    def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
-        """The order as the venue wants it, apart from its category."""
-        if not isinstance(instruction, CloseInstruction):
-            raise InvariantViolation("only a CloseInstruction may become an order")
-        self._require_scope(instruction.scope)
-        return {
-            "symbol": instruction.symbol,
-            "side": instruction.side.closing_order.value.capitalize(),
-            "orderType": "Market",
-            "qty": plain_text(instruction.quantity),
-            "positionIdx": self._index_of(instruction),
-            "reduceOnly": True,
-            "orderLinkId": instruction.client_id,
-        }
-
-    def _index_of(self, instruction: CloseInstruction) -> int:
-        """The index under which the venue listed the position last; else that of its mode.
-
-        The account's mode is no guide on a venue where every symbol has its own: an order with the
-        wrong index is refused, so that the position would never be closed.
-        """
-        listed = self._indices.get((instruction.symbol, instruction.side))
-        if listed is not None:
-            return listed
-        match instruction.position_mode:
-            case PositionMode.ONE_WAY:
-                return 0
-            case PositionMode.HEDGE:
-                return 1 if instruction.side is Side.LONG else 2
-            case _:
-                assert_never(instruction.position_mode)
+        """Send one closing market order; see `bybit_orders`."""
+        return await self._orders.close(instruction)
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
-        """Send several closing orders at once; each has its own outcome.
-
-        Raises InvariantViolation before anything is sent if one of them may not be.
-        """
-        for instruction in instructions:
-            self._close_params(instruction)
-        parts = [instructions[n : n + BATCH] for n in range(0, len(instructions), BATCH)]
-        outcomes = await asyncio.gather(*map(self._submit_part, parts))
-        return tuple(outcome for part in outcomes for outcome in part)
-
-    async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
-        """Send some orders, every other time in one request: both ways have their own allowance.
-
-        After a batch that was at fault itself they all go one by one.
-        """
-        now = self._clock.monotonic()
-        goes_together = len(part) > 1 and self._batches_next and now >= self._single_until
-        self._batches_next = not self._batches_next or len(part) == 1
-        if not goes_together:
-            return await asyncio.gather(*map(self.submit_close, part))
-        params = [self._close_params(instruction) for instruction in part]
-        answer = await self._connection.ask(
-            "privatePostV5OrderCreateBatch", {**_LINEAR, "request": params}
-        )
-        outcomes: Sequence[Outcome] = (
-            [self._connection.judge_whole(answer)] * len(part)
-            if isinstance(answer, Failure)
-            else judge_batch(
-                answer, [close.client_id for close in part], refusal=self._connection.judge_row
-            )
-        )
-        if any(isinstance(outcome, Unknown) for outcome in outcomes):
-            self._single_until = now + BATCH_REST_S
-        return outcomes
+        """Send several closing orders at once; each has its own outcome."""
+        return await self._orders.close_all(instructions)
 
     async def submit_cancel(self, order: Order) -> Outcome:
         """Cancel one order of any kind; an order already gone is Done."""
         self._require_scope(order.scope)
-        answer = await self._connection.ask(
-            "privatePostV5OrderCancel",
-            {**_LINEAR, "symbol": order.symbol, "orderId": order.order_id},
-            urgency=Urgency.CANCEL,
-        )
-        if isinstance(answer, Failure):
-            gone = Done(order_id=order.order_id)
-            return gone if is_gone(answer) else self._connection.judge(answer)
-        return judge_cancel(answer, order_id=order.order_id)
+        return await self._orders.cancel(order)
 
     async def submit_cancel_all(self, scope: ScopeId, symbol: Symbol) -> Outcome:
-        """Cancel the orders of every kind of a symbol, as often as it takes for all of them."""
+        """Cancel the orders of every kind of a symbol."""
         self._require_scope(scope)
-        for _ in range(CANCEL_ROUNDS):
-            answer = await self._connection.ask(
-                "privatePostV5OrderCancelAll",
-                {**_LINEAR, "symbol": symbol},
-                urgency=Urgency.CANCEL,
-            )
-            if isinstance(answer, Failure):
-                return self._connection.judge(answer)
-            count = count_cancelled(answer)
-            if count is None:
-                return Unknown(cause="cancel: the answer confirms nothing")
-            if count < CANCELLED_AT_ONCE:
-                return Done(order_id=_EVERY)
-        return Unknown(cause="cancel: there is no end of orders")
+        return await self._orders.cancel_all(symbol)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
-        """Look an order up by our own id, among the recent ones and then in the history.
-
-        "Not there" can be said too early, right after the order was sent: the caller asks again
-        before it believes it.
-        """
+        """Look an order up by our own id."""
         self._require_scope(scope)
-        params = {**_LINEAR, "symbol": symbol, "orderLinkId": client_id}
-        for endpoint in ("privateGetV5OrderRealtime", "privateGetV5OrderHistory"):
-            answer = await self._connection.ask(endpoint, params)
-            if isinstance(answer, Failure):
-                return Unknown(cause=answer.cause)
-            try:
-                rows, _ = parse_page(answer, "order")
-            except Malformed as malformed:
-                return Unknown(cause=str(malformed))
-            found = judge_lookup(rows, client_id=client_id)
-            if found is not None:
-                return found
-        return Refused(
-            reason=RefusalReason.NO_SUCH_ORDER,
-            code=str(code_of(answer)),
-            message="in no list of orders",
-        )
+        return await self._orders.find(client_id, symbol)
 
     def _require_scope(self, scope: ScopeId) -> None:
         """Refuse work for another account: it would be carried out on this one."""

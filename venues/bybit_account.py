@@ -12,17 +12,16 @@ from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, Coin, MarginMode, Position, PositionMode, Side, Symbol
-from venues.held import each_once, entry_and_mark
 from venues.parsing import (
     Fields,
     as_fields,
-    optional_decimal,
     required_decimal,
     required_integer,
     required_number,
     required_rows,
     required_text,
 )
+from venues.position_rows import mend_prices, require_each_once
 
 UNIFIED = frozenset({3, 4, 5, 6})
 """`unifiedMarginStatus` of unified accounts; 1 is a classic one."""
@@ -140,8 +139,8 @@ def parse_wallet(answer: object) -> Wallet:
         raise Malformed("wallet: no coin is listed while the equity is not zero")
     return Wallet(
         equity=equity,
-        wallet=_optional_number(account, "totalWalletBalance", "wallet"),
-        unrealised_pnl=_optional_number(account, "totalPerpUPL", "wallet"),
+        wallet=_number_or_empty(account, "totalWalletBalance", "wallet"),
+        unrealised_pnl=_number_or_empty(account, "totalPerpUPL", "wallet"),
         holdings=holdings,
     )
 
@@ -154,7 +153,7 @@ def _parse_holding(row: Fields) -> Holding:
     asset = Asset(required_text(row, "coin", "wallet.coin"))
     what = f"wallet.coin {asset}"
     equity = required_number(row, "equity", what)
-    value = _optional_number(row, "usdValue", what) or 0.0
+    value = _number_or_empty(row, "usdValue", what) or 0.0
     price = value / equity if equity else 0.0
     return Holding(
         asset=asset,
@@ -164,10 +163,11 @@ def _parse_holding(row: Fields) -> Holding:
     )
 
 
-def _optional_number(fields: Fields, name: str, what: str) -> float | None:
-    """A number that the venue leaves empty in some account modes."""
-    number = optional_decimal(fields, name, what)
-    return None if number is None else float(number)
+def _number_or_empty(fields: Fields, name: str, what: str) -> float | None:
+    """A number that the venue leaves empty in some account modes; the field itself is there."""
+    if fields.get(name) == "":
+        return None
+    return required_number(fields, name, what)
 
 
 def value_coins(holdings: Iterable[Holding], *, prices: Mapping[Asset, float]) -> tuple[Coin, ...]:
@@ -251,15 +251,17 @@ def _with_figures(row: Fields, bare: Position, what: str) -> Position:
     venue leaves those fields empty.
     """
     profit = required_number(row, "unrealisedPnl", what)
-    entry, mark = entry_and_mark(
+    entry, mark = mend_prices(
         entry=required_number(row, "avgPrice", what),
         mark=required_number(row, "markPrice", what),
         gain=bare.side.sign * profit / float(bare.quantity),
         what=what,
     )
-    liquidation = _optional_number(row, "liqPrice", what) or 0.0
-    isolated = bare.margin_mode is MarginMode.ISOLATED
-    margin = _optional_number(row, "positionBalance" if isolated else "positionIM", what) or 0.0
+    liquidation = _number_or_empty(row, "liqPrice", what) or 0.0
+    if bare.margin_mode is MarginMode.ISOLATED:
+        margin = required_number(row, "positionBalance", what)
+    else:
+        margin = _number_or_empty(row, "positionIM", what) or 0.0
     return Position(
         symbol=bare.symbol,
         base=bare.base,
@@ -277,7 +279,9 @@ def _with_figures(row: Fields, bare: Position, what: str) -> Position:
 
 def positions_of(held: Iterable[Held]) -> tuple[Position, ...]:
     """The positions alone; raises Malformed when one is there twice."""
-    return each_once((each.position for each in held), "position")
+    positions = tuple(each.position for each in held)
+    require_each_once(positions, "position")
+    return positions
 
 
 def position_mode_of(held: Sequence[Held]) -> PositionMode | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from model import RefusalReason, Refused, Unknown
 from venues.failure import Failure
+from venues.remedies import ASK_SUPPORT, COPY_BOTH, KEEP_TIME, LOOK_AT_THE_KEY
 
 _R = RefusalReason
 
@@ -82,6 +83,21 @@ _PAUSES_OF_CODES: Mapping[int, float] = {
 PAUSES_S: Mapping[int | None, float] = {403: BAN_S, 429: SECOND_S}
 """What is paused after these answers when they name no time: the ban, and one too many."""
 
+REMEDIES: Mapping[int, str] = {
+    10002: KEEP_TIME,
+    10003: LOOK_AT_THE_KEY,
+    10004: COPY_BOTH,
+    10005: LOOK_AT_THE_KEY,
+    10007: LOOK_AT_THE_KEY,
+    10008: ASK_SUPPORT,
+    10010: LOOK_AT_THE_KEY,
+    10024: ASK_SUPPORT,
+    33004: LOOK_AT_THE_KEY,
+}
+"""What a person can do about a refusal, where nobody else can do anything."""
+
+TOO_MANY_OF_ADDRESS = 10018
+
 _OF_THE_MODE = re.compile(r"position ?(idx|mode)", re.IGNORECASE)
 
 
@@ -122,6 +138,16 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
         message=failure.cause,
         retry_after_s=retry_after_s(failure, venue_now_ms=venue_now_ms),
     )
+
+
+def remedy_of(failure: Failure) -> str:
+    """What a person can do about it, empty when there is nothing to do but wait."""
+    return REMEDIES.get(code_of(failure.body) or 0, "")
+
+
+def is_of_address(failure: Failure) -> bool:
+    """True of a refusal that counts for all accounts together which ask from one address."""
+    return failure.status == 403 or code_of(failure.body) == TOO_MANY_OF_ADDRESS
 
 
 def _reason_of(failure: Failure, code: int | None) -> RefusalReason | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from clock import Clock
 from errors import Malformed
@@ -206,8 +206,8 @@ def parse_rights(answer: object) -> KeyRights:
     permissions = as_fields(fields.get("permissions"), what)
     contracts, wallet = permissions.get("ContractTrade"), permissions.get("Wallet")
     addresses = fields.get("ips")
-    if not isinstance(contracts, list) or not isinstance(wallet, list):
-        raise Malformed(f"{what}: the permissions are no lists")
+    if not _are_names(contracts) or not _are_names(wallet):
+        raise Malformed(f"{what}: the permissions are no lists of names")
     writes = required_integer(fields, "readOnly", what) == 0
     return KeyRights(
         can_read=True,
@@ -216,6 +216,10 @@ def parse_rights(answer: object) -> KeyRights:
         is_bound_to_ip=isinstance(addresses, list) and addresses not in ([], ["*"]),
         expires_at=_end_of(fields.get("expiredAt")),
     )
+
+
+def _are_names(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(one, str) and one for one in value)
 
 
 def _end_of(text: object) -> float | None:

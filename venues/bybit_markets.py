@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, MarketLimits, Symbol
@@ -11,7 +10,6 @@ from venues.bybit_account import parse_rows
 from venues.parsing import (
     Fields,
     as_fields,
-    optional_decimal,
     required_decimal,
     required_number,
     required_text,
@@ -59,7 +57,7 @@ def parse_market(row: Fields) -> MarketLimits:
         step=step,
         min_quantity=required_decimal(lot, "minOrderQty", what),
         market_max=required_decimal(lot, "maxMktOrderQty", what) or None,
-        min_notional=optional_decimal(lot, "minNotionalValue", what) or Decimal(0),
+        min_notional=required_decimal(lot, "minNotionalValue", what),
         reduce_only_waives_min_notional=False,
         is_tradable=required_text(row, "status", what) in TRADABLE,
     )

@@ -16,8 +16,9 @@ ORDERS, BATCHED, CANCELS, CANCEL_ALLS = "ORDERS", "BATCHED", "CANCELS", "CANCEL_
 POSITIONS, OPEN_ORDERS, LOG, ADDRESS = "POSITIONS", "OPEN_ORDERS", "LOG", "ADDRESS"
 
 SECOND_S = 1.0
-JITTER_S = 0.1
-"""Requests may come so much closer together than they were sent."""
+JITTER_S = 0.25
+"""Requests may come so much closer together than they were sent: the first of a burst open their
+connections, those of the next window do not."""
 
 _RESERVED_READS = 20
 """What readings leave of an endpoint that closing reads as well."""
@@ -37,7 +38,7 @@ RATES: Mapping[str, Rate] = {
     POSITIONS: _in_a_second(50, reserve=_RESERVED_READS),
     OPEN_ORDERS: _in_a_second(50, reserve=_RESERVED_READS),
     LOG: _in_a_second(25),
-    ADDRESS: Rate(most=600, within_s=5.0, reserve=_RESERVED_REQUESTS),
+    ADDRESS: Rate(most=600, within_s=5.0, reserve=_RESERVED_REQUESTS, is_of_address=True),
 }
 """As published for every account; some are granted more."""
 

@@ -188,6 +188,8 @@ def _parse_log_row(row: Fields) -> tuple[LogRow, ...]:
     kind = LEDGER_KINDS.get(log_type, _K.OTHER)
     if log_type == "TRADE" and optional_text(row, "category", what) in EXCHANGING:
         kind = _K.OTHER
+    if kind is _K.REALISED:
+        _check_parts(row, what, rest=change - funding + fee)
     parts = ((kind, change - funding + fee), (_K.FUNDING, funding), (_K.FEE, -fee))
     at_ms = required_integer(row, "transactionTime", what)
     return tuple(
@@ -202,6 +204,20 @@ def _parse_log_row(row: Fields) -> tuple[LogRow, ...]:
         for number, (part, amount) in enumerate(parts)
         if amount
     )
+
+
+def _check_parts(row: Fields, what: str, *, rest: Decimal) -> None:
+    """Refuse the result of a position whose parts are not all told and do not add up.
+
+    `rest` is what is left of the change for `cashFlow`. Funding is empty on rows without any; a
+    row that lost its funding or its fee would lay it at the door of the position. Taxes stand
+    apart in `extraFees`.
+    """
+    is_whole = all(row.get(name) not in (None, "") for name in ("funding", "fee"))
+    flow = optional_decimal(row, "cashFlow", what)
+    is_taxed = optional_text(row, "extraFees", what) not in ("", "[]")
+    if not is_whole and flow not in (None, rest) and not is_taxed:
+        raise Malformed(f"{what}: the change is not the sum of its parts")
 
 
 def parse_orders(rows: Iterable[Fields], *, scope: ScopeId) -> tuple[Order, ...]:

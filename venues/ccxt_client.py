@@ -170,9 +170,11 @@ def _describe_fault(fault: BaseException) -> Failure:
         return Failure(cause="connection refused or host not found", was_sent=False)
     if isinstance(cause, asyncio.TimeoutError):
         return Failure(cause="timed out")
+    if isinstance(cause, NotSupported):
+        return Failure(cause="not offered here, as in demo and testnet", was_sent=False)
     # The hook above judges every answer, so these are left only for what ccxt checks before it
     # sends: closed clients, missing credentials, missing URLs.
-    is_before_sending = isinstance(cause, ExchangeClosedByUser | AuthenticationError | NotSupported)
+    is_before_sending = isinstance(cause, ExchangeClosedByUser | AuthenticationError)
     return Failure(cause=f"no answer ({type(cause).__name__})", was_sent=not is_before_sending)
 
 

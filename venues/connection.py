@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from clock import Clock
@@ -28,7 +28,7 @@ from venues.ccxt_client import (
     redirect,
     send,
 )
-from venues.failure import Failure, RequestFailed, unavailable
+from venues.failure import Failure, RequestFailed, unavailable, with_remedy
 from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
 
 _log = get_logger("venues.connection")
@@ -37,6 +37,8 @@ REFRESH_S = 600.0
 """Age at which the clock offset, and what is kept of an account, are read again."""
 REFRESH_RETRY_S = 60.0
 """Pause after a failed refresh; the kept value serves meanwhile."""
+CLOCK_OFF_S = 5.0
+"""A clock that is further off is told; a slow answer alone makes one seem off by half its time."""
 CLOCK_WAIT_S = 1.0
 """Longest that an order, or a read that sizes it, waits for the clock to be measured."""
 ORDER_WAITS_S = 2.0
@@ -81,6 +83,8 @@ class Manners:
     `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
     that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
     takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
+    `is_of_address` is true of a failure for which the venue holds every account of this machine.
+    `remedy_of` says what a person can do about a failure, empty when there is nothing to do.
     `order_waits_s` is longer where the windows of a limit are short: a burst then goes out in one
     round, one window after the other.
     """
@@ -98,6 +102,8 @@ class Manners:
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
+    is_of_address: Callable[[Failure], bool] = lambda _failure: False
+    remedy_of: Callable[[Failure], str] = lambda _failure: ""
     order_waits_s: float = ORDER_WAITS_S
 
 
@@ -173,7 +179,7 @@ class VenueConnection:
         self._read_timeout_s = access.read_timeout_s
         self._order_timeout_s = access.order_timeout_s
         self._redactor = Redactor(access.credentials.values())
-        self._gate = Gate(Pacer(manners.rates), clock, is_paced=access.is_paced)
+        self._gate = Gate(Pacer(manners.rates, access.address), clock, is_paced=access.is_paced)
         self._reader = self._make_client(access, timeout_s=access.read_timeout_s)
         self._trader = self._make_client(access, timeout_s=access.order_timeout_s)
         self._server_offset_s = 0.0
@@ -212,11 +218,34 @@ class VenueConnection:
         await self._settle_clock_if_it_can_be(endpoint)
         return await self._send_once(endpoint, params, urgency=urgency)
 
+    async def inquire(self, endpoint: str, params: Params) -> Any | Failure:
+        """Read once what only a person wants to know; a Failure is for `judge`."""
+        return await self._send_once(endpoint, params, urgency=Urgency.READING)
+
+    async def time_round_trip(self) -> tuple[float, float] | Failure:
+        """Seconds of a round trip, and the venue's clock minus ours.
+
+        The second of two requests counts: the first may have had to open a connection. Raises
+        Malformed.
+        """
+        trip_s = offset_s = 0.0
+        for _ in range(2):
+            before, started = self._clock.now(), self._clock.monotonic()
+            answer = await self.inquire(self._manners.time_endpoint, {})
+            if isinstance(answer, Failure):
+                return answer
+            trip_s = self._clock.monotonic() - started
+            midway = (before + self._clock.now()) / 2
+            offset_s = self._manners.parse_time(answer) / 1000 - midway
+        return trip_s, offset_s
+
     def judge(self, failure: Failure) -> Refused | Unknown:
         """Say what a failed order or cancel proves, and tell of a refusal."""
         outcome = self._manners.judge(failure, venue_now_ms=self._venue_now_ms())
         if isinstance(outcome, Refused):
             self._on_refusal(outcome)
+            remedy = self._manners.remedy_of(failure)
+            return replace(outcome, message=with_remedy(outcome.message, remedy))
         return outcome
 
     def judge_row(self, row: object) -> Refused | Unknown:
@@ -288,6 +317,9 @@ class VenueConnection:
         self._server_offset_s = server_ms / 1000 - (before + after) / 2
         self._clock_due_at = self._clock.monotonic() + REFRESH_S
         self._is_clock_trusted = True
+        if abs(self._server_offset_s) > CLOCK_OFF_S:
+            name, off_s = self._manners.name, -self._server_offset_s
+            _log.warning("clock_off", why=f"{name}: this machine's clock is off by {off_s:+.1f} s")
 
     async def renew_clock(self) -> None:
         """Measure the clock again when that is due; a failure keeps what was known."""
@@ -340,7 +372,7 @@ class VenueConnection:
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
         pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        return unavailable(what, failure, pause_s)
+        return unavailable(what, failure, pause_s, remedy=self._manners.remedy_of(failure))
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
@@ -351,7 +383,7 @@ class VenueConnection:
         if pause_s is None:
             pause_s = self._manners.pauses_s.get(failure.status)
         if pause_s is not None:
-            self._gate.pause(pause_s)
+            self._gate.pause(pause_s, is_of_address=self._manners.is_of_address(failure))
 
     def _learn_counts(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the venue's own counts out of any answer."""

@@ -56,6 +56,14 @@ def scrub(text: str, redactor: Redactor = NOTHING_HIDDEN) -> str:
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."
 
 
-def unavailable(what: str, failure: Failure, retry_after_s: float | None) -> Unavailable:
+def unavailable(
+    what: str, failure: Failure, retry_after_s: float | None, *, remedy: str = ""
+) -> Unavailable:
     """The error a fetch raises for a failed request; `what` names the read."""
-    return Unavailable(f"{what}: {failure.cause}", retry_after_s=retry_after_s)
+    message = with_remedy(f"{what}: {failure.cause}", remedy)
+    return Unavailable(message, retry_after_s=retry_after_s)
+
+
+def with_remedy(message: str, remedy: str) -> str:
+    """The message with what a person can do about it, where there is anything to do."""
+    return f"{message} -> {remedy}" if remedy else message

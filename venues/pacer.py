@@ -10,6 +10,7 @@ rules:
 - Readings leave a reserve of every allowance to closing, and cancels half of it: a book of
   thousands of orders must not use up what the reads need that size the closes.
 - A pause that the venue asks for holds everything.
+- What the venue counts for an address is counted for all accounts that are reached from it.
 - What cannot go within the time it has is told at once, with the seconds until it may be tried.
 """
 
@@ -47,12 +48,14 @@ class Urgency(IntEnum):
 class Rate:
     """At most `most` units in `within_s` seconds, of which readings leave `reserve`.
 
+    `is_of_address`: the venue counts all accounts together that it is asked about from one address.
     `slack_s` is how much longer its window counts as it is.
     """
 
     most: int
     within_s: float
     reserve: int = 0
+    is_of_address: bool = False
     slack_s: float = SLACK_S
 
 
@@ -110,11 +113,30 @@ class Allowance:
             self._others = (float("-inf"), 0)
 
 
+@dataclass(slots=True)
+class Address:
+    """What the connections to one exchange have in common: what it counts for all of them.
+
+    A dozen accounts that fall together would otherwise each use the whole allowance, and be banned
+    together in the middle of closing.
+    """
+
+    allowances: dict[str, Allowance] = field(default_factory=dict)
+    paused_until: float = float("-inf")
+    under_way: int = 0
+
+
 class Pacer:
     """The allowances of one connection and its pause; all times are monotonic seconds."""
 
-    def __init__(self, rates: Mapping[str, Rate]) -> None:
-        self._allowances = {name: Allowance(rate) for name, rate in rates.items()}
+    def __init__(self, rates: Mapping[str, Rate], address: Address | None = None) -> None:
+        self.address = address or Address()
+        self._allowances = {
+            name: self.address.allowances.setdefault(name, Allowance(rate))
+            if rate.is_of_address
+            else Allowance(rate)
+            for name, rate in rates.items()
+        }
         self._paused_until = float("-inf")
 
     def adopt(self, rates: Mapping[str, Rate]) -> None:
@@ -122,9 +144,12 @@ class Pacer:
         for name, rate in rates.items():
             self._allowances[name].rate = rate
 
-    def pause(self, seconds: float, *, now: float) -> None:
+    def pause(self, seconds: float, *, now: float, is_of_address: bool = False) -> None:
         """Hold everything for so long; a shorter pause ends no longer one."""
-        self._paused_until = max(self._paused_until, now + seconds)
+        if is_of_address:
+            self.address.paused_until = max(self.address.paused_until, now + seconds)
+        else:
+            self._paused_until = max(self._paused_until, now + seconds)
 
     def spend(self, cost: Cost, *, now: float) -> None:
         """Count a request that leaves now."""
@@ -133,16 +158,16 @@ class Pacer:
 
     def pause_left_s(self, *, now: float) -> float:
         """Seconds that are left of the pause, 0 without one."""
-        return max(0.0, self._paused_until - now)
+        return max(0.0, max(self._paused_until, self.address.paused_until) - now)
 
     def learn(
         self, used: Mapping[str, int], *, now: float, is_idle: bool, was_let_in: bool
     ) -> None:
         """Take the venue's own counts; names that are not paced are passed over."""
         for name in used.keys() & self._allowances.keys():
-            self._allowances[name].learn(
-                used[name], now=now, is_idle=is_idle, was_let_in=was_let_in
-            )
+            allowance = self._allowances[name]
+            is_alone = is_idle and (not allowance.rate.is_of_address or self.address.under_way <= 1)
+            allowance.learn(used[name], now=now, is_idle=is_alone, was_let_in=was_let_in)
 
     def wait_s(self, cost: Cost, *, urgency: Urgency, now: float, ahead: Cost) -> float:
         """Seconds until a request may leave after those `ahead`, 0 when it may now."""
@@ -212,6 +237,7 @@ class Gate:
     def leave(self) -> None:
         """The request that was let in has ended, in whatever way."""
         self._under_way -= 1
+        self._pacer.address.under_way -= 1
 
     @property
     def pause_left_s(self) -> float:
@@ -229,9 +255,9 @@ class Gate:
         self._pacer.adopt(rates)
         self._admit()
 
-    def pause(self, seconds: float) -> None:
-        """Hold everything for so long."""
-        self._pacer.pause(seconds, now=self._clock.monotonic())
+    def pause(self, seconds: float, *, is_of_address: bool = False) -> None:
+        """Hold everything for so long; of the address, also what goes through its other gates."""
+        self._pacer.pause(seconds, now=self._clock.monotonic(), is_of_address=is_of_address)
         self._admit()
 
     def _admit(self) -> None:
@@ -247,6 +273,7 @@ class Gate:
             if wait_s <= 0:
                 self._pacer.spend(waiter.cost, now=now)
                 self._under_way += 1
+                self._pacer.address.under_way += 1
                 waiter.told.set_result(0.0)
             elif now + wait_s > waiter.ends_at:
                 waiter.told.set_result(wait_s)

@@ -30,7 +30,7 @@ def to_document(report: StatusReport) -> dict[str, object]:
         "configured_dry_run": report.configured_dry_run,
         "is_running": report.holder is not None,
         "pid": None if report.holder is None else report.holder.pid,
-        "simulated_scopes": list(report.simulated_scopes),
+        "practice": {kind.value: list(scopes) for kind, scopes in report.practice_places},
         "not_watched": list(report.not_watched),
         "warnings": list(report.warnings),
         "books": [_book(book, now=report.now) for book in report.books],
@@ -81,7 +81,7 @@ def _book(book: BookView, *, now: float) -> dict[str, object]:
 def _scope(scope: ScopeView, *, now: float) -> dict[str, object]:
     return {
         "scope": scope.scope,
-        "is_simulated": scope.is_simulated,
+        "kind": scope.kind.value,
         "trust": scope.trust.value,
         "reasons": scope.reasons,
         "unread": scope.unread,

@@ -1,4 +1,4 @@
-"""What fails on the guard's own machine, as `status` says it: each trouble with what to do.
+"""What fails around the guard, as `status` says it: each trouble with what to do.
 
 The guard names its troubles in the lock document. What it cannot even write there shows as files
 that have grown old while it runs.
@@ -23,14 +23,19 @@ _REMEDIES = {
     "lock": ("lock file", "bots may see an older lock: see to its folder and its disk"),
     "room": ("room", "make some before the next lock finds none"),
     "descriptors": ("files", "restart the guard soon and allow it more open files"),
+    "ledger": (
+        "records",
+        "a withdrawal would be taken for a loss: let the key read transfers and account records",
+    ),
 }
 
 
 def say_troubles(lock: LockFileView) -> Iterator[str]:
     """One line for each trouble that the guard has named in its lock document."""
     for name, why in lock.troubles:
-        word, remedy = _REMEDIES.get(name, (name, "see its log"))
-        yield f"{word}: {why} -> {remedy}"
+        kind, _, scope = name.partition(" ")
+        word, remedy = _REMEDIES.get(kind, (kind, "see its log"))
+        yield f"{word}{scope and f' of {scope}'}: {why} -> {remedy}"
 
 
 def warn_of_machine(

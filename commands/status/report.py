@@ -19,12 +19,14 @@ from exposure import compute_exposure
 from flows import sum_pending
 from memory import AuditEntry, BookMemory, Incident, IncidentStatus, ScopeMemory, Streak, Suspicion
 from model import OperatorRequest, Reading, RowKey, ScopeId, Side, Stage, Trust
-from policy import BookPolicy, Policy
+from policy import AccountKind, BookPolicy, Policy
 from state_lock import Holder
 from store.views import OrderTally, ScopeStatus, StoreStatus
 
 STUCK_S = 30.0
 """An incident that has come no further for so long needs a person's eyes (behaviour.md 10)."""
+CLOCK_OFF_S = 5.0
+"""A machine's clock that is further off the exchange's is worth a person's while."""
 LATE_ANSWER_S = 10.0
 """A command waits so long for its answer; a request that is older was left behind."""
 
@@ -73,11 +75,11 @@ class ScopeView:
     `suspected_since` is None while there is no doubt, and `believed_at` the latest moment at which
     it ends if the next readings say the same. `unread` is why the latest attempt brought no
     reading, in the venue's own words. `silent_s` is the time without a trusted reading in this run,
-    None while nobody watches.
+    None while nobody watches. `server_offset_s` is the venue's clock minus ours, None if unknown.
     """
 
     scope: ScopeId
-    is_simulated: bool
+    kind: AccountKind
     trust: Trust
     reasons: str = ""
     unread: str = ""
@@ -93,6 +95,7 @@ class ScopeView:
     pending_flow: float = 0.0
     holdings: Holdings | None = None
     drawdowns: tuple[WindowDrawdown, ...] = ()
+    server_offset_s: float | None = None
 
     @property
     def is_judged(self) -> bool:
@@ -142,7 +145,7 @@ class StatusReport:
     configured_dry_run: bool
     holder: Holder | None
     not_watched: tuple[str, ...]
-    simulated_scopes: tuple[ScopeId, ...]
+    practice_places: tuple[tuple[AccountKind, tuple[ScopeId, ...]], ...]
     books: tuple[BookView, ...]
     lock: LockFileView
     requests: tuple[OperatorRequest, ...]
@@ -211,7 +214,7 @@ def build_report(
         configured_dry_run=policy.dry_run,
         holder=holder,
         not_watched=tuple(dict.fromkeys((*policy.unwatched, *lock.not_watched))),
-        simulated_scopes=policy.simulated_scopes,
+        practice_places=policy.practice_places(),
         books=books,
         lock=lock,
         requests=stored.requests,
@@ -223,6 +226,7 @@ def build_report(
             *_warn_of_other_kind(stored, dry_run=dry_run),
             *(line for book in books for line in _warn_of_book(book, now=now)),
             *_warn_of_requests(stored.requests, now=now),
+            *_warn_of_hindrances(lock, holder),
         ),
     )
 
@@ -269,11 +273,9 @@ def _scope(
     is_watched: bool,
     now: float,
 ) -> ScopeView:
-    is_simulated = scope in policy.simulated_scopes
+    kind = policy.kind_of(scope)
     if known is None:
-        return ScopeView(
-            scope=scope, is_simulated=is_simulated, trust=Trust.UNAVAILABLE, unread=unread
-        )
+        return ScopeView(scope=scope, kind=kind, trust=Trust.UNAVAILABLE, unread=unread)
     memory = known.memory
     last = memory.history.last
     trusted_at = known.trusted_at
@@ -281,7 +283,7 @@ def _scope(
     doubt = memory.suspicion.doubts[-1] if memory.suspicion and memory.suspicion.doubts else None
     return ScopeView(
         scope=scope,
-        is_simulated=is_simulated,
+        kind=kind,
         trust=_trust_now(known, policy=policy, now=now),
         reasons=known.reasons,
         unread=unread,
@@ -297,6 +299,7 @@ def _scope(
         pending_flow=_pending_flow(memory),
         holdings=None if known.last_trusted is None else Holdings.of(known.last_trusted),
         drawdowns=_drawdowns(memory, policy=policy, book=book, state=state),
+        server_offset_s=None if known.last_trusted is None else known.last_trusted.server_offset_s,
     )
 
 
@@ -364,6 +367,11 @@ def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> 
     return []
 
 
+def _warn_of_hindrances(lock: LockFileView, holder: Holder | None) -> tuple[str, ...]:
+    """What the running guard found for the next close; a dead one's findings are old."""
+    return () if holder is None else lock.hindrances
+
+
 def _warn_of_mode(dry_run: bool, *, configured: bool) -> list[str]:
     """What the file says holds at the next start only, and a dry run may be asked for there."""
     if dry_run == configured:
@@ -402,6 +410,12 @@ def _warn_of_book(book: BookView, *, now: float) -> list[str]:
             )
         elif scope.suspected_since is not None:
             warnings.append(f"{scope.scope}: the latest readings are doubted")
+        offset_s = scope.server_offset_s or 0.0
+        if abs(offset_s) > CLOCK_OFF_S:
+            off = f"{abs(offset_s):.0f} s {'behind' if offset_s > 0 else 'ahead of'}"
+            warnings.append(
+                f"{scope.scope}: this machine's clock is {off} the exchange's -> run a time server"
+            )
     if book.state.manual_reset_required and book.policy is not None:
         warnings.append(f"{name}: waits for you: python3 killswitch.py reset {name}")
     return warnings

@@ -22,6 +22,7 @@ from commands.status.wording import say_money, say_span, say_time
 from lock_document import EVERY_BOOK, FOREVER_TS, LockEntry, LockMode
 from memory import AuditEntry, Incident, Severity, TargetStatus
 from model import CLOSING_STAGES, OperatorRequest, Stage, Trust
+from policy import AccountKind
 from store.views import OrderTally
 
 ACTIONS_SHOWN = 8
@@ -45,7 +46,7 @@ def render(report: StatusReport) -> Group:
 def _parts(report: StatusReport) -> Iterator[RenderableType]:
     yield _headline(report)
     for line in report.not_watched:
-        yield Text(f" {line}", style="yellow")
+        yield _hanging(" ", Text(line), style="yellow")
     for line in report.warnings:
         yield _hanging(" ! ", Text(line), style="bold red")
     if not report.books:
@@ -70,8 +71,8 @@ def _hanging(mark: str, text: Text, *, style: str = "") -> Table:
 def _headline(report: StatusReport) -> Table:
     kind = Text(" DRY RUN ", style="black on cyan") if report.dry_run else _live()
     left = Text.assemble(("Killswitch", "bold"), "  ", kind)
-    if report.simulated_scopes:
-        left.append("  SIMULATOR", style="magenta")
+    for place, _ in report.practice_places:
+        left.append(f"  {place.upper()}", style="magenta")
     if report.holder is None:
         left.append("  not running", style="bold red")
     else:
@@ -95,8 +96,8 @@ def _book(book: BookView, *, now: float) -> Panel:
     state = book.state
     style = _STAGE_STYLES[state.stage]
     title = Text.assemble((state.name, "bold"), "  ", (_say_state(book, now=now), style))
-    if any(scope.is_simulated for scope in book.scopes):
-        title.append("  SIMULATOR", style="magenta")
+    for place in sorted({scope.kind for scope in book.scopes} - {AccountKind.LIVE}):
+        title.append(f"  {place.upper()}", style="magenta")
     parts: list[RenderableType] = []
     for scope in book.scopes:
         parts += [_facts(scope, book, now=now), *drawdown_parts(scope)]

@@ -1,8 +1,8 @@
 """Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
-how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated (spot,
-coin-margined) answer truthfully that they hold nothing.
+how a client is redirected by rewriting its URLs. Of the parts of the venue that are not simulated
+(spot, coin-margined) only balances are told: what the seed names, else nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.state import Account
 from simulator.wire import binance_account as accounts
+from simulator.wire import binance_elsewhere as elsewhere
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
 from simulator.wire import binance_public as public
@@ -115,9 +116,6 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
-    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
-        lambda call: accounts.key_permissions(call.account)
-    ),
     ("GET", "/sapi/v1/asset/transfer"): _signed(lambda _: {"total": 0, "rows": []}),
 }
 
@@ -181,7 +179,33 @@ ORDER_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES
+ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
+        lambda call: elsewhere.key_permissions(call.account)
+    ),
+    ("GET", "/fapi/v1/commissionRate"): _signed(
+        lambda call: elsewhere.commission_rate(call.exchange, call.sent), 20
+    ),
+    ("GET", "/api/v3/account"): _signed(lambda call: elsewhere.spot_account(call.account), 20),
+    ("GET", "/sapi/v1/margin/account"): _signed(
+        lambda call: elsewhere.margin_account(call.account), 10
+    ),
+    ("GET", "/dapi/v1/balance"): _signed(lambda call: elsewhere.coin_margined(call.account)),
+    ("GET", "/eapi/v1/marginAccount"): _signed(
+        lambda call: elsewhere.options_account(call.account), 3
+    ),
+    ("GET", "/papi/v1/account"): _signed(
+        lambda call: elsewhere.portfolio_account(call.account), 20
+    ),
+    ("GET", "/sapi/v1/sub-account/list"): _signed(
+        lambda call: elsewhere.sub_accounts(call.account)
+    ),
+}
+
+ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | ELSEWHERE_ROUTES
+
+
+_INCOME = "/fapi/v1/income"
 
 
 class BinanceDialect:
@@ -224,7 +248,9 @@ class BinanceDialect:
             if route is None:
                 text = f"Path {path}, Method {request.method} is invalid"
                 raise BinanceError(-5000, text, status=NOT_FOUND)
-            content, counted = self._carry_out(route, request, circumstances)
+            content, counted = self._carry_out(
+                route, request, path=path, circumstances=circumstances
+            )
         except Rejected as refusal:
             return self._refusal(translate(refusal), counted)
         except BinanceError as error:
@@ -236,7 +262,7 @@ class BinanceDialect:
         )
 
     def _carry_out(
-        self, route: Route, request: WireRequest, circumstances: Circumstances
+        self, route: Route, request: WireRequest, *, path: str, circumstances: Circumstances
     ) -> tuple[object, str | None]:
         sent = gate.parameters(request)
         for_all = route.weight_for_all is not None and not sent.get("symbol")
@@ -249,6 +275,8 @@ class BinanceDialect:
         gate.check_timestamp(sent, now=self.exchange.now, slack_s=circumstances.clock_slack_s)
         gate.check_signature(account, request)
         if request.method != "GET" and not account.can_trade:
+            raise gate.refused_key()
+        if path == _INCOME and not account.can_read_transfers:
             raise gate.refused_key()
         if not route.counts_orders:
             return route.handler(replace(call, signed_account=account)), None

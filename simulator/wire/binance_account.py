@@ -265,22 +265,3 @@ def user_trades(view: AccountView, account: Account, sent: Mapping[str, str]) ->
         and order_id in (None, trade.order_id)
     ]
     return rows[:limit] if from_id is not None or "startTime" in sent else rows[-limit:]
-
-
-def key_permissions(account: Account) -> Row:
-    """Return the restrictions of the key itself, as the spot host tells them."""
-    return {
-        "ipRestrict": False,
-        "createTime": 1600000000000,
-        "enableReading": True,
-        "enableWithdrawals": account.can_withdraw,
-        "enableInternalTransfer": False,
-        "enableMargin": False,
-        "enableFutures": account.can_trade,
-        "permitsUniversalTransfer": False,
-        "enableVanillaOptions": False,
-        "enableFixApiTrade": False,
-        "enableFixReadOnly": False,
-        "enableSpotAndMarginTrading": False,
-        "enablePortfolioMarginTrading": False,
-    }

@@ -96,6 +96,8 @@ def _coin_row(view: AccountView, asset: str) -> Row | None:
 
 def positions(call: Call) -> Row:
     """Return a page of `position/list`: flat legs only when asked for a symbol."""
+    if call.sent.get("category") in ("inverse", "option"):
+        return {"list": [], "nextPageCursor": "", "category": call.sent["category"]}
     require_linear(call.sent)
     view, settle = call.view, call.sent.get("settleCoin")
     if not call.symbol and not settle:
@@ -146,7 +148,7 @@ def key_permissions(call: Call) -> Row:
         "id": "1",
         "note": "key",
         "apiKey": account.api_key,
-        "readOnly": 0 if trades else 1,
+        "readOnly": 0 if trades or account.can_withdraw else 1,
         "secret": "",
         "permissions": {
             "ContractTrade": ["Order", "Position"] if trades else [],
@@ -161,7 +163,7 @@ def key_permissions(call: Call) -> Row:
             "Affiliate": [],
             "Earn": [],
         },
-        "ips": ["*"],
+        "ips": ["127.0.0.1"] if account.is_bound_to_ip else ["*"],
         "type": 1,
         "deadlineDay": 83,
         "expiredAt": "2100-01-01T00:00:00Z",
@@ -220,6 +222,29 @@ def transaction_log(call: Call) -> Row:
     rows = [row for row in rows if wanted in ("", row["type"])]
     page, cursor = page_of(rows, call.sent, usual=20, most=50)
     return {"nextPageCursor": cursor, "list": list(page)}
+
+
+def funding_account(call: Call) -> Row:
+    """Return `asset/transfer/query-account-coins-balance`: nothing, it is not simulated."""
+    if call.sent.get("accountType") != "FUND":
+        raise bad_parameter("accountType")
+    return {"memberId": "1", "accountType": "FUND", "balance": []}
+
+
+def fee_rates(call: Call) -> Row:
+    """Return `account/fee-rate` of every market."""
+    require_linear(call.sent)
+    rows = [
+        {
+            "symbol": market.symbol,
+            "baseCoin": "",
+            "takerFeeRate": plain(market.taker_fee),
+            "makerFeeRate": plain(market.maker_fee),
+        }
+        for market in call.exchange.markets.values()
+        if call.symbol in ("", market.symbol)
+    ]
+    return {"category": "linear", "list": rows}
 
 
 def executions(call: Call) -> Row:
