@@ -22,10 +22,11 @@ REFUSALS = (
     "NOTHING_TO_REDUCE", "RATE_LIMITED", "RESTING_ORDER_IN_THE_WAY", "TOO_LARGE",
     "WRONG_POSITION_MODE",
 )  # fmt: skip
-"""Reasons that the venue of a story can give. The others cannot be met here: DUPLICATE_ID needs a
-resting order of ours, and ours are market orders; NO_SUCH_ORDER answers look-ups alone;
-NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that this one does not give; TOO_SMALL
-and BAD_PRECISION need market rules that were wrong, and stories have right ones or none."""
+"""Reasons that the venues of stories give. The others cannot be met here, or not often enough to be
+asked for: DUPLICATE_ID needs an id that is sent twice by us; NO_SUCH_ORDER answers look-ups alone;
+NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that these do not give; TOO_SMALL and
+BAD_PRECISION need market rules that were wrong, and stories have right ones or none. With none, a
+venue that does not exempt closing orders says TOO_SMALL of what is near its minimum."""
 
 COINS = ("stories with coins", "coins moved", "hedges of coins kept")
 VENUES = tuple(
