@@ -5,7 +5,8 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     api_key: test-key
     api_secret: test-secret
     passphrase: test-pass                   where a venue asks for one
-    unified: false                          where a venue keeps two kinds of account
+    unified: false                          where a venue keeps two kinds of account: on Binance one
+                                            of portfolio margin, whose wallets may be below zero
     position_mode: one_way | hedge          (one_way)
     multi_assets: false
     wallet: {USDT: 10000}

@@ -178,9 +178,9 @@ async def test_other_wallets_are_named_with_what_they_hold() -> None:
     assert found["spot"].covered_by == "binance_spot"
 
 
-async def test_a_portfolio_margin_account_holds_what_the_futures_account_seems_to() -> None:
-    """USD-M by itself answers 0 there, and a guard would watch nothing."""
-    told = await inspect(wallet={}, positions=[], elsewhere={"portfolio_margin": {"USD": 5000}})
+async def test_a_portfolio_margin_account_beside_one_of_usd_m_is_named() -> None:
+    """USD-M showed something, so that it is watched; what the other one holds is not."""
+    told = await inspect(elsewhere={"portfolio_margin": {"USD": 5000}})
     assert told.family is AccountFamily.PORTFOLIO_MARGIN
     found = parts(told)["portfolio margin"]
     assert found.presence is Presence.INSTEAD

@@ -199,7 +199,7 @@ async def test_a_close_larger_than_the_position_never_flips_it(kind: str) -> Non
 
 
 async def test_a_hedged_close_touches_its_own_leg_alone(kind: str) -> None:
-    """0.5 long and 0.3 short: each close takes its own side, however much it asks for."""
+    """0.5 long and 0.3 short: a close takes its own side, however much it asks (lesson 18)."""
     legs = [{**BOTH_COINS[0]}, {**BOTH_COINS[0], "side": "SHORT", "quantity": "0.3"}]
     async with account(kind, position_mode="hedge", positions=legs) as (at, venue):
         hedge = PositionMode.HEDGE

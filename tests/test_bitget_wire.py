@@ -576,7 +576,7 @@ async def test_a_close_is_written_exactly_so(
     side: Side,
     margin: MarginMode,
 ) -> None:
-    """Nothing more and nothing less, in either kind of account, mode and margin mode."""
+    """Nothing more, nothing less, in either kind of account, mode and margin mode (lesson 18)."""
     field = PATHS[family].mode_field
     show(server, family, **{field: f"{'hedge' if mode is HEDGE else 'one_way'}_mode"})
     await venue.fetch_positions(SCOPE)

@@ -157,6 +157,7 @@ async def _in_memory(
 
 WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "binance": ("binance", "binance", {}),
+    "binance-portfolio": ("binance", "binance", {"unified": True}),
     "bitget": ("bitget", "bitget", {"passphrase": PASSPHRASE}),
     "bitget-unified": ("bitget", "bitget", {"passphrase": PASSPHRASE, "unified": True}),
     "bybit": ("bybit", "bybit", {}),

@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant(
         name="drop-reduce-only",
         money="A close larger than what is left opens the other side.",
-        file="venues/binance.py",
+        file="venues/binance_orders.py",
         old='params["reduceOnly"] = "true"',
         new="pass",
         tests=(
@@ -79,7 +79,7 @@ MUTANTS = (
     Mutant(
         name="drop-hedge-side",
         money="No close of a hedged account is accepted, and the loss runs on.",
-        file="venues/binance.py",
+        file="venues/binance_orders.py",
         old='params["positionSide"] = instruction.side.value',
         new="pass",
         tests=("tests/test_binance_simulated.py::test_a_hedged_close_touches_its_own_leg_alone",),
@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         name="new-id-when-sent",
         money="The look-up asks for an id that never left: what was executed is sent once more.",
-        file="venues/binance.py",
+        file="venues/binance_orders.py",
         old='"newClientOrderId": instruction.client_id,',
         new='"newClientOrderId": f"{instruction.client_id}{id(object()) % 1000}",',
         tests=(

@@ -8,9 +8,10 @@ changes anything. Emails of sub-accounts are counted, never repeated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from errors import Malformed
 from inspection import (
@@ -25,10 +26,12 @@ from inspection import (
     TradingCost,
     Unwatched,
 )
-from model import Asset, ScopeId, Symbol
+from model import ScopeId, Symbol
 from venues.asking import Asker, NotAllowed
-from venues.binance_account import AccountMode, base_of, parse_account_mode
+from venues.binance_account import AccountMode, parse_account_mode, quote_of
 from venues.binance_pacing import DEFAULT_RATES, ORDERS_10S
+from venues.binance_portfolio import INTO, OUT_OF, parse_pots
+from venues.binance_routes import PORTFOLIO, Routes
 from venues.parsing import (
     Fields,
     as_fields,
@@ -59,15 +62,15 @@ class _Part:
 
 
 async def inspect_account(
-    asker: Asker, *, now: float, scope: ScopeId, symbols: Sequence[Symbol]
+    asker: Asker, routes: Routes, *, now: float, scope: ScopeId, symbols: Sequence[Symbol]
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
     (latency_s, offset_s), mode, rights, costs, unwatched = await asyncio.gather(
         asker.measure(),
-        asker.ask("fapiPrivateGetAccountConfig", parse_account_mode),
-        _ask_rights(asker),
-        _ask_costs(asker, symbols),
-        _look_around(asker, scope),
+        asker.ask(routes.mode, parse_account_mode),
+        _ask_rights(asker, routes),
+        _ask_costs(asker, routes, symbols),
+        _look_around(asker, routes, scope),
     )
     rate = DEFAULT_RATES[ORDERS_10S]
     return Inspection(
@@ -75,7 +78,7 @@ async def inspect_account(
         asked_at=now,
         latency_s=latency_s,
         server_offset_s=offset_s,
-        family=_family(mode, unwatched),
+        family=AccountFamily.PORTFOLIO_MARGIN if routes is PORTFOLIO else _family(mode, unwatched),
         position_mode=mode.position_mode if isinstance(mode, AccountMode) else mode,
         rights=rights,
         dead_man=TIMER,
@@ -93,12 +96,15 @@ def _family(mode: AccountMode | NotTold, unwatched: Sequence[Unwatched]) -> Acco
     return AccountFamily.MULTI_ASSETS if mode.is_multi_assets else AccountFamily.SINGLE_ASSET
 
 
-async def _ask_rights(asker: Asker) -> KeyRights:
+async def _ask_rights(asker: Asker, routes: Routes) -> KeyRights:
     """What the key may do, by what the venue says of it and by trying to read transfers."""
     told, config, transfers = await asyncio.gather(
-        asker.ask("sapiGetAccountApiRestrictions", parse_restrictions),
-        asker.ask("fapiPrivateGetAccountConfig", _parse_can_trade),
-        asker.may_ask("fapiPrivateGetIncome", {"limit": 1}),
+        asker.ask(
+            "sapiGetAccountApiRestrictions",
+            partial(parse_restrictions, trading_right=routes.trading_right),
+        ),
+        asker.ask(routes.mode, _parse_can_trade),
+        _may_read_records(asker, routes),
     )
     reasons = [answer.reason for answer in (told, transfers) if isinstance(answer, NotTold)]
     rights = KeyRights() if isinstance(told, NotTold) else told
@@ -111,20 +117,32 @@ async def _ask_rights(asker: Asker) -> KeyRights:
     )
 
 
-async def _ask_costs(asker: Asker, symbols: Sequence[Symbol]) -> Mapping[Symbol, TradingCost]:
+async def _may_read_records(asker: Asker, routes: Routes) -> bool | NotTold:
+    """Whether the key may read every kind of record; one that is refused outweighs all."""
+    told = [await asker.may_ask(routes.income, {"limit": 1})]
+    if routes.transfers is not None:
+        told += [
+            await asker.may_ask(routes.transfers, {"type": direction, "size": 1})
+            for direction in (INTO, OUT_OF)
+        ]
+    if False in told:
+        return False
+    return next((answer for answer in told if isinstance(answer, NotTold)), True)
+
+
+async def _ask_costs(
+    asker: Asker, routes: Routes, symbols: Sequence[Symbol]
+) -> Mapping[Symbol, TradingCost]:
     """Spread and taker fee of symbols. One fee holds for all contracts of one quote."""
     if not symbols:
         return {}
     by_quote: dict[str, list[Symbol]] = {}
     for symbol in symbols:
-        by_quote.setdefault(_quote_of(symbol), []).append(symbol)
+        by_quote.setdefault(quote_of(symbol), []).append(symbol)
     spreads, fees = await asyncio.gather(
         asker.ask("fapiPublicGetTickerBookTicker", parse_spreads),
         asyncio.gather(
-            *(
-                asker.ask("fapiPrivateGetCommissionRate", parse_fee, {"symbol": group[0]})
-                for group in by_quote.values()
-            )
+            *(asker.ask(routes.fee, parse_fee, {"symbol": group[0]}) for group in by_quote.values())
         ),
     )
     known = {} if isinstance(spreads, NotTold) else spreads
@@ -141,12 +159,13 @@ async def _ask_costs(asker: Asker, symbols: Sequence[Symbol]) -> Mapping[Symbol,
     }
 
 
-async def _look_around(asker: Asker, scope: ScopeId) -> tuple[Unwatched, ...]:
+async def _look_around(asker: Asker, routes: Routes, scope: ScopeId) -> tuple[Unwatched, ...]:
     """What else this key's owner has on the venue, as far as the key may look."""
-    answers = await asyncio.gather(*(asker.ask(part.endpoint, part.find) for part in _PARTS))
+    parts = _PORTFOLIO_PARTS if routes is PORTFOLIO else _PARTS
+    answers = await asyncio.gather(*(asker.ask(part.endpoint, part.find) for part in parts))
     return tuple(
         found
-        for part, told in zip(_PARTS, answers, strict=True)
+        for part, told in zip(parts, answers, strict=True)
         if (found := _unwatched(part, told, scope)) is not None
     )
 
@@ -171,14 +190,14 @@ def _unwatched(part: _Part, told: str | NotTold, scope: ScopeId) -> Unwatched | 
 # --- reading the answers ----------------------------------------------------------------------
 
 
-def parse_restrictions(answer: object) -> KeyRights:
+def parse_restrictions(answer: object, *, trading_right: str = "enableFutures") -> KeyRights:
     """Read `apiRestrictions`: what the key may do. It says nothing about account records."""
     what = "apiRestrictions"
     fields = as_fields(answer, what)
     expires_ms = fields.get("tradingAuthorityExpirationTime")
     return KeyRights(
         can_read=required_flag(fields, "enableReading", what),
-        can_trade=required_flag(fields, "enableFutures", what),
+        can_trade=required_flag(fields, trading_right, what),
         can_withdraw=required_flag(fields, "enableWithdrawals", what),
         is_bound_to_ip=required_flag(fields, "ipRestrict", what),
         expires_at=None
@@ -213,19 +232,20 @@ def parse_spreads(answer: object) -> dict[Symbol, float]:
     return spreads
 
 
-def _quote_of(symbol: Symbol) -> str:
-    return symbol.partition("_")[0].removeprefix(base_of(symbol))
-
-
 def _held(rows: Sequence[Fields], names: Sequence[str], what: str) -> str:
     """The assets of which any of the named amounts is not zero, in one line."""
-    held = [
-        Asset(required_text(row, "asset", what))
+    return _list(
+        required_text(row, "asset", what)
         for row in rows
         if any(required_decimal(row, name, what) != Decimal(0) for name in names)
-    ]
-    more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
-    return f"{', '.join(held[:SHOWN])}{more}"
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    """The names in one line, a long list cut short."""
+    found = tuple(names)
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{', '.join(found[:SHOWN])}{more}"
 
 
 def _find_spot(answer: object) -> str:
@@ -240,6 +260,19 @@ def _find_margin(answer: object) -> str:
 
 def _find_coin_margined(answer: object) -> str:
     return _held(as_rows(answer, "coin-margined"), ("balance",), "coin-margined")
+
+
+def _find_coin_margined_positions(answer: object) -> str:
+    what = "coin-margined positions"
+    return _list(
+        required_text(row, "symbol", what)
+        for row in as_rows(answer, what)
+        if required_decimal(row, "positionAmt", what)
+    )
+
+
+def _find_loans(answer: object) -> str:
+    return _list(pot.asset for pot in parse_pots(answer) if pot.owed)
 
 
 def _find_options(answer: object) -> str:
@@ -268,3 +301,13 @@ _PARTS = (
     _Part(name=PORTFOLIO_MARGIN, endpoint="papiGetAccount", find=_find_portfolio),
     _Part(name="sub-accounts", endpoint="sapiGetSubAccountList", find=_find_sub_accounts),
 )
+_PORTFOLIO_PARTS = (
+    *(part for part in _PARTS if part.name in (SPOT, "options", "sub-accounts")),
+    _Part(name="loans of the wallet", endpoint="papiGetBalance", find=_find_loans),
+    _Part(
+        name="coin-margined positions of the wallet",
+        endpoint="papiGetCmPositionRisk",
+        find=_find_coin_margined_positions,
+    ),
+)
+"""Beside portfolio margin's USD-M. The wallet itself is watched, whatever moves it."""

@@ -62,11 +62,11 @@ def make_client(
     settings: Mapping[str, object],
     *,
     is_error_body: IsErrorBody,
-    on_answer: Callable[[int, Mapping[str, str]], None],
+    on_answer: Callable[[int, Mapping[str, str], str], None],
 ) -> Any:
     """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables.
 
-    `on_answer` sees status and headers of every answer, refusals included.
+    `on_answer` sees status, headers and URL of every answer, refusals included. The URL is signed.
     """
     redactor = Redactor(str(settings[name]) for name in _CREDENTIALS if name in settings)
 
@@ -75,8 +75,8 @@ def make_client(
 
         def handle_errors(self, *answer: Any) -> None:
             """Judge one answer; ccxt calls this inside the request it belongs to."""
-            status, _reason, _url, _method, headers, body, decoded, *_request = answer
-            on_answer(status, headers or {})
+            status, _reason, url, _method, headers, body, decoded, *_request = answer
+            on_answer(status, headers or {}, url)
             if status == 200 and isinstance(decoded, dict | list) and not is_error_body(decoded):
                 return
             raise RequestFailed(

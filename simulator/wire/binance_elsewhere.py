@@ -33,7 +33,8 @@ def key_permissions(account: Account) -> Row:
         "enableFixApiTrade": False,
         "enableFixReadOnly": False,
         "enableSpotAndMarginTrading": False,
-        "enablePortfolioMarginTrading": PORTFOLIO_MARGIN in account.elsewhere,
+        "enablePortfolioMarginTrading": account.can_trade
+        and (account.is_unified or PORTFOLIO_MARGIN in account.elsewhere),
     }
     if account.key_expires_at is not None:
         told["tradingAuthorityExpirationTime"] = milliseconds(account.key_expires_at)
@@ -124,7 +125,7 @@ def options_account(account: Account) -> Row:
 
 
 def portfolio_account(account: Account) -> Row:
-    """Return the portfolio margin account. Raises BinanceError -2015 for who has none."""
+    """Return a portfolio margin account beside this one. Raises BinanceError -2015 without one."""
     if PORTFOLIO_MARGIN not in account.elsewhere:
         raise gate.refused_key()
     equity = money(sum(account.elsewhere[PORTFOLIO_MARGIN].values(), start=ZERO))
