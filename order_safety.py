@@ -36,7 +36,7 @@ from model import (
     Side,
     Symbol,
 )
-from order_sizes import EXACT, ZERO, is_too_small, round_down, split, step_of, subtract
+from order_sizes import EXACT, ZERO, is_too_small, least_order, round_down, split, step_of, subtract
 
 DUST_VALUE_LIMIT = Decimal(250)
 """Quote value up to which "too small" from a venue is believed without its own published minimum.
@@ -391,7 +391,10 @@ def _sizes(
     if half is not None and half >= step:
         # Of less there is no order, so that its size was not the matter.
         largest = half if largest is None or largest < step else min(largest, half)
-    smallest = ZERO if limits is None else limits.min_quantity
+    smallest = least_order(limits, step=step, mark_price=position.mark_price)
+    too_small = learnt.too_small.get(target.key)
+    if too_small is not None:
+        smallest = max(smallest, EXACT.add(too_small, step))
     return split(size, step=step, largest=largest, smallest=smallest)
 
 

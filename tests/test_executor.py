@@ -49,7 +49,9 @@ from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock
+from tests.conventions import BINANCE, Conventions
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
+from tests.other_conventions import BITGET
 from tests.virtual_house import EPOCH, Logbook, play
 
 SOL, XRP = Symbol("SOLUSDT"), Symbol("XRPUSDT")
@@ -85,6 +87,7 @@ class Bench:
     dry_run: bool = False
     limits: Mapping[Symbol, MarketLimits] | None = None
     mode: PositionMode | None = None
+    ways: Conventions = BINANCE
     earlier: Sequence[OrderRecord] | Exception | None = None
     store_takes_s: float = 0.0
     clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
@@ -96,6 +99,7 @@ class Bench:
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
         self.exchange = Exchange(now=EPOCH, markets=markets)
+        self.ways.rule(self.exchange)
         content = {
             "api_key": KEY,
             "api_secret": "test-secret",
@@ -104,7 +108,7 @@ class Bench:
             **self.seed,
         }
         apply_seed(self.exchange, content)
-        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock, ways=self.ways)
         self.incident = Incident(
             incident_id=IncidentId("test1"),
             book=BookName(SCOPE),
@@ -301,6 +305,33 @@ def test_a_position_larger_than_the_markets_maximum_goes_in_parts() -> None:
         await bench.finish()
         assert bench.closes() == ["SOLUSDT SHORT 25"] * 4
         assert bench.incident.rounds <= 4
+
+    play(story)
+
+
+@pytest.mark.parametrize("knows_the_market", [True, False])
+def test_no_part_falls_below_the_least_value_of_an_order(*, knows_the_market: bool) -> None:
+    """123 at 0.1, at most 61 an order, least value 5: even parts of 41 would be worth 4.1 each.
+
+    Nothing would ever be closed. 61 and 61 go, and the 1 that is left is dust; without the market's
+    rules the sizes that were refused as too large and as too small say the same.
+    """
+
+    async def story() -> None:
+        doge = Symbol("DOGEUSDT")
+        bench = Bench(
+            targets=(target(1, RowKey(SCOPE, doge, Side.LONG), "0"),),
+            limits=None if knows_the_market else {},
+            ways=BITGET,
+            seed={
+                "markets": [{"symbol": "DOGEUSDT", "market_max": 61}],
+                "positions": [
+                    {"symbol": "DOGEUSDT", "side": "LONG", "quantity": 123, "entry_price": "0.1"}
+                ],
+            },
+        )
+        await bench.finish()
+        assert bench.held(doge) == 1
 
     play(story)
 

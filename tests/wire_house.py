@@ -17,6 +17,7 @@ from policy import Policy
 from simulator.exchange import Exchange
 from simulator.faults import Fault
 from simulator.virtual_time import LoopClock, TapeClock
+from simulator.wire.service import Service
 from tests.memory_venue import KEY, MemoryVenue
 from tests.simulated import SECRET, simulated
 from tests.venue_rigs import STABLES, WAYS, access_to
@@ -53,17 +54,18 @@ async def play_over_http(
     on_decision: Callable[[float, Decision], None],
     account: str = "futures",
     faults: Sequence[Fault] = (),
+    on_open: Callable[[Service], None] = lambda _service: None,
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
-    `way` is one of `tests.venue_rigs.WAYS`, `account` the kind of account that the policy's one
-    scope is. The script is in order of its seconds, and `on_decision` gets the second and what was
-    decided; `faults` are there from the beginning.
+    from simulator.wire.service import Service
+    from tests.memory_venue import KEY, SCOPE, MemoryVenue
     """
     exchange_id, dialect, changes = WAYS[way]
     content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
     moments = list(script)
     async with simulated(content, venue=dialect) as service:
+        on_open(service.service)
 
         async def advance(at: float) -> None:
             while moments and EPOCH + moments[0][0] <= at:

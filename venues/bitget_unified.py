@@ -39,6 +39,7 @@ from venues.bitget_family import (
     data_of,
     end_of,
     parse_mode,
+    required_symbol,
     rows_in,
 )
 from venues.bitget_ledger import parse_financial
@@ -86,6 +87,7 @@ class UnifiedAccount:
         self._connection = connection
         self._stables = stables
         self._bases = bases
+        self._sides: dict[Symbol, Side] = {}
 
     async def fetch_account(self) -> Account:
         """Read the wallet and the positions of both products together."""
@@ -121,7 +123,8 @@ class UnifiedAccount:
         return held
 
     def _parse_held(self, answers: Sequence[object], *, is_lenient: bool) -> tuple[Held, ...]:
-        return tuple(
+        """Read the positions and keep their sides: orders that close them need not name one."""
+        held = tuple(
             chain.from_iterable(
                 parse_held(
                     rows_in(answer, "list", "current-position"),
@@ -133,6 +136,8 @@ class UnifiedAccount:
                 for product, answer in zip(PRODUCTS, answers, strict=True)
             )
         )
+        self._sides |= {each.position.symbol: each.position.side for each in held}
+        return held
 
     async def fetch_mode(self) -> PositionMode:
         """Read the mode that the whole account is set to."""
@@ -155,7 +160,12 @@ class UnifiedAccount:
         conditional: dict[str, Order] = {}
         for found in lists[len(PRODUCTS) :]:
             for strategy, row in found:
-                order = parse_strategy(row, scope=scope, strategy=strategy)
+                order = parse_strategy(
+                    row,
+                    scope=scope,
+                    strategy=strategy,
+                    held=self._sides.get(required_symbol(row, "unfilled-strategy-orders")),
+                )
                 conditional.setdefault(order.order_id, order)
         return (*(parse_unified(row, scope=scope) for row in regular), *conditional.values())
 

@@ -53,6 +53,7 @@ CODES: dict[Reason, tuple[int, str]] = {
     Reason.LEG_MISMATCH: (-4061, "Order's position side does not match user's setting."),
     Reason.REDUCE_ONLY_NOT_SENT_HERE: (-1106, "Parameter '{detail}' sent when not required."),
     Reason.NOTHING_TO_REDUCE: (-2022, "ReduceOnly Order is rejected."),
+    Reason.MORE_THAN_HELD: (-2022, "ReduceOnly Order is rejected."),
     Reason.REDUCE_BLOCKED_BY_ORDERS: (
         -4118,
         "ReduceOnly Order Failed. Please check your existing position and open orders",
