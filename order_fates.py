@@ -110,6 +110,7 @@ class OrderFates:
         self._clock = clock
         self._log = log
         self._blocked: set[RowKey] = set()
+        self._nothing: dict[RowKey, int] = {}
         self._too_large: dict[RowKey, Decimal] = {}
         self._too_small: dict[RowKey, Decimal] = {}
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
@@ -251,6 +252,8 @@ class OrderFates:
                     )
                     self._lose(record.client_id)
                 case Done() as done:
+                    if record.key is not None:
+                        self._nothing.pop(record.key, None)
                     filled = "" if done.filled is None else f", {done.filled:f} filled"
                     self._log.info(
                         "order_done",
@@ -288,6 +291,11 @@ class OrderFates:
         match refused.reason:
             case RefusalReason.RESTING_ORDER_IN_THE_WAY:
                 self._blocked.add(record.key)
+            case RefusalReason.NOTHING_TO_REDUCE:
+                # Said again of what a read has shown meanwhile: venues say it of a position that
+                # resting orders claim whole, too.
+                if self._nothing.setdefault(record.key, record.round_number) < record.round_number:
+                    self._blocked.add(record.key)
             case RefusalReason.TOO_LARGE:
                 known = self._too_large.get(record.key, record.quantity)
                 self._too_large[record.key] = min(known, record.quantity)

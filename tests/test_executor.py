@@ -46,10 +46,11 @@ from model import (
 )
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
+from simulator.reasons import Reason
 from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock
-from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
+from tests.memory_venue import KEY, REFUSALS, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import EPOCH, Logbook, play
 
 SOL, XRP = Symbol("SOLUSDT"), Symbol("XRPUSDT")
@@ -527,6 +528,38 @@ def test_a_resting_reduce_only_order_in_the_way_is_cancelled() -> None:
         bench.bot_order("SOLUSDT", "BUY", type="LIMIT", quantity=100, price=80, reduce_only=True)
         await bench.finish()
         assert bench.held(SOL) == -50
+
+    play(story)
+
+
+@pytest.mark.parametrize("stage", [Stage.REDUCED_TOP_RISK, Stage.ALL_CLOSED])
+def test_an_order_in_the_way_is_cancelled_where_the_venue_says_that_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    """Binance names -2022 for it as well, and Bybit has one code for both."""
+    monkeypatch.setitem(REFUSALS, Reason.REDUCE_BLOCKED_BY_ORDERS, RefusalReason.NOTHING_TO_REDUCE)
+
+    async def story() -> None:
+        bench = Bench(targets=ALL if stage is Stage.ALL_CLOSED else HALF, stage=stage)
+        bench.bot_order("SOLUSDT", "BUY", type="LIMIT", quantity=100, price=80, reduce_only=True)
+        await bench.finish()
+        assert bench.held(SOL) == (0 if stage is Stage.ALL_CLOSED else -50)
+
+    play(story)
+
+
+def test_protection_stays_while_nothing_is_left_only_does_not_show_yet() -> None:
+    """One refusal is what a read that lags behind brings about; the next read shows it."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.bot_order(
+            "SOLUSDT", "BUY", type="STOP_MARKET", quantity=100, trigger_price=130, reduce_only=True
+        )
+        reason = RefusalReason.NOTHING_TO_REDUCE
+        bench.venue.plan("submit_close", Trouble.REFUSE, times=1, reason=reason)
+        await bench.finish()
+        assert len(bench.exchange.account(KEY).orders) == 1
 
     play(story)
 

@@ -58,9 +58,14 @@ class Case:
             position_mode=PositionMode.ONE_WAY,
         )
 
-    async def send(self, *outcomes: Outcome, held: str = "10", key: RowKey = ROW) -> float:
+    async def send(
+        self, *outcomes: Outcome, held: str = "10", key: RowKey = ROW, round_number: int = 1
+    ) -> float:
         """Send one close of 5 for each outcome and learn it; returns the pause asked for."""
-        records = tuple(close(number, key=key) for number in range(len(outcomes)))
+        records = tuple(
+            replace(close(number, key=key), round_number=round_number)
+            for number in range(len(outcomes))
+        )
         self.fates.sending(records, {key: Decimal(held)})
         return await self.fates.learn(
             tuple(
@@ -425,6 +430,24 @@ def test_refusals_teach_sizes_and_what_stands_in_the_way() -> None:
         assert learnt.blocked == (ROW,)
         await case.send(done())
         assert case.fates.answers({}, asked_at=0.0, must_partly_remain=()).blocked == ()
+
+    play(story)
+
+
+def test_nothing_left_to_reduce_twice_in_a_row_means_an_order_in_the_way() -> None:
+    """Of two parts of one round nothing is learnt; an execution between two refusals counts."""
+
+    async def story() -> None:
+        case = Case()
+        nothing = refused(RefusalReason.NOTHING_TO_REDUCE)
+        blocked = []
+        for number, outcomes in enumerate(
+            ((nothing, nothing), (nothing,), (done(),), (nothing,), (nothing,)), start=1
+        ):
+            await case.send(*outcomes, round_number=number)
+            learnt = case.fates.answers({}, asked_at=0.0, must_partly_remain=())
+            blocked.append(learnt.blocked)
+        assert blocked == [(), (ROW,), (), (), (ROW,)]
 
     play(story)
 
