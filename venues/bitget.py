@@ -182,7 +182,6 @@ class BitgetFutures:
         """Drop kept facts that a refused order contradicts."""
         if refused.reason is RefusalReason.WRONG_POSITION_MODE:
             self._mode.doubt()
-            self._modes.clear()
 
     def _heed_failure(self, failure: Failure) -> None:
         """Ask again for the kind of account when the other kind's endpoints were refused."""
@@ -198,7 +197,7 @@ class BitgetFutures:
         asked_at = self._clock.now()
         family = await self._known_family()
         account, mode = await together(family.fetch_account(), self._renew())
-        self._learn(account.held)
+        self._learn(account.held, is_late=True)
         shown = mode_shown(account.held)
         return Reading(
             scope=scope,
@@ -225,11 +224,17 @@ class BitgetFutures:
         self._learn(held)
         return tuple(each.position for each in held)
 
-    def _learn(self, held: Sequence[Held]) -> None:
-        """Remember what a close of these positions has to say."""
+    def _learn(self, held: Sequence[Held], *, is_late: bool = False) -> None:
+        """Remember what a close of these positions has to say.
+
+        A reading may come late and show what was before the mode was switched: it tells a mode
+        only where no read that closes are sized from has shown one.
+        """
         for each in held:
-            self._products[each.position.symbol] = each.product
-            self._modes[each.position.symbol] = each.mode
+            symbol = each.position.symbol
+            self._products[symbol] = each.product
+            if not (is_late and symbol in self._modes):
+                self._modes[symbol] = each.mode
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Read orders of all kinds, products and pages; all lists, or it raises."""
