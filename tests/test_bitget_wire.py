@@ -382,6 +382,45 @@ async def test_a_doubt_that_is_not_answered_keeps_what_was_known(
     await adapter.aclose()
 
 
+@pytest.mark.parametrize("settings", [Canned(how="hang"), Canned(text="<html>", status=502)])
+async def test_closes_of_one_round_wait_for_one_answer_to_a_doubt_together(
+    server: CannedVenue, clock: HandClock, settings: Canned
+) -> None:
+    """One after the other, fifty would each have waited for a question of their own."""
+    serve_classic(server)
+    adapter = connect(server.url, clock, order_timeout_s=0.3)
+    await adapter.start()
+    server.set("GET", PATHS["classic"].money, IS_UNIFIED)
+    server.set("GET", SETTINGS, settings)
+    server.set("POST", PATHS["classic"].place, placed)
+    with pytest.raises(Unavailable):
+        await adapter.fetch_reading(SCOPE)
+    before = len(server.of("GET", SETTINGS))
+    asked = [close_of(client_id=ClientOrderId(f"ks-{n}")) for n in range(5)]
+    outcomes = await adapter.submit_closes(asked)
+    assert [type(outcome) for outcome in outcomes] == [Done] * 5
+    assert len(server.of("GET", SETTINGS)) == before + 1
+    await adapter.aclose()
+
+
+async def test_a_question_that_hangs_holds_no_close_of_a_known_account_up(
+    server: CannedVenue, clock: HandClock
+) -> None:
+    """Its answer is waited for a moment; the close leaves before the question is given up."""
+    serve_classic(server)
+    adapter = connect(server.url, clock, order_timeout_s=4.0)
+    await adapter.start()
+    server.set("GET", PATHS["classic"].money, IS_UNIFIED)
+    server.set("GET", SETTINGS, Canned(how="hang"))
+    server.set("POST", PATHS["classic"].place, placed)
+    with pytest.raises(Unavailable):
+        await adapter.fetch_reading(SCOPE)
+    assert isinstance(await adapter.submit_close(close_of()), Done)
+    assert adapter._probe is not None
+    assert not adapter._probe.done()
+    await adapter.aclose()
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 

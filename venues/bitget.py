@@ -72,6 +72,8 @@ LEDGER_WINDOW_S = 29 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
+FAMILY_WAIT_S = 1.0
+"""Longest that anything waits to learn whether a known account has become one of the other kind."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -122,7 +124,7 @@ class BitgetFutures:
         self._unified = UnifiedAccount(self._connection, stables=self._stables, bases=self._bases)
         self._family: Family | None = None
         self._is_family_doubted = False
-        self._probing = asyncio.Lock()
+        self._probe: asyncio.Task[ObservationError | None] | None = None
         self._mode = Kept(self._fetch_mode_set, clock)
 
     @property
@@ -142,23 +144,35 @@ class BitgetFutures:
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
+        if self._probe is not None:
+            self._probe.cancel()
         await self._connection.aclose()
 
     async def _known_family(self) -> Family:
         """The kind of account; asked for while it is not known or an answer contradicted it.
 
-        A doubt that the venue does not answer keeps what was known. Raises Unavailable or
-        Malformed when it never was.
+        A doubt that the venue does not answer within a moment keeps what was known: closes wait
+        for this. Raises Unavailable or Malformed when it never was.
         """
-        async with self._probing:
-            if self._family is None or self._is_family_doubted:
-                try:
-                    self._family = await self._probe_family()
-                    self._is_family_doubted = False
-                except ObservationError:
-                    if self._family is None:
-                        raise
+        if self._family is not None and not self._is_family_doubted:
             return self._family
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._try_to_probe())
+        # Shared, so that fifty closes ask once, and not cancelled with one that gives up waiting.
+        probe, is_known = self._probe, self._family is not None
+        await asyncio.wait((probe,), timeout=FAMILY_WAIT_S if is_known else None)
+        if self._family is None:
+            raise probe.result() or Unavailable("kind of account: not told")
+        return self._family
+
+    async def _try_to_probe(self) -> ObservationError | None:
+        """Learn the kind of account; the error as a value, because perhaps nobody waits any more."""
+        try:
+            self._family = await self._probe_family()
+        except ObservationError as failed:
+            return failed
+        self._is_family_doubted = False
+        return None
 
     async def _probe_family(self) -> Family:
         """Ask which kind of account this is. Only two answers tell; any other raises.
