@@ -166,7 +166,7 @@ class BitgetFutures:
         return self._family
 
     async def _try_to_probe(self) -> ObservationError | None:
-        """Learn the kind of account; the error as a value, because perhaps nobody waits any more."""
+        """Learn the kind of account; the error as a value: perhaps nobody waits any more."""
         try:
             self._family = await self._probe_family()
         except ObservationError as failed:
