@@ -39,7 +39,7 @@ from model import (
     Symbol,
     Unknown,
 )
-from order_fates import FATE_KNOWN_AFTER_S, OrderFates
+from order_fates import OrderFates
 from order_safety import RoundPlan, plan_round
 from order_sender import OrderSender
 from venues.protocol import Venue
@@ -227,7 +227,7 @@ class Executor:
         closer than a pause, so as many are left out as there can have been, and no id is used
         twice.
         """
-        since = self._clock.now() - FATE_KNOWN_AFTER_S
+        since = self._clock.now() - self._venue.lands_within_s
 
         async def load() -> Sequence[OrderRecord]:
             found = [await self._load_orders(one, since) for one in self._resumed]

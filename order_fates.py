@@ -46,8 +46,6 @@ LOOK_UP_DEADLINE_S = 2.0
 LOOK_UP_HOLDS_S = 0.3
 """Other rows wait so long for the look-ups of a round; a later answer counts in a later round."""
 MODE_DEADLINE_S = 5.0
-FATE_KNOWN_AFTER_S = 15.0
-"""Past the venue's receive window (10 s) a request that was never seen can no longer land."""
 SHOWS_AT_ONCE_S = 0.25
 """Before that a read that does not show an execution yet has nothing sent again, whatever may
 remain: it would be refused, and use up the order limit."""
@@ -179,7 +177,7 @@ class OrderFates:
 
     def miss(self) -> None:
         """Nobody can say what an earlier run sent: any of it may land for as long as orders may."""
-        self._unknown_until = self._clock.monotonic() + FATE_KNOWN_AFTER_S
+        self._unknown_until = self._clock.monotonic() + self._venue.lands_within_s
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
         """Take up closes of an earlier run: without a recorded outcome, or executed just now."""
@@ -188,7 +186,9 @@ class OrderFates:
             match record.outcome:
                 case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
-                    self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                    self._expect(
+                        record, before=None, lands_within_s=self._venue.lands_within_s - age_s
+                    )
                     self._lose(record.client_id)
                 case Done() as done:
                     age_s = max(0.0, now - (record.answered_at or record.created_at))
@@ -205,7 +205,7 @@ class OrderFates:
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
-                self._expect(record, before=before, lands_within_s=FATE_KNOWN_AFTER_S)
+                self._expect(record, before=before, lands_within_s=self._venue.lands_within_s)
 
     def _expect(
         self, record: OrderRecord, *, before: Decimal | None, lands_within_s: float

@@ -144,6 +144,7 @@ class MemoryVenue:
     clock: Clock
     scope: ScopeId = SCOPE
     latency_s: float = 0.05
+    lands_within_s: float = 15.0
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)

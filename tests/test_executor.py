@@ -364,12 +364,16 @@ def test_an_order_without_an_answer_is_looked_up_before_anything_is_sent_again(
     play(story)
 
 
-def test_an_order_that_may_still_land_is_not_sent_again_where_a_part_must_remain() -> None:
-    """It lands 10 s later: a second one would have closed the half that must remain (lesson 23)."""
+@pytest.mark.parametrize(("lands_within_s", "lands_after_s"), [(15.0, 10.0), (35.0, 30.0)])
+def test_an_order_that_may_still_land_is_not_sent_again_where_a_part_must_remain(
+    lands_within_s: float, lands_after_s: float
+) -> None:
+    """It lands late, as its venue may let it: a second one would close all of it (lesson 23)."""
 
     async def story() -> None:
         bench = Bench()
-        bench.venue.plan("submit_close", Trouble.LATE, times=1, seconds=10.0)
+        bench.venue.lands_within_s = lands_within_s
+        bench.venue.plan("submit_close", Trouble.LATE, times=1, seconds=lands_after_s)
         await bench.finish()
         assert bench.held(SOL) == -50
         assert len(bench.closes()) == 1

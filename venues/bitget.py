@@ -72,6 +72,8 @@ LEDGER_WINDOW_S = 29 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
+LANDS_WITHIN_S = 35.0
+"""It takes a request for 30 s, and no request can name a shorter window to it."""
 FAMILY_WAIT_S = 1.0
 """Longest that anything waits to learn whether a known account has become one of the other kind."""
 _EVERY = VenueOrderId("")
@@ -111,6 +113,7 @@ class BitgetFutures:
     def __init__(
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
+        self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
