@@ -93,6 +93,8 @@ class Trouble(StrEnum):
     """An order that is executed while its answer is lost."""
     LATE = "LATE"
     """An order whose answer is lost and which is executed `seconds` later."""
+    IN_VAIN = "IN_VAIN"
+    """An order that is acknowledged, and cancelled afterwards: the book is empty."""
     REFUSE = "REFUSE"
     """An order refused for `reason`."""
     STALE = "STALE"
@@ -416,6 +418,8 @@ class MemoryVenue:
                     )
                 case Trouble.LOST_BEFORE:
                     return Unknown(cause="lost")
+                case Trouble.IN_VAIN:
+                    return Done(order_id=VenueOrderId("1"))
                 case Trouble.LOST_AFTER:
                     _carry_out(effect)
                     return Unknown(cause="lost")

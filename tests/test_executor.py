@@ -672,6 +672,26 @@ def test_a_refused_close_is_retried_for_ever_with_pauses_of_at_most_30_s() -> No
     play(story)
 
 
+@pytest.mark.parametrize(("targets", "most"), [(ALL, 80), (HALF, 80)])
+def test_closes_that_are_acknowledged_in_vain_do_not_use_up_the_order_limit(
+    targets: tuple[CloseTarget, ...], most: int
+) -> None:
+    """An empty book cancels each: its pauses grow as those of refusals do, until it is executed."""
+
+    async def story() -> None:
+        bench = Bench(targets=targets)
+        bench.venue.plan("submit_close", Trouble.IN_VAIN)
+        began = bench.clock.monotonic()
+        while bench.clock.monotonic() - began < 600:
+            await bench.drive(within_s=3.0)
+            await bench.clock.sleep(0.2)
+        assert len(bench.closes()) <= most
+        bench.venue.calm()
+        await bench.finish()
+
+    play(story)
+
+
 # --- what cannot be read ----------------------------------------------------------------------
 
 
