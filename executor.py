@@ -376,7 +376,7 @@ class Executor:
         await self._write(Records(orders=answered), work)
         taken = [record for record in answered if _was_taken(record)]
         if taken:
-            work.note_taken(is_told=any(_is_filled(record) for record in taken))
+            work.note_taken(is_told=any(_is_told(record) for record in taken))
         return await work.fates.learn(answered)
 
     # --- records ------------------------------------------------------------------------------
@@ -397,6 +397,7 @@ def _was_taken(record: OrderRecord) -> bool:
     return isinstance(done, Done) and done.filled != 0
 
 
-def _is_filled(record: OrderRecord) -> bool:
-    """True for a close of which the venue tells that something was executed."""
-    return isinstance(record.outcome, Done) and record.outcome.filled is not None
+def _is_told(record: OrderRecord) -> bool:
+    """True for a cancel, and for a close of which the venue tells that something was executed."""
+    is_close = record.action is OrderAction.CLOSE
+    return not is_close or (isinstance(record.outcome, Done) and record.outcome.filled is not None)
