@@ -34,7 +34,7 @@ from model import (
     Symbol,
     Unknown,
 )
-from order_safety import VenueAnswers
+from order_safety import Sold, VenueAnswers
 from venues.protocol import Venue
 
 LOOK_UP_AFTER_S = (0.1, 0.3, 0.9)
@@ -115,6 +115,8 @@ class OrderFates:
         self._looking: dict[ClientOrderId, tuple[_InFlight, asyncio.Task[Outcome]]] = {}
         self._landed: dict[RowKey, _Landed] = {}
         self._unknown_until = float("-inf")
+        self._sold: dict[RowKey, Sold | None] = {}
+        self._is_whole = True
 
     @property
     def is_waiting(self) -> bool:
@@ -162,6 +164,9 @@ class OrderFates:
             too_large=dict(self._too_large),
             too_small=dict(self._too_small),
             in_flight=in_flight,
+            sold=self._sold | dict.fromkeys(o.key for o in self._in_flight.values())
+            if self._is_whole
+            else None,
         )
 
     def is_in_flight(self, record: OrderRecord) -> bool:
@@ -174,13 +179,17 @@ class OrderFates:
         self._looking.update(earlier._looking)
         self._landed.update(earlier._landed)
         self._unknown_until = earlier._unknown_until
+        self._sold.update(earlier._sold)
+        self._is_whole = earlier._is_whole
 
     def miss(self) -> None:
         """Nobody can say what an earlier run sent: any of it may land for as long as orders may."""
         self._unknown_until = self._clock.monotonic() + self._venue.lands_within_s
+        self._is_whole = False
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
         """Take up closes of an earlier run: without a recorded outcome, or executed just now."""
+        self._is_whole = False
         now = self._clock.now()
         for record in records:
             match record.outcome:
@@ -327,6 +336,7 @@ class OrderFates:
         order = self._in_flight.pop(client_id, None)
         if order is None:
             return
+        self._count(order.key, done)
         now = self._clock.monotonic()
         filled = order.quantity if done.filled is None else done.filled
         expected = ZERO if order.before is None else order.before - filled
@@ -339,6 +349,16 @@ class OrderFates:
             believed_until = max(known.believed_until, believed_until)
         self._landed[order.key] = _Landed(
             expected=expected, filled=filled, landed_at=now, believed_until=believed_until
+        )
+
+    def _count(self, key: RowKey, done: Done) -> None:
+        """Add up what the sales of a row came to; one that tells less than all of it spoils it."""
+        known = self._sold.get(key, Sold())
+        if known is None or done.filled is None or done.brought is None:
+            self._sold[key] = None
+            return
+        self._sold[key] = Sold(
+            quantity=known.quantity + done.filled, brought=known.brought + done.brought
         )
 
     async def look_up(self) -> tuple[OrderRecord, ...]:

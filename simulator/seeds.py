@@ -5,7 +5,8 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     api_key: test-key
     api_secret: test-secret
     passphrase: test-pass                   where a venue asks for one
-    unified: false                          where a venue keeps two kinds of account
+    unified: false                          where a venue keeps two kinds of account: on Binance one
+                                            of portfolio margin, whose wallets may be below zero
     position_mode: one_way | hedge          (one_way)
     multi_assets: false
     wallet: {USDT: 10000}
@@ -19,8 +20,19 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     orders:
       - {symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.5, price: 70000, reduce_only: true,
          trigger_price: ..., close_position: ..., position_side: LONG, client_id: tp-1}
-    can_trade: true
-    can_withdraw: false                     what the key may do, for the read of its permissions
+    spot: {BTC: 0.5, USDT: 2000}            what the account holds on the spot side
+    spot_prices: {QRXBTC: 0.00001}          mids; other spot markets follow the perpetual's mark
+    spot_markets: [{symbol: NEWBTC, base: NEW, quote: BTC, step: 0.1}]
+    spot_orders: [{symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.1, price: 90000}]
+    can_trade: true                         what the key may do
+    can_withdraw: false
+    can_read_transfers: true
+    is_bound_to_ip: false
+    key_expires_at: 1900000000
+    elsewhere: {spot: {BTC: 0.1}, coin_margined: {ETH: 2}}    also margin, options,
+                                            portfolio_margin: what other parts of the venue hold
+    sub_accounts: 0
+    clock_offset_s: 0                       the venue's clock minus the machine's
     at: 1700000000                          freezes the clock there; absent: the wall clock
 
 It refuses keys it does not know, so that a typing error is not a silently different scene.
@@ -38,6 +50,8 @@ import yaml
 from model import MarginMode, OrderSide, PositionMode
 from simulator.exchange import Exchange
 from simulator.markets import market_from_mapping
+from simulator.spot_markets import spot_market_from_mapping
+from simulator.spot_state import SpotRequest
 from simulator.state import (
     DEFAULT_LEVERAGE,
     ZERO,
@@ -67,8 +81,18 @@ SEED_KEYS = frozenset(
         "markets",
         "positions",
         "orders",
+        "spot",
+        "spot_prices",
+        "spot_markets",
+        "spot_orders",
         "can_trade",
         "can_withdraw",
+        "can_read_transfers",
+        "is_bound_to_ip",
+        "key_expires_at",
+        "elsewhere",
+        "sub_accounts",
+        "clock_offset_s",
         "at",
     }
 )
@@ -105,6 +129,9 @@ ORDER_KEYS = frozenset(
 )
 
 
+SPOT_ORDER_KEYS = frozenset({"symbol", "side", "type", "quantity", "price", "client_id"})
+
+
 def load_seed(path: Path) -> Seed:
     """Read a seed file. Raises ValueError when it is not a mapping."""
     text = path.read_text(encoding="utf-8")
@@ -117,7 +144,8 @@ def load_seed(path: Path) -> Seed:
 def apply_seed(exchange: Exchange, seed: Seed) -> Account:
     """Put a seed's markets, prices and account in place. Raises ValueError or Rejected.
 
-    `at` moves the exchange's clock; whether that freezes it is the server's business.
+    `at` moves the exchange's clock; whether that freezes it, and `clock_offset_s`, are the
+    server's business.
     """
     _refuse_unknown(seed, SEED_KEYS, "seed")
     for entry in seed.get("markets") or ():
@@ -133,6 +161,16 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
         multi_assets=bool(seed.get("multi_assets", False)) or bool(seed.get("unified", False)),
         can_trade=bool(seed.get("can_trade", True)),
         can_withdraw=bool(seed.get("can_withdraw", False)),
+        can_read_transfers=bool(seed.get("can_read_transfers", True)),
+        is_bound_to_ip=bool(seed.get("is_bound_to_ip", False)),
+        key_expires_at=None
+        if seed.get("key_expires_at") is None
+        else float(seed["key_expires_at"]),
+        elsewhere={
+            part: {asset: to_decimal(amount) for asset, amount in held.items()}
+            for part, held in (seed.get("elsewhere") or {}).items()
+        },
+        sub_accounts=int(seed.get("sub_accounts", 0)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},
         collateral={
             asset: to_decimal(rate) for asset, rate in (seed.get("collateral") or {}).items()
@@ -154,10 +192,39 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
             leverage=int(entry.get("leverage", DEFAULT_LEVERAGE)),
             margin_mode=MarginMode(str(entry.get("margin_mode", "cross")).upper()),
         )
-    return exchange.seed_account(
+    seeded = exchange.seed_account(
         account,
         positions=[_leg(entry, account.mode_of(str(entry["symbol"]))) for entry in positions],
         orders=[order_request(entry) for entry in seed.get("orders") or ()],
+    )
+    _apply_spot(exchange, seed, api_key=account.api_key)
+    return seeded
+
+
+def _apply_spot(exchange: Exchange, seed: Seed, *, api_key: str) -> None:
+    """Put the spot side of a seed in place; one without a spot side holds nothing there."""
+    for entry in seed.get("spot_markets") or ():
+        known = exchange.spot.markets.get(str(entry["symbol"]))
+        exchange.spot.list_market(spot_market_from_mapping(entry, known=known))
+    exchange.spot.set_prices(seed.get("spot_prices") or {})
+    held = seed.get("spot") or (seed.get("elsewhere") or {}).get("spot") or {}
+    exchange.spot.seed(api_key, {asset: to_decimal(amount) for asset, amount in held.items()})
+    for entry in seed.get("spot_orders") or ():
+        exchange.spot.place(api_key, spot_order_request(entry))
+
+
+def spot_order_request(entry: Mapping[str, Any], *, cause: Cause = Cause.SEED) -> SpotRequest:
+    """Read a spot order of a seed file or of the control port. Raises ValueError."""
+    _refuse_unknown(entry, SPOT_ORDER_KEYS, "spot_orders")
+    price = entry.get("price")
+    return SpotRequest(
+        symbol=str(entry["symbol"]),
+        side=OrderSide(str(entry["side"]).upper()),
+        order_type=OrderType(str(entry.get("type", "MARKET")).upper()),
+        quantity=to_decimal(entry["quantity"]),
+        price=None if price is None else to_decimal(price),
+        client_id=str(entry.get("client_id", "")),
+        cause=cause,
     )
 
 

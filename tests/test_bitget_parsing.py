@@ -753,7 +753,7 @@ def test_a_bill_of_a_trade_is_its_result_and_its_fee() -> None:
         ("313", LedgerKind.REALISED, 40.0),
     ]
     assert {(record.at_ms, record.asset, record.symbol) for record in found} == {
-        (1_700_728_034_996, "USDT", "ETHUSDT")
+        (1_731_000_034_996, "USDT", "ETHUSDT")
     }
     transfer = bill_row(businessType="trans_to_exchange", amount="-30", fee="0", symbol="")
     ((record,), _) = parse_bills(envelope({"bills": [transfer]}))

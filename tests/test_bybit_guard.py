@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from decision import Decision
 from model import Stage
 from simulator.control import start_simulator
 from simulator.exchange import Exchange
+from simulator.faults import Fault, FaultKind
 from simulator.state import Leg
 from tests.memory_venue import KEY
 from tests.simulated import SECRET, seed
@@ -90,7 +91,13 @@ class Course:
         self.resting.append(len(account.orders))
 
 
-def play(home: Path, content: Mapping[str, Any]) -> tuple[Course, Exchange]:
+def play(
+    home: Path,
+    content: Mapping[str, Any],
+    *,
+    ends_s: float = 420.0,
+    faults: Sequence[Fault] = (),
+) -> tuple[Course, Exchange]:
     """SOL rises to 150 (500 of 10,000 lost by the short) and later to 280."""
     course = Course()
     script: list[tuple[float, Happening]] = [
@@ -106,8 +113,9 @@ def play(home: Path, content: Mapping[str, Any]) -> tuple[Course, Exchange]:
             seed=seed(**content),
             policy=policy(),
             script=script,
-            ends_s=420.0,
+            ends_s=ends_s,
             on_decision=course.take,
+            faults=faults,
         )
     )
     course.look(exchange)
@@ -153,6 +161,16 @@ def test_stage_1_halves_the_loser_and_stage_3_closes_everything(
 
 
 POSITIONS = ("position_before", "position_after")
+
+
+def test_what_shows_late_is_not_closed_twice(tmp_path: Path) -> None:
+    """Orders are only acknowledged, and positions show them 3 s later: half stays half."""
+    late = Fault(kind=FaultKind.STALE, path="position/list", seconds=3.0)
+    course, exchange = play(tmp_path, ONE_WAY, ends_s=290.0, faults=(late,))
+    assert course.stages == [Stage.REDUCED_TOP_RISK]
+    assert course.held[-1] == ONE_WAY_LEFT
+    fills = [entry["quantity"] for entry in exchange.ledger if entry["event"] == "fill"]
+    assert fills == ["5"]
 
 
 async def test_a_configured_account_is_watched_end_to_end(tmp_path: Path) -> None:

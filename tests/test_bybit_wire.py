@@ -467,6 +467,23 @@ async def test_records_in_coins_are_valued(server: CannedVenue, venue: BybitUnif
         await venue.fetch_ledger(SCOPE, START_S - 60)
 
 
+async def test_a_gift_that_is_worth_nothing_keeps_no_flow_from_being_read(
+    server: CannedVenue, venue: BybitUnified
+) -> None:
+    """The wallet lists it without a value and no market trades it: it counts 0."""
+    gift = transfer_row("7", currency="ODD", type="AIRDROP", transactionTime=str(SERVER_MS))
+    out = transfer_row("-300", transactionTime=str(SERVER_MS))
+    server.set("GET", LOG, Canned(json=listed(gift, out)))
+    server.set("GET", TICKERS, Canned(json=listed()))
+    with pytest.raises(Malformed, match="ODD"):
+        await venue.fetch_ledger(SCOPE, START_S - 60)
+    coins = [coin_row("USDT", "700"), coin_row("ODD", "7", usdValue="0")]
+    server.set("GET", WALLET, Canned(json=wallet(*coins, equity="700")))
+    await venue.fetch_reading(SCOPE)
+    ledger = await venue.fetch_ledger(SCOPE, START_S - 60)
+    assert sorted(entry.amount for entry in ledger.entries) == [-300, 0]
+
+
 async def test_records_asked_for_by_a_clock_that_proved_wrong_are_no_answer(
     server: CannedVenue, venue: BybitUnified
 ) -> None:

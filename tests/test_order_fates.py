@@ -26,6 +26,7 @@ from model import (
     VenueOrderId,
 )
 from order_fates import LOOK_UP_AFTER_S, SHOWS_WITHIN_S, OrderFates
+from order_safety import Sold
 from simulator.exchange import Exchange
 from simulator.seeds import apply_seed, order_request
 from simulator.virtual_time import LoopClock
@@ -544,5 +545,63 @@ def test_what_an_earlier_run_left_unanswered_is_taken_up() -> None:
         for _ in LOOK_UP_AFTER_S:
             await case.look()
         assert case.in_flight() == {}
+
+    play(story)
+
+
+def sold(case: Case) -> Mapping[RowKey, Sold | None] | None:
+    """What the sales of an incident came to, as the next round gets it."""
+    learnt = case.fates.answers({}, asked_at=case.clock.monotonic(), must_partly_remain=())
+    return learnt.sold
+
+
+def brought(filled: str, amount: str | None) -> Done:
+    """A sale with what it brought."""
+    return replace(done(filled), brought=None if amount is None else Decimal(amount))
+
+
+def test_what_sales_brought_is_added_up_and_taken_over() -> None:
+    """3 and 2 brought 0.3 and 0.2; the incident of a higher stage goes on from there."""
+
+    async def story() -> None:
+        case = Case()
+        assert sold(case) == {}
+        await case.send(brought("3", "0.3"), brought("2", "0.2"))
+        expected = {ROW: Sold(quantity=Decimal(5), brought=Decimal("0.5"))}
+        assert sold(case) == expected
+        earlier, case.fates = case.fates, case.fresh()
+        case.fates.inherit(earlier)
+        assert sold(case) == expected
+
+    play(story)
+
+
+@pytest.mark.parametrize("untold", [brought("2", None), done(None), LOST])
+def test_one_sale_that_does_not_tell_spoils_the_sum(untold: Outcome) -> None:
+    """Half of the sum would keep proceeds back; a sale under way is not told either."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(brought("3", "0.3"), untold)
+        assert sold(case) == {ROW: None}
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_what_an_earlier_run_sold_is_not_known(is_read: bool) -> None:
+    """Its records do not hold what its sales brought, whether they can be read or not."""
+
+    async def story() -> None:
+        case = Case()
+        if is_read:
+            case.fates.recall(())
+        else:
+            case.fates.miss()
+        await case.send(brought("3", "0.3"))
+        assert sold(case) is None
+        earlier, case.fates = case.fates, case.fresh()
+        case.fates.inherit(earlier)
+        assert sold(case) is None
 
     play(story)

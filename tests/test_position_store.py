@@ -297,8 +297,11 @@ def test_books_are_not_written_before_the_kind_of_run_is_known(path: Path) -> No
 def test_a_scope_comes_back_whole(store: PositionStore, path: Path) -> None:
     """Doubt, flows, units, deadlines and the last trusted positions survive a restart."""
     held = (position("BTCUSDT"), position("SOLUSDT", side=Side.SHORT, quantity="0.00000100"))
-    coins = (Coin(asset=Asset("ETH"), quantity=Decimal("2.50"), price=3000.5),)
-    results = ((key("BTCUSDT"), 12.5), (key("ETH"), -1.0))
+    coins = (
+        Coin(asset=Asset("ETH"), quantity=Decimal("2.50"), price=3000.5),
+        Coin(asset=Asset("SOL"), quantity=Decimal(-4), price=100.0),
+    )
+    results = ((key("BTCUSDT"), 12.5), (key("ETH"), -1.0), (key("SOL", Side.SHORT), -2.0))
     at = point(NOW - 3.0, results=results)
     inferred = flow("inferred", at=NOW - 100.0, is_inferred=True, is_cancelled=True)
     memory = ScopeMemory(
@@ -326,6 +329,8 @@ def test_a_scope_comes_back_whole(store: PositionStore, path: Path) -> None:
     record = judged(memory.last_trusted, at)
     store.commit(Records(readings=(record,), scopes=(memory,)))
     assert restarted(path) == Memory(scopes=(memory,))
+    owed = "SELECT side, quantity FROM position_snapshots WHERE symbol = 'SOL'"
+    assert rows(path, owed) == [("SHORT", "4")]
     calm = replace(memory, suspicion=None, last_trusted=None, flows=memory.flows[:1], results=())
     store.commit(Records(scopes=(calm,)))
     assert restarted(path) == Memory(scopes=(calm,))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from commands.status.document import to_document
 from commands.status.screen import render
+from commands.status.show import read_report
 from commands.status.wording import say_money, say_span, say_time
 from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import (
@@ -26,10 +27,11 @@ from memory import (
     ScopeMemory,
     Suspicion,
 )
-from model import BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
+from model import Asset, BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
 from settings import Settings
 from tests.guard_files import (
     BOOK,
+    HELD,
     INCIDENT,
     LOCK,
     NOW,
@@ -158,6 +160,17 @@ def test_what_the_guard_does_not_watch_is_told_from_its_lock(tmp_path: Path) -> 
     report = held_report(settings)
     assert report.not_watched == ("one: NOT WATCHED", "two: NOT WATCHED")
     assert "two: NOT WATCHED" in screen(report)
+
+
+def test_what_would_hinder_a_close_is_told_from_the_lock_of_a_running_guard(
+    tmp_path: Path,
+) -> None:
+    """Found by the daemon while it was calm; of a guard that has ended it is old."""
+    settings = quiet(tmp_path)
+    line = "binance_futures: NEWUSDT LONG is not in the venue's market list"
+    write_lock(settings, content=LockContent(details=(("hinders_binance_futures", line),)))
+    assert line in held_report(settings).warnings
+    assert line not in read_report(settings, now=NOW).warnings
 
 
 # --- the screen -------------------------------------------------------------------------------
@@ -419,3 +432,13 @@ def test_money_and_times() -> None:
     assert say_money(1234567.891) == "1,234,567.89"
     assert say_time(NOW, now=NOW) == "15:06:40"
     assert say_time(NOW - 86_400, now=NOW) == "06-14 15:06"
+
+
+def test_coins_that_nobody_prices_are_named(tmp_path: Path) -> None:
+    """They count 0, so a person has to know of them; also where nothing else is held."""
+    settings = quiet(tmp_path)
+    memory, readings = known((600, 10_000.0), (3, 9_800.0))
+    for positions in (HELD, ()):
+        seen = replace(readings[-1].reading, positions=positions, unpriced=(Asset("XYZ"),))
+        write(settings, Records(scopes=(replace(memory, last_trusted=seen),)))
+        assert "without a price, counted as 0: XYZ" in screen(held_report(settings))

@@ -395,6 +395,16 @@ def test_coin_prices_explain_a_spot_account() -> None:
     assert (step.trust, step.unexplained) == (TRUSTED, 0.0)
 
 
+def test_an_owed_coin_that_rises_explains_a_fall() -> None:
+    """2 BTC owed, from 50,000 to 55,000: -10,000, on the side of the shorts."""
+    watch = Watch()
+    coin = Coin(asset=Asset("BTC"), quantity=Decimal(-2), price=50_000.0)
+    watch.see(0, 100_000, coins=(coin,))
+    step = watch.see(10, 90_000, coins=(replace(coin, price=55_000.0),))
+    assert (step.trust, step.unexplained) == (TRUSTED, 0.0)
+    assert [(key.side, made) for key, made in step.memory.results] == [(Side.SHORT, -10_000)]
+
+
 # --- long gaps --------------------------------------------------------------------------------
 
 

@@ -55,6 +55,8 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -4192: _R.NOT_ALLOWED,
     -4400: _R.NOT_ALLOWED,
     -4401: _R.NOT_ALLOWED,
+    # Sent to portfolio margin for an account that is none (any more).
+    -21001: _R.NOT_ALLOWED,
     # Refused by a check before the book: margin, leverage tier, trigger price, price band.
     -2019: _R.OTHER,
     -2021: _R.OTHER,
@@ -64,6 +66,10 @@ REFUSALS: Mapping[int, RefusalReason] = {
 
 GONE = frozenset({-2011, -2013})
 """A cancel or a query of an order that the venue no longer (or never) has."""
+
+KEY_REFUSED = frozenset({-1002, -2014, -2015, -2017, -21001})
+"""About the rights of the key or the kind of the account, not about the moment. One code can mean
+either: portfolio margin says -2015 to every account that is none."""
 
 _PROVED_ON_SERVER_ERROR = frozenset({-1008})
 """The only code that proves anything on a status 5xx, where executed orders are possible."""
@@ -113,6 +119,15 @@ def code_of(body: object) -> int | None:
 
 def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
     """Say what a failed order or cancel request proves."""
+    code = code_of(failure.body)
+    reason = None if code is None else REFUSALS.get(code)
+    return judge_by(failure, reason=reason, venue_now_ms=venue_now_ms)
+
+
+def judge_by(
+    failure: Failure, *, reason: RefusalReason | None, venue_now_ms: float
+) -> Refused | Unknown:
+    """Say what a failed request proves whose body, by its table, gives this reason (or none)."""
     if not failure.was_sent:
         is_held_back = failure.retry_after_s is not None
         return Refused(
@@ -122,7 +137,6 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
             retry_after_s=failure.retry_after_s,
         )
     code = code_of(failure.body)
-    reason = REFUSALS.get(code) if code is not None else None
     if failure.status in (418, 429):
         # The gateway turned it away; a body is not needed to know that.
         reason = reason or _R.RATE_LIMITED
@@ -156,6 +170,11 @@ def is_clock_refusal(failure: Failure) -> bool:
 def is_gone(failure: Failure) -> bool:
     """True when the venue says that it has no such order (any more)."""
     return code_of(failure.body) in GONE and (failure.status or 500) < 500
+
+
+def is_key_refused(failure: Failure) -> bool:
+    """True when the key, or this kind of account, may not ask; a server error never says so."""
+    return code_of(failure.body) in KEY_REFUSED and (failure.status or 500) < 500
 
 
 def retry_after_s(failure: Failure, *, venue_now_ms: float) -> float | None:

@@ -47,12 +47,20 @@ from venues.bitget_markets import parse_listings, parse_marks
 from venues.bitget_records import (
     STRATEGIES,
     TPSL,
+    TRIGGER,
     judge_lookup,
     parse_strategy,
     parse_unified,
 )
 from venues.connection import VenueConnection, together
-from venues.parsing import Fields, as_fields, as_rows, plain_text, required_text
+from venues.parsing import (
+    Fields,
+    as_fields,
+    as_rows,
+    optional_decimal,
+    plain_text,
+    required_text,
+)
 
 PAGE = 100
 """Most rows that the venue gives at once."""
@@ -185,7 +193,7 @@ class UnifiedAccount:
             rows = rows_in(answer, "list", what)
         else:
             rows = () if data is None else as_rows(data, what)
-        return [(_strategy_of(row, strategy), row) for row in rows]
+        return [(strategy_of(row, strategy), row) for row in rows]
 
     async def fetch_records(self, *, start_ms: int, end_ms: int) -> Sequence[Record]:
         """Read every financial record of every category, each once."""
@@ -320,11 +328,14 @@ class UnifiedAccount:
         )
 
 
-def _strategy_of(row: Fields, asked_for: str) -> str:
-    """Which type a row is: only a take-profit or stop-loss may be believed to close."""
-    if asked_for == TPSL and not (row.get("takeProfit") or row.get("stopLoss")):
-        return STRATEGIES[1]
-    return asked_for
+def strategy_of(row: Fields, asked_for: str) -> str:
+    """Which type a row is: only a take-profit or stop-loss may be believed to close.
+
+    An order with a trigger price of its own may open, and have a stop-loss attached for later.
+    """
+    waits = optional_decimal(row, "triggerPrice", "unfilled-strategy-orders")
+    closes = row.get("takeProfit") or row.get("stopLoss")
+    return asked_for if asked_for != TPSL or (closes and not waits) else TRIGGER
 
 
 def _lists_null(answer: object) -> bool:

@@ -151,6 +151,7 @@ class BybitUnified:
         self._bases: dict[Symbol, Asset] = {}
         self._indices: dict[tuple[Symbol, Side], int] = {}
         self._flat_mode = PositionMode.ONE_WAY
+        self._worthless: set[Asset] = set()
         self._orders = BybitOrders(
             self._connection,
             scope=scope,
@@ -199,6 +200,8 @@ class BybitUnified:
         held = self._parse_held(rows, margin_mode=margin_mode)
         coins = wallet.unstable(self._stables)
         unpriced = tuple(coin.asset for coin in coins if coin.price is None)
+        prices = await self._fetch_prices(unpriced)
+        self._worthless |= set(unpriced) - set(prices)
         return Reading(
             scope=scope,
             asked_at=asked_at,
@@ -206,7 +209,7 @@ class BybitUnified:
             wallet=wallet.wallet,
             unrealised_pnl=wallet.unrealised_pnl,
             positions=positions_of(held),
-            coins=value_coins(coins, prices=await self._fetch_prices(unpriced)),
+            coins=value_coins(coins, prices=prices),
             position_mode=position_mode_of(held) or self._flat_mode,
             # The totals count collateral alone, with the venue's haircut; the equity counts all.
             wallet_defines_equity=False,
@@ -369,6 +372,8 @@ class BybitUnified:
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
 
+        A coin that the venue itself values at nothing and that trades nowhere counts 0, or one
+        gift of such a coin would keep all flows from being read.
         Raises Unavailable when there are more than 20,000 records in a week, or when the clock
         they were asked by proved wrong meanwhile. What is older than 89 days is not asked for.
         """
@@ -384,6 +389,7 @@ class BybitUnified:
             raise Unavailable("log: the clock was measured anew meanwhile")
         assets = tuple(sorted({row.asset for row in rows} - self._stables))
         prices = await self._fetch_prices(assets)
+        prices = dict.fromkeys(self._worthless, 0.0) | prices
         unpriced = [asset for asset in assets if asset not in prices]
         if unpriced:
             raise Malformed(f"log: no price for {unpriced[0]}; stables_keep may name it")

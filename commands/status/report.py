@@ -43,6 +43,7 @@ class Holdings:
     net_exposure: float
     unrealised_pnl: float
     quantities: tuple[tuple[str, Side, str], ...]
+    unpriced: tuple[str, ...] = ()
 
     @staticmethod
     def of(reading: Reading) -> Holdings:
@@ -58,7 +59,11 @@ class Holdings:
             short_notional=sum(row.notional for row in shorts),
             net_exposure=compute_exposure(readings=(reading,), remains={}).total,
             unrealised_pnl=sum(row.unrealised_pnl for row in rows),
-            quantities=tuple((p.symbol, p.side, f"{p.quantity:f}") for p in reading.positions),
+            quantities=(
+                *((p.symbol, p.side, f"{p.quantity:f}") for p in reading.positions),
+                *((coin.asset, Side.LONG, f"{coin.sellable:f}") for coin in reading.coins),
+            ),
+            unpriced=reading.unpriced,
         )
 
     def quantity(self, symbol: str, side: Side) -> str:
@@ -226,6 +231,7 @@ def build_report(
             *_warn_of_other_kind(stored, dry_run=dry_run),
             *(line for book in books for line in _warn_of_book(book, now=now)),
             *_warn_of_requests(stored.requests, now=now),
+            *_warn_of_hindrances(lock, holder),
         ),
     )
 
@@ -364,6 +370,11 @@ def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> 
     if lock.is_stale or not lock.is_readable:
         return ["a process holds the state directory but has not written the lock yet"]
     return []
+
+
+def _warn_of_hindrances(lock: LockFileView, holder: Holder | None) -> tuple[str, ...]:
+    """What the running guard found for the next close; a dead one's findings are old."""
+    return () if holder is None else lock.hindrances
 
 
 def _warn_of_mode(dry_run: bool, *, configured: bool) -> list[str]:

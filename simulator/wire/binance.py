@@ -1,8 +1,8 @@
-"""Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
+"""Binance, USD-M and spot, as a dialect: what a path means, who may ask, how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
-how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated (spot,
-coin-margined) answer truthfully that they hold nothing.
+how a client is redirected by rewriting its URLs. Of the parts of the venue that are not simulated
+(coin-margined, options) only balances are told: what the seed names, else nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.state import Account
 from simulator.wire import binance_account as accounts
+from simulator.wire import binance_elsewhere as elsewhere
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
+from simulator.wire import binance_portfolio as portfolio
 from simulator.wire import binance_public as public
+from simulator.wire import binance_spot as spot
 from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
 from simulator.wire.binance_shapes import milliseconds
 from simulator.wire.call import Call, strip_host
@@ -66,6 +69,23 @@ def _place_batch(call: Call) -> object:
     )
 
 
+def _place_spot(call: Call) -> object:
+    return spot.place_order(
+        call.exchange,
+        call.account,
+        call.sent,
+        fill_fraction=call.circumstances.fill_fraction,
+        acknowledge_only=call.circumstances.acknowledge_only,
+    )
+
+
+def _transfers(call: Call) -> object:
+    """A portfolio-margin account is a wallet of its own beside the spot one."""
+    if call.account.is_unified:
+        return portfolio.transfers(call.account, call.sent, now=call.exchange.now)
+    return spot.transfers(call.exchange, call.account, call.sent)
+
+
 def _acting(handler: Callable[[Exchange, Account, Mapping[str, str]], object]) -> Answer:
     return lambda call: handler(call.exchange, call.account, call.sent)
 
@@ -103,11 +123,6 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
         lambda call: public.ticker_price(call.exchange, call.symbol), 1, 2
     ),
     ("GET", "/fapi/v1/assetIndex"): _public(lambda call: public.asset_index(call.exchange), 1, 10),
-    ("GET", "/api/v3/ping"): _public(lambda _: {}),
-    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
-    ("GET", "/api/v3/exchangeInfo"): _public(
-        lambda call: public.empty_exchange_info(call.exchange)
-    ),
     ("GET", "/dapi/v1/exchangeInfo"): _public(
         lambda call: public.empty_exchange_info(call.exchange)
     ),
@@ -115,10 +130,31 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
-    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
-        lambda call: accounts.key_permissions(call.account)
+    ("GET", "/sapi/v1/account/info"): _signed(lambda call: portfolio.owner_settings(call.account)),
+}
+
+SPOT_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/api/v3/ping"): _public(lambda _: {}),
+    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
+    ("GET", "/api/v3/exchangeInfo"): _public(lambda call: spot.exchange_info(call.exchange), 20),
+    ("GET", "/api/v3/ticker/bookTicker"): _public(
+        lambda call: spot.book_ticker(call.exchange, call.symbol), 2, 4
     ),
-    ("GET", "/sapi/v1/asset/transfer"): _signed(lambda _: {"total": 0, "rows": []}),
+    ("GET", "/api/v3/ticker/24hr"): _public(
+        lambda call: spot.ticker_24h(call.exchange, call.symbol), 2
+    ),
+    ("GET", "/api/v3/account"): _signed(
+        lambda call: spot.account(call.spot_view, call.account), 20
+    ),
+    ("GET", "/api/v3/openOrders"): _signed(
+        lambda call: spot.open_orders(call.spot_view, call.symbol), 6, 80
+    ),
+    ("GET", "/api/v3/order"): _signed(_acting(spot.query_order), 4),
+    ("POST", "/api/v3/order"): Route(handler=_place_spot, weight=1, counts_orders=True),
+    ("DELETE", "/api/v3/order"): _signed(_acting(spot.cancel_order)),
+    ("GET", "/sapi/v1/capital/deposit/hisrec"): _signed(_acting(spot.deposits)),
+    ("GET", "/sapi/v1/capital/withdraw/history"): _signed(_acting(spot.withdrawals)),
+    ("GET", "/sapi/v1/asset/transfer"): _signed(_transfers),
 }
 
 ACCOUNT_ROUTES: dict[tuple[str, str], Route] = {
@@ -181,7 +217,105 @@ ORDER_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES
+
+def _written_for_portfolio(handler: Answer) -> Answer:
+    def answer(call: Call) -> object:
+        told = handler(call)
+        if isinstance(told, list):
+            return [portfolio.as_written_here(row) for row in told]
+        return portfolio.as_written_here(told) if isinstance(told, dict) else told
+
+    return answer
+
+
+def _cancel_algo_of_portfolio(call: Call) -> object:
+    orders.cancel_order(call.exchange, call.account, call.sent, OrderKind.CONDITIONAL)
+    return {"complete": True}
+
+
+PORTFOLIO_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/papi/v1/account"): _signed(
+        lambda call: (
+            portfolio.account(call.view)
+            if call.account.is_unified
+            else elsewhere.portfolio_account(call.account)
+        ),
+        20,
+    ),
+    ("GET", "/papi/v1/balance"): _signed(lambda call: portfolio.balance(call.view), 20),
+    ("GET", "/papi/v1/um/positionRisk"): _signed(
+        lambda call: portfolio.position_risk(call.view, call.symbol), 5
+    ),
+    ("GET", "/papi/v1/cm/positionRisk"): _signed(_empty_list),
+    ("GET", "/papi/v1/um/accountConfig"): _signed(
+        lambda call: {
+            **accounts.account_config(call.mode_view, call.account),
+            "multiAssetsMargin": False,
+        },
+        5,
+    ),
+    ("GET", "/papi/v1/um/income"): _signed(
+        lambda call: portfolio.income(call.view, call.account, call.sent), 30
+    ),
+    ("GET", "/papi/v1/um/openOrders"): _signed(
+        _written_for_portfolio(_listing(OrderKind.REGULAR)), 1, 40
+    ),
+    ("GET", "/papi/v1/um/algo/openAlgoOrders"): _signed(_listing(OrderKind.CONDITIONAL), 1, 40),
+    ("GET", "/papi/v1/um/order"): _signed(_written_for_portfolio(_acting(orders.query_order))),
+    ("POST", "/papi/v1/um/order"): Route(
+        handler=_written_for_portfolio(_place), weight=0, counts_orders=True
+    ),
+    ("POST", "/papi/v1/um/algo/order"): Route(
+        handler=_acting(orders.place_algo_order), weight=0, counts_orders=True
+    ),
+    ("DELETE", "/papi/v1/um/order"): _signed(
+        _written_for_portfolio(_cancelling(OrderKind.REGULAR))
+    ),
+    ("DELETE", "/papi/v1/um/algo/order"): _signed(_cancel_algo_of_portfolio),
+    ("DELETE", "/papi/v1/um/allOpenOrders"): _signed(_cancelling_all(OrderKind.REGULAR)),
+    ("DELETE", "/papi/v1/um/algo/allOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
+    ("POST", "/papi/v1/um/positionSide/dual"): _signed(_acting(orders.set_position_mode)),
+}
+
+ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
+        lambda call: elsewhere.key_permissions(call.account)
+    ),
+    ("GET", "/fapi/v1/commissionRate"): _signed(
+        lambda call: elsewhere.commission_rate(call.exchange, call.sent), 20
+    ),
+    ("GET", "/sapi/v1/margin/account"): _signed(
+        lambda call: elsewhere.margin_account(call.account), 10
+    ),
+    ("GET", "/dapi/v1/balance"): _signed(lambda call: elsewhere.coin_margined(call.account)),
+    ("GET", "/eapi/v1/marginAccount"): _signed(
+        lambda call: elsewhere.options_account(call.account), 3
+    ),
+    ("GET", "/sapi/v1/sub-account/list"): _signed(
+        lambda call: elsewhere.sub_accounts(call.account)
+    ),
+}
+
+ROUTES = (
+    MARKET_ROUTES
+    | ACCOUNT_ROUTES
+    | ORDER_ROUTES
+    | SPOT_ROUTES
+    | ELSEWHERE_ROUTES
+    | PORTFOLIO_ROUTES
+)
+
+
+_RECORDS = frozenset(
+    {
+        "/fapi/v1/income",
+        "/papi/v1/um/income",
+        "/sapi/v1/capital/deposit/hisrec",
+        "/sapi/v1/capital/withdraw/history",
+        "/sapi/v1/asset/transfer",
+    }
+)
+"""What tells a withdrawal from a loss."""
 
 
 class BinanceDialect:
@@ -192,6 +326,11 @@ class BinanceDialect:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.limits = gate.Limits()
+        self.spot_limits = gate.Limits(
+            weight_per_minute=gate.SPOT_WEIGHT_PER_MINUTE,
+            orders_per_ten_s=gate.SPOT_ORDERS_PER_TEN_SECONDS,
+        )
+        self.portfolio_limits = gate.Limits(weight_per_minute=gate.PORTFOLIO_WEIGHT_PER_MINUTE)
 
     def normalise(self, path: str) -> str:
         """Strip a host segment."""
@@ -219,29 +358,41 @@ class BinanceDialect:
         """Answer a request completely; refusals are answers too."""
         path = self.normalise(request.path)
         route = ROUTES.get((request.method, path))
+        is_spot = path.startswith(("/api/", "/sapi/"))
+        limits = self.spot_limits if is_spot else self.limits
+        if path.startswith("/papi/"):
+            limits = self.portfolio_limits
         counted: str | None = None
         try:
             if route is None:
                 text = f"Path {path}, Method {request.method} is invalid"
                 raise BinanceError(-5000, text, status=NOT_FOUND)
-            content, counted = self._carry_out(route, request, circumstances)
+            content, counted = self._carry_out(
+                route, request, path=path, circumstances=circumstances, limits=limits
+            )
         except Rejected as refusal:
-            return self._refusal(translate(refusal), counted)
+            return _refusal(translate(refusal, is_spot=is_spot), limits.headers(counted))
         except BinanceError as error:
-            return self._refusal(error, counted)
+            return _refusal(error, limits.headers(counted))
         return WireAnswer(
             status=200,
             body=json.dumps(content, separators=(",", ":")),
-            headers=self.limits.headers(counted),
+            headers=limits.headers(counted),
         )
 
     def _carry_out(
-        self, route: Route, request: WireRequest, circumstances: Circumstances
+        self,
+        route: Route,
+        request: WireRequest,
+        *,
+        path: str,
+        circumstances: Circumstances,
+        limits: gate.Limits,
     ) -> tuple[object, str | None]:
         sent = gate.parameters(request)
         for_all = route.weight_for_all is not None and not sent.get("symbol")
         weight = route.weight_for_all if for_all else route.weight
-        self.limits.spend(weight or 0, at=circumstances.monotonic)
+        limits.spend(weight or 0, at=circumstances.monotonic)
         call = Call(exchange=self.exchange, sent=sent, circumstances=circumstances)
         if not route.is_signed:
             return route.handler(call), None
@@ -250,17 +401,15 @@ class BinanceDialect:
         gate.check_signature(account, request)
         if request.method != "GET" and not account.can_trade:
             raise gate.refused_key()
+        if path in _RECORDS and not account.can_read_transfers:
+            raise gate.refused_key()
+        call = replace(call, signed_account=portfolio.seen_at(path, request.method, account))
         if not route.counts_orders:
-            return route.handler(replace(call, signed_account=account)), None
+            return route.handler(call), None
         number = len(orders.batch_entries(sent)) if "batchOrders" in sent else 1
-        self.limits.spend_orders(
-            account.api_key, ten_s=number, minute=1, at=circumstances.monotonic
-        )
-        return route.handler(replace(call, signed_account=account)), account.api_key
+        limits.spend_orders(account.api_key, ten_s=number, minute=1, at=circumstances.monotonic)
+        return route.handler(call), account.api_key
 
-    def _refusal(self, error: BinanceError, counted: str | None) -> WireAnswer:
-        return WireAnswer(
-            status=error.status,
-            body=error.body,
-            headers=self.limits.headers(counted) | error.headers,
-        )
+
+def _refusal(error: BinanceError, headers: Mapping[str, str]) -> WireAnswer:
+    return WireAnswer(status=error.status, body=error.body, headers={**headers, **error.headers})

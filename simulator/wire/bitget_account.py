@@ -16,6 +16,7 @@ from simulator import margin
 from simulator.state import ZERO, Account, AccountView, Income, Leg, PositionLeg, Trade
 from simulator.wire.bitget_codes import BitgetError
 from simulator.wire.bitget_shapes import (
+    COIN_FUTURES,
     MARGIN_COINS,
     MARGIN_MODES,
     POSITION_MODES,
@@ -36,7 +37,12 @@ ALL_RIGHTS = {"coow": "can_trade", "cpow": "can_trade", "stow": "can_trade", "ww
 
 
 def accounts(view: AccountView, sent: Mapping[str, object]) -> list[Row]:
-    """Return `mix/account/accounts`: one row for the margin coin of the product."""
+    """Return `mix/account/accounts`: one row for the margin coin of the product.
+
+    Nobody has coin-margined contracts here.
+    """
+    if sent.get("productType") == COIN_FUTURES:
+        return []
     return [_account_row(view, product_named(sent.get("productType")))]
 
 
@@ -87,7 +93,7 @@ def account(view: AccountView, sent: Mapping[str, object]) -> Row:
     symbol = str(sent.get("symbol") or "").upper()
     if symbol not in view.markets:
         raise BitgetError("40034", "Parameter symbol does not exist")
-    leverage = view.setting(symbol).leverage
+    leverage = str(view.setting(symbol).leverage)
     row = _account_row(view, product)
     for name in ("unionTotalMargin", "unionAvailable", "unionMm", "assetList"):
         row.pop(name, None)
@@ -298,7 +304,7 @@ def key_info(account: Account) -> Row:
     return {
         "userId": USER_ID,
         "inviterId": "",
-        "ips": "",
+        "ips": "127.0.0.1" if account.is_bound_to_ip else "",
         "authorities": [*rights, "coor", "cpor", "stor", "wtor"],
         "parentId": 0,
         "traderType": "not_trader",
