@@ -34,13 +34,15 @@ from rich.console import Console
 from rich.text import Text
 
 from errors import Malformed
-from tools.recordings import binance, binance_portfolio, bitget, bybit
+from tools.recordings import binance, binance_portfolio, binance_spot, bitget, bybit
 from tools.recordings.answers import Recording, Unreadable, files_below, load
 from tools.recordings.key_sets import Difference, compare
 from tools.recordings.reading import Lost, NotAsked, Venue, counted
 
 KNOWN: Mapping[str, Venue] = {
-    "binance": replace(binance.VENUE, reads=binance.READS | binance_portfolio.READS),
+    "binance": replace(
+        binance.VENUE, reads=binance.READS | binance_portfolio.READS | binance_spot.READS
+    ),
     "bitget": bitget.VENUE,
     "bybit": bybit.VENUE,
 }

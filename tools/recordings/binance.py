@@ -275,8 +275,6 @@ READS: dict[str, Reader] = {
 }
 _BY_CHECK = "only by `check`, which names what is not watched"
 INSTEAD: Mapping[str, str] = {
-    "GET /api/v3/account": _BY_CHECK,
-    "GET /api/v3/openOrders": "spot is not watched, and `check` names it",
     "GET /fapi/v1/positionSide/dual": "instead /fapi/v1/accountConfig",
     "GET /fapi/v1/ticker/24hr": "instead /fapi/v1/premiumIndex",
     "GET /fapi/v2/account": "instead /fapi/v3/account",

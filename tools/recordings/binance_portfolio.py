@@ -19,7 +19,6 @@ from tools.recordings.binance import (
 from tools.recordings.reading import (
     SCOPE,
     STABLES,
-    NotAsked,
     Reader,
     Row,
     amount,
@@ -31,16 +30,12 @@ from tools.recordings.reading import (
     rows_at,
     same,
     told_orders,
-    told_records,
 )
 from venues.binance_account import cross_backing
 from venues.binance_portfolio import (
-    INTO,
-    OUT_OF,
     parse_equity,
     parse_is_portfolio,
     parse_pots,
-    parse_transfers,
     unstable_assets,
     value_portfolio,
 )
@@ -97,27 +92,6 @@ def read_family(recording: Recording) -> str:
     return "portfolio margin" if is_portfolio else "not portfolio margin"
 
 
-def read_transfers(recording: Recording) -> str:
-    """Transfers over the border of the account, in one direction."""
-    answer = recording.answer if isinstance(recording.answer, dict) else {}
-    rows = rows_at(answer.get("rows"))
-    kind = recording.sent.get("type") or str(rows[0]["type"] if rows else INTO)
-    if kind not in (INTO, OUT_OF):
-        raise NotAsked(f"instead {INTO} and {OUT_OF}; this is {kind}")
-    page = parse_transfers(recording.answer, direction=kind)
-    as_many(page.listed, len(rows), "records")
-    moved = [row for row in rows if row["status"] == "CONFIRMED"]
-    as_many(len({record.record_id for record in page.rows}), len(moved), "flows")
-    for row, record in zip(moved, page.rows, strict=True):
-        same(abs(record.amount), number(row, "amount"), f"amount of {record.record_id}")
-    beside = len(rows) - len(moved)
-    return told_records(
-        len(rows),
-        (record.kind for record in page.rows),
-        beside=f"{beside} that moved nothing" if beside else "",
-    )
-
-
 READS: dict[str, Reader] = {
     "DELETE /papi/v1/um/algo/allOpenOrders": read_cancel,
     "DELETE /papi/v1/um/algo/order": read_cancel,
@@ -133,6 +107,5 @@ READS: dict[str, Reader] = {
     "GET /papi/v1/um/order": read_lookup,
     "GET /papi/v1/um/positionRisk": read_positions,
     "GET /sapi/v1/account/info": read_family,
-    "GET /sapi/v1/asset/transfer": read_transfers,
     "POST /papi/v1/um/order": read_new_order,
 }

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from model import OrderSide, Side
+from model import ClientOrderId, OrderSide, Side
 from simulator.wire.protocol import Circumstances, Dialect, WireAnswer, WireRequest
 from tests.simulated import KEY
+from tests.test_binance_spot_wire import SCOPE, at_venue, sale
+from tests.test_binance_spot_wire import SOL as COIN
 from tests.venue_rigs import BTC, SOL, WAYS, Rig, rig_of
 
 Heard = dict[tuple[str, str], list[Any]]
@@ -47,6 +49,7 @@ async def listen(modes: Sequence[str] = ("one_way", "hedge")) -> Heard:
                 if rig.service is not None:
                     rig.service.dialect = Overheard(rig.service.dialect, heard)
                 await _ask_everything(rig)
+    await _ask_spot(heard)
     return heard
 
 
@@ -92,3 +95,20 @@ async def _ask_everything(rig: Rig) -> None:
         leg=long_leg,
     )
     await venue.submit_cancel_all(rig.scope, BTC)
+
+
+async def _ask_spot(heard: Heard) -> None:
+    """The same of a spot account, of which there is one kind."""
+    async with at_venue() as at:
+        service, venue = at.place.service, at.venue
+        service.dialect = Overheard(service.dialect, heard)
+        await venue.start()
+        await venue.fetch_market_limits()
+        reading = await venue.fetch_reading(SCOPE)
+        orders = await venue.fetch_orders(SCOPE)
+        await venue.fetch_ledger(SCOPE, reading.asked_at - 3600)
+        await venue.inspect(SCOPE, (SOL,))
+        await venue.submit_close(sale(COIN, "1"))
+        await venue.find_order(SCOPE, ClientOrderId("ks-inc-1-1-1"), COIN)
+        for order in orders:
+            await venue.submit_cancel(order)
