@@ -46,8 +46,6 @@ LOOK_UP_DEADLINE_S = 2.0
 LOOK_UP_HOLDS_S = 0.3
 """Other rows wait so long for the look-ups of a round; a later answer counts in a later round."""
 MODE_DEADLINE_S = 5.0
-FATE_KNOWN_AFTER_S = 15.0
-"""Past the venue's receive window (10 s) a request that was never seen can no longer land."""
 SHOWS_AT_ONCE_S = 0.25
 """Before that a read that does not show an execution yet has nothing sent again, whatever may
 remain: it would be refused, and use up the order limit."""
@@ -110,6 +108,7 @@ class OrderFates:
         self._clock = clock
         self._log = log
         self._blocked: set[RowKey] = set()
+        self._nothing: dict[RowKey, int] = {}
         self._too_large: dict[RowKey, Decimal] = {}
         self._too_small: dict[RowKey, Decimal] = {}
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
@@ -185,7 +184,7 @@ class OrderFates:
 
     def miss(self) -> None:
         """Nobody can say what an earlier run sent: any of it may land for as long as orders may."""
-        self._unknown_until = self._clock.monotonic() + FATE_KNOWN_AFTER_S
+        self._unknown_until = self._clock.monotonic() + self._venue.lands_within_s
         self._is_whole = False
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
@@ -196,7 +195,9 @@ class OrderFates:
             match record.outcome:
                 case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
-                    self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                    self._expect(
+                        record, before=None, lands_within_s=self._venue.lands_within_s - age_s
+                    )
                     self._lose(record.client_id)
                 case Done() as done:
                     age_s = max(0.0, now - (record.answered_at or record.created_at))
@@ -213,7 +214,7 @@ class OrderFates:
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
-                self._expect(record, before=before, lands_within_s=FATE_KNOWN_AFTER_S)
+                self._expect(record, before=before, lands_within_s=self._venue.lands_within_s)
 
     def _expect(
         self, record: OrderRecord, *, before: Decimal | None, lands_within_s: float
@@ -260,6 +261,8 @@ class OrderFates:
                     )
                     self._lose(record.client_id)
                 case Done() as done:
+                    if record.key is not None:
+                        self._nothing.pop(record.key, None)
                     filled = "" if done.filled is None else f", {done.filled:f} filled"
                     self._log.info(
                         "order_done",
@@ -297,6 +300,11 @@ class OrderFates:
         match refused.reason:
             case RefusalReason.RESTING_ORDER_IN_THE_WAY:
                 self._blocked.add(record.key)
+            case RefusalReason.NOTHING_TO_REDUCE:
+                # Said again of what a read has shown meanwhile: venues say it of a position that
+                # resting orders claim whole, too.
+                if self._nothing.setdefault(record.key, record.round_number) < record.round_number:
+                    self._blocked.add(record.key)
             case RefusalReason.TOO_LARGE:
                 known = self._too_large.get(record.key, record.quantity)
                 self._too_large[record.key] = min(known, record.quantity)

@@ -73,7 +73,6 @@ Deed = Callable[[], tuple[Outcome, ...]]
 """What a request does with all of its orders."""
 TURNS_AWAY = (RefusalReason.RATE_LIMITED, RefusalReason.NOT_REACHED)
 """Of what a story may refuse, the reasons for which a batch is refused before it is looked at."""
-WRONG_MODE = RefusalReason.WRONG_POSITION_MODE
 BATCH_REST_S = 600.0
 """After a batch that proved nothing closes go one by one for so long."""
 SAMPLE = "BTCUSDT"
@@ -96,6 +95,8 @@ class Trouble(StrEnum):
     """An order that is executed while its answer is lost."""
     LATE = "LATE"
     """An order whose answer is lost and which is executed `seconds` later."""
+    IN_VAIN = "IN_VAIN"
+    """An order that is acknowledged, and cancelled afterwards: the book is empty."""
     REFUSE = "REFUSE"
     """An order refused for `reason`."""
     STALE = "STALE"
@@ -158,6 +159,7 @@ class MemoryVenue:
     ways: Conventions = BINANCE
     scope: ScopeId = SCOPE
     latency_s: float = 0.05
+    lands_within_s: float = 15.0
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -557,9 +559,11 @@ class MemoryVenue:
                     refused = Refused(
                         reason=met.reason, code="test", retry_after_s=met.seconds or None
                     )
-                    return (self._heed(refused),) * count
+                    return (refused,) * count
                 case Trouble.LOST_BEFORE:
                     return lost
+                case Trouble.IN_VAIN:
+                    return (Done(order_id=VenueOrderId("1")),) * count
                 case Trouble.LOST_AFTER:
                     deed()
                     return lost
@@ -585,14 +589,7 @@ class MemoryVenue:
         try:
             return effect()
         except Rejected as refusal:
-            return self._heed(self.ways.judge(refusal))
-
-    def _heed(self, outcome: Outcome) -> Outcome:
-        """Forget the modes that a refusal contradicts; those by symbol are listed anew anyway."""
-        is_wrong = isinstance(outcome, Refused) and outcome.reason is WRONG_MODE
-        if is_wrong and not self.ways.has_modes_by_symbol:
-            self._listed.clear()
-        return outcome
+            return self.ways.judge(refusal)
 
 
 def _without_a_part(view: AccountView, trouble: Trouble) -> AccountView:

@@ -29,6 +29,7 @@ from model import (
     Unknown,
 )
 from simulator.state import Leg
+from simulator.wire.bitget_gate import WINDOW_S
 from tests.conventions import number_of
 from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, rig_of
 
@@ -471,6 +472,12 @@ async def test_closing_an_account_twice_is_allowed(rig: Rig) -> None:
     """The end of a run may come in more than one way."""
     await rig.venue.aclose()
     await rig.venue.aclose()
+
+
+async def test_a_lost_order_counts_for_as_long_as_the_venue_may_take_it(rig: Rig) -> None:
+    """It may wait 4 s before it is signed; then its stamp is good for as long as the venue says."""
+    windows_s = {"binance": 10, "bybit": 5, "bitget": WINDOW_S, "bitget-unified": WINDOW_S}
+    assert rig.venue.lands_within_s >= 4 + windows_s.get(rig.name, 10)
 
 
 # --- inspection -------------------------------------------------------------------------------

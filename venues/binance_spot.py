@@ -85,6 +85,8 @@ CLOCK_CHANGE_S = 1.0
 """Two measurements of the venue's clock never differ by so much unless a clock was set."""
 HELD_ALONE: Params = {"omitZeroBalances": "true"}
 """The venue lists some 600 assets otherwise, of which an account holds a few."""
+LANDS_WITHIN_S = 15.0
+"""It takes a request for 10 s, by the window that the library names to it."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -121,6 +123,7 @@ class BinanceSpot:
     def __init__(
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
+        self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
         self._stables = tuple(Asset(name) for name in stables)
