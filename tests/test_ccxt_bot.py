@@ -42,15 +42,15 @@ def client() -> Iterator[Any]:
 
 def turns_at(
     venue: Simulated, client: Any, lock: Path
-) -> Callable[[float], Awaitable[tuple[str, Decimal]]]:
+) -> Callable[[float], Awaitable[tuple[str, str]]]:
     """One turn of the bot at a price: what it says, and what the account holds afterwards."""
     redirect(client, venue.url)
 
-    async def at(price: float) -> tuple[str, Decimal]:
+    async def at(price: float) -> tuple[str, str]:
         venue.exchange.set_prices({"BTCUSDT": price})
         said = await asyncio.to_thread(turn, client, str(lock))
         legs = venue.exchange.account(KEY).legs.values()
-        return said, sum((leg.amount for leg in legs), Decimal(0))
+        return said, str(sum((leg.amount for leg in legs), Decimal()))
 
     return at
 
@@ -61,15 +61,15 @@ async def test_the_ccxt_bot_opens_only_while_the_lock_is_free(tmp_path: Path, cl
     writer = LockFile(lock, pid=1, host="here")
     async with simulated(seed(positions=[], markets=[MARKET])) as venue:
         at = turns_at(venue, client, lock)
-        assert await at(61_000) == ("opens nothing: lock_missing", 0)
+        assert await at(61_000) == ("opens nothing: lock_missing", "0")
         writer.replace(LockContent().to_document(NOW))
-        assert await at(61_000) == ("opened 0.01", Decimal("0.01"))
-        assert await at(61_000) == ("nothing to do", Decimal("0.01"))
+        assert await at(61_000) == ("opened 0.01", "0.01")
+        assert await at(61_000) == ("nothing to do", "0.01")
         writer.replace(LockContent(locks=(STAGE_1,)).to_document(NOW))
-        assert await at(59_000) == ("closed 0.01", 0)
-        assert await at(61_000) == (LOCKED, 0)
+        assert await at(59_000) == ("closed 0.01", "0")
+        assert await at(61_000) == (LOCKED, "0")
         writer.replace(LockContent().to_document(NOW))
-        assert await at(61_000) == ("opened 0.01", Decimal("0.01"))
+        assert await at(61_000) == ("opened 0.01", "0.01")
 
 
 async def test_the_ccxt_bot_opens_nothing_while_the_guard_is_silent(
@@ -80,4 +80,4 @@ async def test_the_ccxt_bot_opens_nothing_while_the_guard_is_silent(
     LockFile(lock, pid=1, host="here", now=lambda: NOW).replace(LockContent().to_document(NOW))
     async with simulated(seed(positions=[], markets=[MARKET])) as venue:
         at = turns_at(venue, client, lock)
-        assert await at(61_000) == ("opens nothing: lock_stale", 0)
+        assert await at(61_000) == ("opens nothing: lock_stale", "0")
