@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trading_lock
+from benchmarks.lock_writes import measure
 from lock_document import (
     EVERY_BOOK,
     FOREVER_TS,
@@ -339,6 +340,17 @@ def test_an_overtaken_write_never_replaces_a_later_one(path: Path) -> None:
     late.join(10)
     document = json.loads(path.read_text())
     assert (document["reason"], document["sequence"]) == ("new", 2)
+
+
+def test_readers_never_see_a_torn_lock(path: Path) -> None:
+    """Four processes read while 500 documents are written: each reads old or new, never a part.
+
+    Each document is stricter than the last, and none is read that was replaced before.
+    """
+    result = measure(path, writes=500)
+    assert result.faults == ()
+    assert result.documents_seen > 4
+    assert json.loads(path.read_text())["sequence"] == 500
 
 
 # --- reading ----------------------------------------------------------------------------------
