@@ -34,7 +34,7 @@ def switch_state(client: redis.Redis) -> str:
     """What the operator wants now; `halt` when that cannot be known."""
     try:
         value = client.get(KEY)
-    except (redis.RedisError, OSError) as error:
+    except redis.RedisError as error:
         print(f"redis: {type(error).__name__}", flush=True)
         return "halt"
     # Bytes, because a value that is no text must not be an error either. None: nobody guards.
