@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from attempts import Unbroken
+from calm_check import CalmCheck, Subject
 from clock import Clock
 from clock_drift import DriftWatch
 from close_records import aims_of
@@ -34,6 +35,7 @@ from logger import Logger
 from look_once import look_once
 from memory import Incident, IncidentStatus, Memory
 from model import OperatorRequest, ScopeId, ScopeObservation, Want
+from notices import Notices
 from operator_desk import OperatorDesk, is_forced
 from policy import Policy
 from recorder import Recorder
@@ -71,6 +73,7 @@ class Guardian:
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
     are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
     does a little of what can wait; it is called about once a second when nothing else is to do.
+    `notices` is told what would hinder a close.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Guardian:
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
         tidy: Step | None = None,
+        notices: Notices | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -136,6 +140,16 @@ class Guardian:
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
         self._tidying = Tidying(tidy, supervisor=self._supervisor)
+        self._calm_check = CalmCheck(
+            venues=venues,
+            find_subject=self._find_subject,
+            notices=notices or Notices(),
+            policy=policy,
+            recorder=recorder,
+            supervisor=self._supervisor,
+            clock=clock,
+            log=log,
+        )
         self._unbroken = Unbroken()
         self._on_tick_end: Callable[[ScopeId], None] = _nobody
         self._settled_at = self._settled_until = float("-inf")
@@ -222,6 +236,7 @@ class Guardian:
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
         await self._tidying.stop()
+        await self._calm_check.stop()
         for why in await self._unbroken.end(within_s=STOP_WITHIN_S):
             self._supervisor.record(why)
 
@@ -415,7 +430,17 @@ class Guardian:
         await self._supervisor.attend("heartbeat", self._watch_over)
         if self._tidying.is_free and self._has_time():
             self._tidying.begin()
+        self._calm_check.begin_if_due()
         return self._request_poll_s
+
+    def _find_subject(self, scope: ScopeId) -> Subject | None:
+        """What is known of a scope for judging whether it could be closed; None while it is not."""
+        reading, limits = self.memory.scope(scope).last_trusted, self._watches[scope].reader.limits
+        if reading is None or not limits or self._open_incident(scope) is not None:
+            return None
+        if self._clock.now() - reading.asked_at > self._policy.max_reading_age_s:
+            return None
+        return Subject(reading=reading, limits=limits)
 
     def _has_time(self) -> bool:
         """Whether nothing is read, closed or written, and nothing will be in the next moment."""

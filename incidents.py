@@ -30,7 +30,7 @@ from incident_audits import (
     say_reset,
     stuck_audit,
 )
-from lock_document import LockContent, LockMode
+from lock_document import NOT_WATCHED, LockContent, LockMode
 from memory import AuditEntry, BookMemory, Incident, IncidentReport, Memory
 from model import OperatorRequest, ScopeId, Stage, Trust
 from openings import Facts, Opening, open_for_appeared, open_for_breach
@@ -334,7 +334,7 @@ def judge_blindness(
 def compose(memory: Memory, *, policy: Policy) -> LockContent:
     """Everything the lock file must say, with what is for practice, not watched and not read."""
     details = tuple(
-        (f"not_watched_{number}", line) for number, line in enumerate(policy.unwatched, start=1)
+        (f"{NOT_WATCHED}{number}", line) for number, line in enumerate(policy.unwatched, start=1)
     ) + tuple(
         (f"unread_{scope.scope}", scope.trouble[:SHOWN_OF_TROUBLE])
         for scope in memory.scopes

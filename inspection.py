@@ -58,6 +58,8 @@ class Presence(StrEnum):
     """Something is there."""
     UNSEEN = "UNSEEN"
     """It could not be looked at: something may be there."""
+    INSTEAD = "INSTEAD"
+    """It holds what the watched account seems to hold: that one answers 0 and guards nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

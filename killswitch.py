@@ -64,6 +64,7 @@ the environment or .env, remembers what it read, and acts by the stages in confi
 \b
 First steps:
   python3 killswitch.py --test-mock   a whole crash, played on this machine
+  python3 killswitch.py check         is the key right, could everything be closed?
   python3 killswitch.py --once        read your accounts once and show them
   python3 killswitch.py --dry-run     decide on your accounts, send nothing
   python3 killswitch.py status        what the guard sees and has done
@@ -164,6 +165,23 @@ def status(
     from commands.status.show import show_status
 
     _leave(show_status(_config(context, config), as_json=as_json, watch=watch))
+
+
+CHECK_HELP = """Ask every account whether the guard could close it now.
+
+Shows the connection, the clock, what the key may do, what is not watched, everything that would
+hinder a close of today's positions, and what each stage would close, cost and take.
+
+It sends no order and changes nothing; a guard may run beside it. Exit 1: a fault was found.
+"""
+
+
+@app.command(help=CHECK_HELP, short_help="Could everything be closed now?")
+def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Ask every account whether the guard could close it now."""
+    from commands.check.show import show_check
+
+    _leave(show_check(_config(context, config), as_json=as_json))
 
 
 @app.command()

@@ -14,6 +14,7 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 from errors import LockError
 from own_thread import OwnThread
@@ -104,12 +105,20 @@ def _look_away(writing: asyncio.Future[Reserve | None]) -> None:
         writing.exception()
 
 
-def showing(replace: Replace, troubles: Troubles) -> Replace:
-    """Write the lock with what is wrong on this machine in its details."""
+class Shown(Protocol):
+    """Something that has a say in the lock document beside the locks."""
+
+    def details(self) -> Mapping[str, str]:
+        """The entries for its details, empty while there is nothing to say."""
+
+
+def showing(replace: Replace, *shown: Shown) -> Replace:
+    """Write the lock with what each of them has to say in its details."""
 
     async def replace_and_show(document: Document) -> None:
         details = document.get("details")
         known = details if isinstance(details, Mapping) else {}
-        await replace({**document, "details": {**known, **troubles.details()}})
+        said = {name: line for each in shown for name, line in each.details().items()}
+        await replace({**document, "details": {**known, **said}})
 
     return replace_and_show

@@ -54,7 +54,8 @@ class VenueSettings:
     """One connection to open: an exchange, its credentials and the scopes to watch there.
 
     The secrets are empty only when the settings were loaded without `require_venues`.
-    `simulator_url` is a loopback address without a slash at its end.
+    `simulator_url` is a loopback address without a slash at its end. `allow_withdrawal_keys`
+    concerns `check` alone.
     """
 
     name: str
@@ -67,6 +68,7 @@ class VenueSettings:
     demo: bool
     simulator_url: str | None
     stables: tuple[Asset, ...]
+    allow_withdrawal_keys: bool = False
 
     @property
     def origin(self) -> AccountKind:
@@ -262,6 +264,7 @@ class _Roster:
                 demo=venue.venue.demo,
                 simulator_url=venue.venue.simulator_url,
                 stables=general.stables_keep,
+                allow_withdrawal_keys=venue.venue.allow_withdrawal_keys,
             )
         )
 

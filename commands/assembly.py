@@ -30,6 +30,7 @@ from logger import Logger
 from masking import MaskedStore, mask_lock
 from memory import Memory, Records, Severity
 from model import IncidentId, ScopeId
+from notices import Notices
 from policy import Policy
 from recorder import Recorder
 from redaction import NOTHING_HIDDEN, Redactor
@@ -236,6 +237,7 @@ def put_together(
     policy = replace(policy, instance_tag=recalled.instance_tag)
     store = recalled.store
     troubles = troubles or Troubles(clock=clock, log=log, dry_run=policy.dry_run)
+    notices = Notices()
 
     async def replace_masked(document: Mapping[str, object]) -> None:
         await replace_lock(mask_lock(document, redactor))
@@ -248,7 +250,7 @@ def put_together(
         probe=lambda why: troubles.tell("record_refused", why, Severity.CRITICAL),
     )
     lock_writer = LockWriter(
-        showing(replace_masked, troubles),
+        showing(replace_masked, troubles, notices),
         on_trouble=partial(troubles.begin, "lock"),
         on_recovery=partial(troubles.end, "lock"),
     )
@@ -287,6 +289,7 @@ def put_together(
         on_decision=on_decision,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
+        notices=notices,
         tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(

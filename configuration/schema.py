@@ -138,6 +138,7 @@ class Venue(_Section):
     sandbox: Flag = False
     demo: Flag = False
     simulator_url: Annotated[str | None, BeforeValidator(read_simulator_url)] = None
+    allow_withdrawal_keys: Flag = False
 
 
 class FuturesAccount(_Section):

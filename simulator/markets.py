@@ -43,6 +43,8 @@ class Market:
     liquidation_fee: Decimal = Decimal("0.0125")
     take_bound: Decimal = Decimal("0.05")
     is_tradable: bool = True
+    is_listed: bool = True
+    """False: it trades, and the list of markets does not name it yet, as with a new listing."""
 
     @property
     def quantity_decimals(self) -> int:

@@ -5,7 +5,8 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     api_key: test-key
     api_secret: test-secret
     passphrase: test-pass                   where a venue asks for one
-    unified: false                          where a venue keeps two kinds of account
+    unified: false                          where a venue keeps two kinds of account: on Binance one
+                                            of portfolio margin, whose wallets may be below zero
     position_mode: one_way | hedge          (one_way)
     multi_assets: false
     wallet: {USDT: 10000}
@@ -19,8 +20,15 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     orders:
       - {symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.5, price: 70000, reduce_only: true,
          trigger_price: ..., close_position: ..., position_side: LONG, client_id: tp-1}
-    can_trade: true
-    can_withdraw: false                     what the key may do, for the read of its permissions
+    can_trade: true                         what the key may do
+    can_withdraw: false
+    can_read_transfers: true
+    is_bound_to_ip: false
+    key_expires_at: 1900000000
+    elsewhere: {spot: {BTC: 0.1}, coin_margined: {ETH: 2}}    also margin, options,
+                                            portfolio_margin: what other parts of the venue hold
+    sub_accounts: 0
+    clock_offset_s: 0                       the venue's clock minus the machine's
     at: 1700000000                          freezes the clock there; absent: the wall clock
 
 It refuses keys it does not know, so that a typing error is not a silently different scene.
@@ -69,6 +77,12 @@ SEED_KEYS = frozenset(
         "orders",
         "can_trade",
         "can_withdraw",
+        "can_read_transfers",
+        "is_bound_to_ip",
+        "key_expires_at",
+        "elsewhere",
+        "sub_accounts",
+        "clock_offset_s",
         "at",
     }
 )
@@ -117,7 +131,8 @@ def load_seed(path: Path) -> Seed:
 def apply_seed(exchange: Exchange, seed: Seed) -> Account:
     """Put a seed's markets, prices and account in place. Raises ValueError or Rejected.
 
-    `at` moves the exchange's clock; whether that freezes it is the server's business.
+    `at` moves the exchange's clock; whether that freezes it, and `clock_offset_s`, are the
+    server's business.
     """
     _refuse_unknown(seed, SEED_KEYS, "seed")
     for entry in seed.get("markets") or ():
@@ -133,6 +148,16 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
         multi_assets=bool(seed.get("multi_assets", False)) or bool(seed.get("unified", False)),
         can_trade=bool(seed.get("can_trade", True)),
         can_withdraw=bool(seed.get("can_withdraw", False)),
+        can_read_transfers=bool(seed.get("can_read_transfers", True)),
+        is_bound_to_ip=bool(seed.get("is_bound_to_ip", False)),
+        key_expires_at=None
+        if seed.get("key_expires_at") is None
+        else float(seed["key_expires_at"]),
+        elsewhere={
+            part: {asset: to_decimal(amount) for asset, amount in held.items()}
+            for part, held in (seed.get("elsewhere") or {}).items()
+        },
+        sub_accounts=int(seed.get("sub_accounts", 0)),
         wallet={asset: to_decimal(held) for asset, held in (seed.get("wallet") or {}).items()},
         collateral={
             asset: to_decimal(rate) for asset, rate in (seed.get("collateral") or {}).items()

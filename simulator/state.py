@@ -284,6 +284,12 @@ class Account:
     multi_assets: bool = False
     can_trade: bool = True
     can_withdraw: bool = False
+    can_read_transfers: bool = True
+    is_bound_to_ip: bool = False
+    key_expires_at: float | None = None
+    elsewhere: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
+    """What the owner holds in parts of the venue that are not simulated: part, asset, amount."""
+    sub_accounts: int = 0
     wallet: dict[str, Decimal] = field(default_factory=dict)
     wallet_updated_at: dict[str, float] = field(default_factory=dict)
     collateral: dict[str, Decimal] = field(default_factory=dict)

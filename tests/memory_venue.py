@@ -22,7 +22,9 @@ from inspection import (
     DeadManSwitch,
     Inspection,
     KeyRights,
+    NotTold,
     OrderPace,
+    Unwatched,
 )
 from model import (
     Asset,
@@ -57,6 +59,8 @@ from simulator.state import AccountView, ExchangeOrder, Leg, OrderRequest, Order
 SCOPE = ScopeId("binance_futures")
 KEY = "test-key"
 FOR_EVER_S = 1e7
+NO_SWITCH = DeadManSwitch(state=DeadManState.NOT_ARMED, reason="there is none")
+UNCOUNTED = OrderPace(most=1000, within_s=1.0)
 LACKS_ONE = -1
 """The revision of a view whose list of positions lacks the first; its totals are complete."""
 Effect = Callable[[], Outcome]
@@ -147,6 +151,7 @@ class MemoryVenue:
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    elsewhere: tuple[Unwatched, ...] = ()
 
     def plan(
         self,
@@ -258,8 +263,10 @@ class MemoryVenue:
                 market_max=market.market_max,
                 min_notional=market.min_notional,
                 reduce_only_waives_min_notional=True,
+                is_tradable=market.is_tradable,
             )
             for market in self.exchange.markets.values()
+            if market.is_listed
         }
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
@@ -267,9 +274,13 @@ class MemoryVenue:
         return (await self._read("fetch_position_mode")).position_mode
 
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
-        """A key that may read and trade, at a venue that counts no orders."""
+        """The key of the seed, at a venue that counts no orders."""
         asked_at = self.clock.now()
-        view = await self._read("inspect")
+        account = self.exchange.account(KEY)
+        try:
+            view = await self._read("inspect")
+        except (Unavailable, Malformed) as fault:
+            return self._untold(asked_at, NotTold(reason=str(fault)))
         return Inspection(
             scope=scope,
             asked_at=asked_at,
@@ -278,10 +289,30 @@ class MemoryVenue:
             family=AccountFamily.MULTI_ASSETS if view.multi_assets else AccountFamily.SINGLE_ASSET,
             position_mode=view.position_mode,
             rights=KeyRights(
-                can_read=True, can_trade=True, can_withdraw=False, can_read_transfers=True
+                can_read=True,
+                can_trade=account.can_trade,
+                can_withdraw=account.can_withdraw,
+                can_read_transfers=account.can_read_transfers,
+                is_bound_to_ip=account.is_bound_to_ip,
+                expires_at=account.key_expires_at,
             ),
-            dead_man=DeadManSwitch(state=DeadManState.NOT_ARMED, reason="there is none"),
-            pace=OrderPace(most=1000, within_s=1.0),
+            dead_man=NO_SWITCH,
+            pace=UNCOUNTED,
+            unwatched=self.elsewhere,
+        )
+
+    def _untold(self, asked_at: float, why: NotTold) -> Inspection:
+        """Nothing was told."""
+        return Inspection(
+            scope=self.scope,
+            asked_at=asked_at,
+            latency_s=why,
+            server_offset_s=why,
+            family=why,
+            position_mode=why,
+            rights=KeyRights(reason=why.reason),
+            dead_man=NO_SWITCH,
+            pace=UNCOUNTED,
         )
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:

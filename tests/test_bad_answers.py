@@ -7,6 +7,7 @@ positions or orders, never that an order was refused or filled when nobody knows
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -423,10 +424,16 @@ async def test_a_damaged_answer_to_an_order_proves_nothing_that_is_not_so(way: s
         assert sweep.count > 300
 
 
-async def test_a_damaged_answer_about_the_key_is_never_a_good_one(way: str) -> None:
+async def test_a_damaged_answer_about_the_key_is_never_a_good_one(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A key that may withdraw and may not trade: so, or not told."""
     async with swept(way, "one-way", can_withdraw=True, can_trade=False) as sweep:
         venue, scope = sweep.rig.venue, sweep.rig.scope
+        # Some ask over a connection of its own, which has to be the one that is damaged.
+        line = sweep.line.connection
+        monkeypatch.setattr(line, "aclose", partial(asyncio.sleep, 0))
+        monkeypatch.setattr("venues.asking.VenueConnection", lambda *_: line)
 
         async def rights() -> Any:
             told = await venue.inspect(scope, (BTC,))
@@ -437,5 +444,6 @@ async def test_a_damaged_answer_about_the_key_is_never_a_good_one(way: str) -> N
             return frozenset(claim for claim, is_made in claims.items() if is_made)
 
         await sweep.over("inspect", rights)
+        monkeypatch.undo()
         assert sweep.faults == []
         assert sweep.count > 100

@@ -63,6 +63,7 @@ CODES: Mapping[int, RefusalReason | None] = {
     -4192: R.NOT_ALLOWED,
     -4400: R.NOT_ALLOWED,
     -4401: R.NOT_ALLOWED,
+    -21001: R.NOT_ALLOWED,
     # Size and form.
     -1111: R.BAD_PRECISION,
     -4023: R.BAD_PRECISION,

@@ -193,11 +193,11 @@ def error(code: int, status: int = 400, message: str = "text", **headers: str) -
 async def test_start_asks_for_nothing_that_a_trading_key_may_not_read(
     server: CannedVenue, venue: BinanceFutures
 ) -> None:
-    """Clock, markets and account mode; no wallet or margin lists, and nothing twice."""
+    """Clock, account and its mode; no wallet or margin lists, and nothing twice."""
     protocol: Venue = venue
     assert protocol.scopes == (SCOPE,)
     paths = [heard.path for heard in server.heard]
-    assert paths == [f"{V1}/time", f"{V1}/accountConfig"]
+    assert paths == [f"{V1}/time", f"{V3}/account", f"{V1}/accountConfig"]
 
 
 async def test_a_reading_joins_account_and_positions(
@@ -210,7 +210,7 @@ async def test_a_reading_joins_account_and_positions(
     assert reading.asked_at == START_S
     assert reading.position_mode is PositionMode.ONE_WAY
     assert reading.server_offset_s == SERVER_AHEAD_S
-    (heard,) = server.of("GET", f"{V3}/account")
+    heard = server.of("GET", f"{V3}/account")[-1]
     assert heard.headers["X-MBX-APIKEY"] == KEY
     digest = hmac.new(SECRET.encode(), heard.signed.encode(), hashlib.sha256).hexdigest()
     assert heard.fields["signature"] == digest
@@ -266,7 +266,9 @@ async def test_a_venue_that_is_down_is_unavailable_and_may_come_back(
         with pytest.raises(Unavailable, match="refused"):
             await adapter.start()
     assert await adapter.submit_close(close_of()) == Refused(
-        reason=RefusalReason.NOT_REACHED, code="", message="connection refused or host not found"
+        reason=RefusalReason.NOT_REACHED,
+        code="",
+        message="account: connection refused or host not found",
     )
     await adapter.aclose()
     unstarted = connect(server.url)

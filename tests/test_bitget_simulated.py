@@ -11,7 +11,7 @@ import pytest
 
 from clock import SystemClock
 from errors import Unavailable
-from inspection import AccountFamily, DeadManState, NotTold
+from inspection import AccountFamily, DeadManState, NotTold, Presence
 from model import (
     ClientOrderId,
     CloseInstruction,
@@ -184,6 +184,33 @@ async def test_positions_of_both_products_are_closed(kind: str) -> None:
         )
         assert all(isinstance(outcome, Done) for outcome in outcomes)
         assert not at.exchange.account(KEY).legs
+
+
+async def test_a_close_larger_than_the_position_never_flips_it(kind: str) -> None:
+    """0.7 of 0.5 that are left: the position is gone, and nothing is open on the other side."""
+    async with account(kind) as (at, venue):
+        assert isinstance(await venue.submit_close(close(BTC, Side.LONG, "0.7")), Done)
+        assert at.exchange.amount(KEY, BTC) == 0
+        again = close(BTC, Side.LONG, "0.1", client_id=ClientOrderId("ks-2"))
+        refused = await venue.submit_close(again)
+        assert isinstance(refused, Refused)
+        assert refused.reason is RefusalReason.NOTHING_TO_REDUCE
+        assert set(at.exchange.account(KEY).legs) == {(SOL, Leg.BOTH)}
+
+
+async def test_a_hedged_close_touches_its_own_leg_alone(kind: str) -> None:
+    """0.5 long and 0.3 short: a close takes its own side, however much it asks (lesson 18)."""
+    legs = [{**BOTH_COINS[0]}, {**BOTH_COINS[0], "side": "SHORT", "quantity": "0.3"}]
+    async with account(kind, position_mode="hedge", positions=legs) as (at, venue):
+        hedge = PositionMode.HEDGE
+        assert isinstance(
+            await venue.submit_close(close(BTC, Side.LONG, "0.2", position_mode=hedge)), Done
+        )
+        assert at.exchange.amount(KEY, BTC, Leg.LONG) == Decimal("0.3")
+        second = close(BTC, Side.SHORT, "0.3", position_mode=hedge, client_id=ClientOrderId("ks-2"))
+        assert isinstance(await venue.submit_close(second), Done)
+        assert at.exchange.amount(KEY, BTC, Leg.SHORT) == 0
+        assert at.exchange.amount(KEY, BTC, Leg.LONG) == Decimal("0.3")
 
 
 async def test_each_product_of_a_classic_account_is_closed_in_its_own_mode() -> None:
@@ -387,8 +414,7 @@ async def test_what_the_venue_tells_of_itself(kind: str) -> None:
         assert (told.pace.most, told.pace.within_s) == (10, 1.0)
         assert isinstance(told.latency_s, float)
         assert told.costs[BTC].spread == 0
-        covered = {part.part: part.covered_by for part in told.unwatched}
-        assert covered["spot"] == (ScopeId("bitget_spot") if is_classic else SCOPE)
+        assert told.unwatched == ()
     async with account(kind, can_trade=False) as (at, venue):
         rights = (await venue.inspect(SCOPE, ())).rights
         assert (rights.can_trade, rights.can_withdraw) == (False, False)
@@ -397,3 +423,4 @@ async def test_what_the_venue_tells_of_itself(kind: str) -> None:
         assert isinstance(blind.latency_s, NotTold)
         assert blind.rights.can_read is None
         assert blind.costs == {}
+        assert {part.presence for part in blind.unwatched} == {Presence.UNSEEN}

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
+from inspection import Presence
 from model import (
     ClientOrderId,
     CloseInstruction,
@@ -575,7 +576,7 @@ async def test_a_close_is_written_exactly_so(
     side: Side,
     margin: MarginMode,
 ) -> None:
-    """Nothing more and nothing less, in either kind of account, mode and margin mode."""
+    """Nothing more, nothing less, in either kind of account, mode and margin mode (lesson 18)."""
     field = PATHS[family].mode_field
     show(server, family, **{field: f"{'hedge' if mode is HEDGE else 'one_way'}_mode"})
     await venue.fetch_positions(SCOPE)
@@ -1136,3 +1137,31 @@ async def test_records_that_cannot_be_read_are_not_none(
     server.set("GET", BILLS if family == "classic" else RECORDS, damage)
     with pytest.raises(ObservationError):
         await venue.fetch_ledger(SCOPE, START_S - 3600)
+
+
+# --- what else there is -----------------------------------------------------------------------
+
+
+async def test_what_lies_beside_the_watched_account_is_named(
+    server: CannedVenue, venue: BitgetFutures, family: str
+) -> None:
+    """Coin-margined money, spot and funding: what holds something, what cannot be seen, no more."""
+    if family == "classic":
+        coins = [{"marginCoin": "BTC", "accountEquity": "0.1"}, {"marginCoin": "X"}]
+        server.set("GET", PATHS[family].money, ok(coins))
+        spot = [{"coin": "ETH", "available": "0", "locked": "2"}, {"coin": "X", "available": "0"}]
+        server.set("GET", f"{V2}/spot/account/assets", ok(spot))
+        expected = {"coin-margined futures": "BTC", "spot": "ETH"}
+    else:
+        server.set("GET", PATHS[family].positions, ok({"list": [{"symbol": "X", "total": "1"}]}))
+        server.set("GET", f"{V3}/account/funding-assets", ok([{"coin": "BGB", "balance": "1"}]))
+        expected = {"coin-margined futures": "X", "funding account": "BGB"}
+    found = (await venue.inspect(SCOPE, ())).unwatched
+    assert {part.part: part.detail for part in found} == expected
+    assert {part.presence for part in found} == {Presence.HOLDS}
+    covered = {part.part: part.covered_by for part in found}
+    assert covered.get("spot") == ("bitget_spot" if family == "classic" else None)
+    server.set("GET", f"{V2}/spot/account/assets", ok([]))
+    server.set("GET", f"{V3}/account/funding-assets", Canned(text="", status=502))
+    kinds = {part.presence for part in (await venue.inspect(SCOPE, ())).unwatched}
+    assert kinds == ({Presence.HOLDS} | (set() if family == "classic" else {Presence.UNSEEN}))

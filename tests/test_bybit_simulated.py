@@ -142,7 +142,7 @@ async def test_positions_in_both_coins_are_closed() -> None:
 
 
 async def test_each_symbol_is_closed_in_its_own_mode() -> None:
-    """One symbol hedged, another not: every close takes its own leg and no other."""
+    """One symbol hedged, another not: every close takes its own leg and no other (lesson 18)."""
     async with account(prices=PRICES, positions=MIXED) as (at, venue):
         assert (await venue.fetch_reading(SCOPE)).position_mode is PositionMode.HEDGE
         hedge = PositionMode.HEDGE

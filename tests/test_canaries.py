@@ -40,7 +40,7 @@ from tests.canaries import (
 )
 from tests.canned_venue import Canned, canned_venue
 from tests.simulated import Simulated, simulated
-from tests.test_binance_wire import close_of
+from tests.test_binance_wire import account, close_of
 from tests.test_integration import BOOK, ROOT, until
 from tests.test_log_page import documented_events
 from venues.access import Access
@@ -275,7 +275,7 @@ async def one_look(scene: Scene, canaries: dict[str, str]) -> None:
     """`--once` while the venue answers with everything it was sent."""
     async with talkative(canaries) as (venue, echo):
         scene.write(venue.url, canaries)
-        echo.plan("GET", "v3/account$", GREETINGS[4:5])
+        echo.plan("GET", "v3/account$", GREETINGS[4:5] * 2)
         told = await scene.run("once", "--once", code=1)
         assert "no trusted reading" in told
     scene.keep_files("once")
@@ -409,6 +409,7 @@ async def test_no_text_of_the_adapter_repeats_a_secret(status: int) -> None:
         )
         time_path = "/fapi.binance.com/fapi/v1/time"
         server.set("GET", time_path, Canned(json={"serverTime": int(time.time() * 1000)}))
+        server.set("GET", "/fapi.binance.com/fapi/v3/account", Canned(json=account()))
         for text in said:
             body = {"code": -2015, "msg": f"{text} is wrong", "secret": text}
             answer = Canned(json=body, status=status, headers={"Retry-After": "0"})

@@ -270,13 +270,17 @@ def test_a_second_has_so_many_requests_of_each_endpoint() -> None:
 
 
 def test_what_is_not_there_is_not_found() -> None:
-    """Spot and coin-margined accounts are not simulated."""
+    """Nobody has spot or coin-margined money here, and demo products are none."""
     line = Line()
-    assert line.ask("GET", "/api/v2/spot/account/assets")["code"] == "40404"
+    assert line.ask("GET", "/api/v2/spot/trade/unfilled-orders")["code"] == "40404"
     assert line.answer.status == 404
-    assert line.ask("GET", f"{MIX}/account/accounts", {"productType": "COIN-FUTURES"})["code"] == (
-        "40034"
-    )
+    demo = {"productType": "SUSDT-FUTURES"}
+    assert line.ask("GET", f"{MIX}/account/accounts", demo)["code"] == "40034"
+    assert line.get(f"{MIX}/account/accounts", productType="COIN-FUTURES") == []
+    assert line.get("/api/v2/spot/account/assets") == []
+    line = Line(**UNIFIED)
+    assert line.get(f"{V3}/position/current-position", category="COIN-FUTURES") == {"list": []}
+    assert line.get(f"{V3}/account/funding-assets") == []
 
 
 # --- orders -----------------------------------------------------------------------------------

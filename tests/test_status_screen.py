@@ -14,6 +14,7 @@ from rich.console import Console
 
 from commands.status.document import to_document
 from commands.status.screen import render
+from commands.status.show import read_report
 from commands.status.wording import say_money, say_span, say_time
 from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import (
@@ -158,6 +159,17 @@ def test_what_the_guard_does_not_watch_is_told_from_its_lock(tmp_path: Path) -> 
     report = held_report(settings)
     assert report.not_watched == ("one: NOT WATCHED", "two: NOT WATCHED")
     assert "two: NOT WATCHED" in screen(report)
+
+
+def test_what_would_hinder_a_close_is_told_from_the_lock_of_a_running_guard(
+    tmp_path: Path,
+) -> None:
+    """Found by the daemon while it was calm; of a guard that has ended it is old."""
+    settings = quiet(tmp_path)
+    line = "binance_futures: NEWUSDT LONG is not in the venue's market list"
+    write_lock(settings, content=LockContent(details=(("hinders_binance_futures", line),)))
+    assert line in held_report(settings).warnings
+    assert line not in read_report(settings, now=NOW).warnings
 
 
 # --- the screen -------------------------------------------------------------------------------

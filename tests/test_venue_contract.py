@@ -6,13 +6,14 @@ needs an exception here would need one in the guard.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from errors import InvariantViolation, Malformed, Unavailable
+from inspection import AccountFamily, NotTold
 from model import (
     ClientOrderId,
     Done,
@@ -455,3 +456,48 @@ async def test_closing_an_account_twice_is_allowed(rig: Rig) -> None:
     """The end of a run may come in more than one way."""
     await rig.venue.aclose()
     await rig.venue.aclose()
+
+
+# --- inspection -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("planted", "right", "value"),
+    [
+        ({"can_withdraw": True}, "can_withdraw", True),
+        ({"can_withdraw": False}, "can_withdraw", False),
+        ({"can_trade": False}, "can_trade", False),
+        ({"can_read_transfers": False}, "can_read_transfers", False),
+        ({"is_bound_to_ip": True}, "is_bound_to_ip", True),
+    ],
+)
+async def test_an_inspection_tells_what_the_key_may_do(
+    name: str, planted: Mapping[str, bool], right: str, value: bool
+) -> None:
+    """As the venue says it, each right for itself."""
+    async with rig_of(name, **planted) as rig:
+        told = await rig.venue.inspect(rig.scope, (BTC,))
+    assert getattr(told.rights, right) is value
+    # At Bitget reading and records are one right.
+    assert told.rights.can_read is True or right == "can_read_transfers"
+
+
+async def test_an_inspection_tells_how_the_account_is_set(pair: Rig) -> None:
+    """Mode, family, clock and distance."""
+    told = await pair.venue.inspect(pair.scope, (BTC,))
+    # Where every symbol has a mode of its own, the account has none to tell.
+    assert isinstance(told.position_mode, NotTold) or told.position_mode is PositionMode.HEDGE
+    assert isinstance(told.family, AccountFamily)
+    assert isinstance(told.latency_s, float) and isinstance(told.server_offset_s, float)
+    assert abs(told.server_offset_s) < 1.0
+
+
+async def test_an_inspection_of_a_venue_that_fails_raises_nothing(rig: Rig) -> None:
+    """What is not told is a value with a reason, and never a good answer."""
+    rig.fail_reads()
+    told = await rig.venue.inspect(rig.scope, (BTC,))
+    assert isinstance(told.latency_s, NotTold) and told.latency_s.reason
+    assert isinstance(told.position_mode, NotTold)
+    assert told.rights.can_trade is None and told.rights.can_withdraw is None
+    assert told.rights.can_read_transfers is None and told.rights.reason
+    assert told.costs == {}

@@ -112,7 +112,7 @@ class Rig:
     def fail_reads(self) -> None:
         """From here on the venue's gateway answers with an error page."""
         if isinstance(self.venue, MemoryVenue):
-            self.venue.plan("fetch", Trouble.UNAVAILABLE)
+            self.venue.plan("fetch|inspect", Trouble.UNAVAILABLE)
         else:
             self._plan(FaultKind.ANSWER_BEFORE, status=502, body="<html>", content_type="text/html")
 
@@ -154,6 +154,7 @@ async def _in_memory(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[
 
 WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "binance": ("binance", "binance", {}),
+    "binance-portfolio": ("binance", "binance", {"unified": True}),
     "bitget": ("bitget", "bitget", {"passphrase": PASSPHRASE}),
     "bitget-unified": ("bitget", "bitget", {"passphrase": PASSPHRASE, "unified": True}),
     "bybit": ("bybit", "bybit", {}),

@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant(
         name="drop-reduce-only",
         money="A close larger than what is left opens the other side.",
-        file="venues/binance.py",
+        file="venues/binance_orders.py",
         old='params["reduceOnly"] = "true"',
         new="pass",
         tests=(
@@ -79,10 +79,60 @@ MUTANTS = (
     Mutant(
         name="drop-hedge-side",
         money="No close of a hedged account is accepted, and the loss runs on.",
-        file="venues/binance.py",
+        file="venues/binance_orders.py",
         old='params["positionSide"] = instruction.side.value',
         new="pass",
         tests=("tests/test_binance_simulated.py::test_a_hedged_close_touches_its_own_leg_alone",),
+    ),
+    Mutant(
+        name="bitget-drop-reduce-only",
+        money="A close larger than what is left opens the other side.",
+        file="venues/bitget_classic.py",
+        old='params["reduceOnly"] = "YES"',
+        new="pass",
+        tests=(
+            "tests/test_bitget_simulated.py::test_a_close_larger_than_the_position_never_flips_it",
+        ),
+    ),
+    Mutant(
+        name="bitget-unified-drop-reduce-only",
+        money="The same in a unified account.",
+        file="venues/bitget_unified.py",
+        old='params["reduceOnly"] = "yes"',
+        new="pass",
+        tests=(
+            "tests/test_bitget_simulated.py::test_a_close_larger_than_the_position_never_flips_it",
+        ),
+    ),
+    Mutant(
+        name="bitget-side-is-a-direction",
+        money="A hedged close of the long closes the short.",
+        file="venues/bitget_classic.py",
+        old='params["side"] = "buy" if instruction.side is Side.LONG else "sell"',
+        new='params["side"] = "sell" if instruction.side is Side.LONG else "buy"',
+        tests=("tests/test_bitget_simulated.py::test_a_hedged_close_touches_its_own_leg_alone",),
+    ),
+    Mutant(
+        name="bitget-mode-of-the-account",
+        money="Where one product is hedged, a close of the other opens.",
+        file="venues/bitget.py",
+        old="mode=self._modes.get(symbol, instruction.position_mode),",
+        new="mode=instruction.position_mode,",
+        tests=(
+            "tests/test_bitget_simulated.py"
+            "::test_each_product_of_a_classic_account_is_closed_in_its_own_mode",
+        ),
+    ),
+    Mutant(
+        name="bitget-any-failure-is-classic",
+        money="After one bad answer a unified account is neither read nor closed.",
+        file="venues/bitget.py",
+        old="if code_of(answer.body) == IS_CLASSIC and (answer.status or 500) < 500:",
+        new="if code_of(answer.body) is None or code_of(answer.body) == IS_CLASSIC:",
+        tests=(
+            "tests/test_bitget_wire.py"
+            "::test_an_answer_that_does_not_tell_the_kind_of_account_proves_nothing",
+        ),
     ),
     Mutant(
         name="bybit-drop-reduce-only",
@@ -124,7 +174,7 @@ MUTANTS = (
     Mutant(
         name="new-id-when-sent",
         money="The look-up asks for an id that never left: what was executed is sent once more.",
-        file="venues/binance.py",
+        file="venues/binance_orders.py",
         old='"newClientOrderId": instruction.client_id,',
         new='"newClientOrderId": f"{instruction.client_id}{id(object()) % 1000}",',
         tests=(

@@ -17,8 +17,8 @@ class Access:
     of one exchange that are reached from this machine.
     """
 
-    credentials: Mapping[str, str]
-    simulator_url: str | None = None
+    credentials: Mapping[str, str] = field(repr=False)
+    simulator_url: str | None = field(default=None, repr=False)
     sandbox: bool = False
     demo: bool = False
     read_timeout_s: float = 10.0

@@ -1,7 +1,10 @@
 """Binance USD-M futures through real ccxt: which endpoint answers which question.
 
-Fields are read by `binance_account`, `binance_records` and `binance_markets`; what a refusal
-proves is in `binance_errors`; clients and clock are in `connection`.
+The account may be one of its own or the USD-M part of a portfolio-margin account: `binance_family`
+finds out which, and `binance_routes` holds the endpoints of each. Fields are read by
+`binance_account`, `binance_portfolio` and `binance_records`; prices and trading rules come from
+`binance_markets`, records from `binance_ledger`; what a refusal proves is in `binance_errors`;
+clients and clock are in `connection`.
 Requests use ccxt's implicit endpoint methods, so that quantities stay the venue's own strings and
 a listing that ccxt has not loaded can be closed.
 """
@@ -9,13 +12,13 @@ a listing that ccxt has not loaded can be closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ccxt.async_support import binanceusdm
 
 from clock import Clock
-from errors import InvariantViolation, Malformed, Unavailable
+from errors import InvariantViolation, Malformed, ObservationError, Unavailable
 from inspection import Inspection
 from model import (
     Asset,
@@ -25,12 +28,10 @@ from model import (
     Ledger,
     MarketLimits,
     Order,
-    OrderKind,
     Outcome,
     Position,
     PositionMode,
     Reading,
-    RecordId,
     RefusalReason,
     Refused,
     ScopeId,
@@ -39,8 +40,10 @@ from model import (
     VenueOrderId,
 )
 from venues.access import Access
+from venues.asking import asking
 from venues.binance_account import (
     AccountMode,
+    Valuation,
     parse_account,
     parse_account_mode,
     parse_positions,
@@ -54,33 +57,33 @@ from venues.binance_errors import (
     is_clock_refusal,
     is_error_body,
     is_gone,
+    is_key_refused,
     is_of_address,
     judge,
     remedy_of,
     retry_after_s,
 )
+from venues.binance_family import Whereabouts
 from venues.binance_inspection import inspect_account
-from venues.binance_markets import parse_asset_prices, parse_market_limits, parse_marks
-from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue, parse_rates
+from venues.binance_ledger import fetch_records
+from venues.binance_markets import Markets
+from venues.binance_orders import cancel_request, close_params, judge_cancel
+from venues.binance_pacing import DEFAULT_RATES, cost_of, counted_by_venue, kept_as
+from venues.binance_portfolio import parse_equity, parse_pots, unstable_assets, value_portfolio
 from venues.binance_records import (
-    IncomeRow,
     judge_batch,
     judge_order,
     parse_conditional_orders,
-    parse_income,
     parse_orders,
 )
+from venues.binance_routes import FUTURES, PORTFOLIO, Routes
 from venues.connection import Kept, Manners, VenueConnection, together
-from venues.failure import Failure
+from venues.failure import Failure, KeyRefused
 from venues.pacer import Urgency
-from venues.parsing import as_fields, plain_text, required_integer
+from venues.parsing import as_fields, required_integer
 
-LEDGER_PAGE = 1000
-"""Most records the venue gives at once."""
-LEDGER_PAGES = 20
-"""Most pages read for one ledger: 30 weight each, a third of a minute's allowance."""
 LEDGER_REACH_S = 89 * 86400.0
-"""The venue keeps three months of account records."""
+"""The venue keeps three months of account records, and of transfers six."""
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
@@ -114,11 +117,23 @@ MANNERS = Manners(
     rates=DEFAULT_RATES,
     cost_of=cost_of,
     counted_by_venue=counted_by_venue,
+    kept_as=kept_as,
+    is_key_refusal=is_key_refused,
     pauses_s=PAUSES_S,
     is_of_address=is_of_address,
     remedy_of=remedy_of,
 )
 """How Binance USD-M wants to be talked to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What one look at the account showed; held positions prove the mode they show."""
+
+    value: Valuation
+    positions: tuple[Position, ...]
+    mode: PositionMode
+    mode_shown: PositionMode | None
 
 
 class BinanceFutures:
@@ -131,11 +146,18 @@ class BinanceFutures:
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
         self._scope = scope
+        self._access = access
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
         self._connection = VenueConnection(MANNERS, access, clock, on_refusal=self._heed)
         self._mode = Kept(self._fetch_mode, clock)
-        self._bases: dict[Symbol, Asset] = {}
+        self._whereabouts = Whereabouts(
+            self._connection,
+            clock,
+            has_portfolio=not (access.sandbox or access.demo),
+            on_change=self._mode.doubt,
+        )
+        self._markets = Markets(self._connection)
         self._coin_weight = 1.0
         self._single_until = float("-inf")
 
@@ -145,11 +167,12 @@ class BinanceFutures:
         return (self._scope,)
 
     async def start(self) -> None:
-        """Learn the venue's clock and the account's mode; may be called again.
+        """Learn the venue's clock, the account's family and its mode; may be called again.
 
         Raises Unavailable or Malformed; reads work without it and catch up on what is missing.
         """
         await self._connection.measure_clock()
+        await self._whereabouts.settle()
         await self._mode.fetch()
 
     async def aclose(self) -> None:
@@ -161,66 +184,103 @@ class BinanceFutures:
         self._require_scope(scope)
         await self._connection.settle_clock()
         asked_at = self._clock.now()
-        account_answer, positions_answer, mode = await together(
-            self._connection.read("fapiPrivateV3GetAccount", "account"),
-            self._connection.read("fapiPrivateV3GetPositionRisk", "positionRisk"),
-            self._renew(),
-        )
-        account = parse_account(account_answer, is_multi_assets=mode.is_multi_assets)
-        positions = parse_positions(positions_answer, bases=self._bases)
-        prices = await self._fetch_prices(account.unstable_assets(self._stables))
-        value = value_account(account, stables=self._stables, prices=prices)
-        self._coin_weight = value.coin_weight
-        shown = position_mode_shown(positions_answer)
-        if shown is not None and shown is not mode.position_mode:
+        seen = await self._see()
+        self._coin_weight = seen.value.coin_weight
+        if seen.mode_shown is not None and seen.mode_shown is not seen.mode:
             self._mode.doubt()
         return Reading(
             scope=scope,
             asked_at=asked_at,
-            equity=value.equity,
-            wallet=value.wallet,
-            unrealised_pnl=value.unrealised_pnl,
-            positions=positions,
-            coins=value.coins,
-            position_mode=shown or mode.position_mode,
-            wallet_defines_equity=True,
+            equity=seen.value.equity,
+            wallet=seen.value.wallet,
+            unrealised_pnl=seen.value.unrealised_pnl,
+            positions=seen.positions,
+            coins=seen.value.coins,
+            position_mode=seen.mode_shown or seen.mode,
+            wallet_defines_equity=seen.value.wallet is not None,
             server_offset_s=self._connection.server_offset_s,
+        )
+
+    async def _see(self) -> _Seen:
+        """Read the account where it lives; who is refused there looks at the other place."""
+        routes = await self._whereabouts.settle()
+        try:
+            return await (self._see_futures() if routes is FUTURES else self._see_portfolio())
+        except KeyRefused as refused:
+            if routes is PORTFOLIO:
+                return await self._see_futures()
+            await self._whereabouts.ask_elsewhere(refused)
+        return await self._see_portfolio()
+
+    async def _see_futures(self) -> _Seen:
+        """Read an account of USD-M's own; one that shows nothing may live in portfolio margin.
+
+        Raises Unavailable while nothing proves where an account without money or position lives.
+        """
+        account_answer, positions_answer, mode = await together(
+            self._connection.read(FUTURES.account, "account"),
+            self._connection.read(FUTURES.positions, "positionRisk"),
+            self._renew(),
+        )
+        account = parse_account(account_answer, is_multi_assets=mode.is_multi_assets)
+        positions = parse_positions(positions_answer, bases=self._markets.bases)
+        if positions or not account.is_blank:
+            self._whereabouts.prove_futures()
+        elif await self._whereabouts.ask_elsewhere(None) is PORTFOLIO:
+            return await self._see_portfolio()
+        prices = await self._markets.fetch_prices(account.unstable_assets(self._stables))
+        return _Seen(
+            value=value_account(account, stables=self._stables, prices=prices),
+            positions=positions,
+            mode=mode.position_mode,
+            mode_shown=position_mode_shown(positions_answer),
+        )
+
+    async def _see_portfolio(self) -> _Seen:
+        """Read an account in portfolio margin: the whole wallet, and USD-M's positions in it."""
+        account_answer, balance_answer, positions_answer, mode = await together(
+            self._connection.read(PORTFOLIO.account, "account"),
+            self._connection.read("papiGetBalance", "balance"),
+            self._connection.read(PORTFOLIO.positions, "positionRisk"),
+            self._renew(),
+        )
+        pots = parse_pots(balance_answer)
+        prices = await self._markets.fetch_prices(unstable_assets(pots, self._stables))
+        return _Seen(
+            value=value_portfolio(
+                parse_equity(account_answer), pots, stables=self._stables, prices=prices
+            ),
+            positions=parse_positions(
+                positions_answer, bases=self._markets.bases, backing=PORTFOLIO.backing
+            ),
+            mode=mode.position_mode,
+            mode_shown=position_mode_shown(positions_answer),
         )
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
         """Read the positions alone, past the reader's queue; figures of 0 are unknown."""
         self._require_scope(scope)
-        answer = await self._connection.read_at_once("fapiPrivateV3GetPositionRisk", "positionRisk")
-        return parse_sizes(answer, bases=self._bases)
+        routes = await self._whereabouts.settle(is_urgent=True)
+        answer = await self._connection.read_at_once(routes.positions, "positionRisk")
+        return parse_sizes(answer, bases=self._markets.bases, backing=routes.backing)
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Read regular and conditional orders of all symbols; both lists, or it raises."""
         self._require_scope(scope)
         await self._connection.settle_clock()
+        routes = await self._whereabouts.settle()
         regular, conditional = await together(
-            self._connection.read("fapiPrivateGetOpenOrders", "openOrders"),
-            self._connection.read("fapiPrivateGetOpenAlgoOrders", "openAlgoOrders"),
+            self._connection.read(routes.open_orders, "openOrders"),
+            self._connection.read(routes.open_conditional, "openAlgoOrders"),
         )
         return (
-            *parse_orders(regular, scope=scope),
+            *parse_orders(regular, scope=scope, tells_closers=routes.tells_closers),
             *parse_conditional_orders(conditional, scope=scope),
         )
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
         """Read marks; the row of a coin bears the asset's name and is priced as the asset."""
-        if not symbols:
-            return {}
-        one = {"symbol": symbols[0]} if len(symbols) == 1 and symbols[0] in self._bases else {}
-        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", one)
-        marks = parse_marks(answer, wanted=frozenset(symbols))
-        coins = await self._fetch_prices(
-            tuple(Asset(name) for name in sorted(set(symbols) - set(marks) - set(self._bases)))
-        )
-        found = {**marks, **{Symbol(asset): price for asset, price in coins.items()}}
-        missing = sorted(set(symbols) - set(found))
-        if missing:
-            raise Unavailable(f"premiumIndex: no mark for {', '.join(missing)}")
-        return found
+        return await self._markets.fetch_marks(symbols)
 
     async def fetch_ledger(self, scope: ScopeId, since: float) -> Ledger:
         """Read account records since then, valued at current marks, times on our clock.
@@ -228,19 +288,24 @@ class BinanceFutures:
         Coins are valued as the last reading's totals counted them.
 
         Raises Unavailable when there are more than 20,000 records, when their order leaves doubt
-        whether some were skipped, or when the clock they were asked by proved wrong meanwhile.
-        What is older than 89 days is not asked for.
+        whether some were skipped, when the clock they were asked by proved wrong meanwhile, and
+        for a key that may not read one kind of them. What is older than 89 days is not asked for.
         """
         self._require_scope(scope)
         await self._connection.settle_clock()
         asked_at = self._clock.now()
         since = max(since, asked_at - LEDGER_REACH_S)
         offset_s = self._connection.server_offset_s
-        rows = await self._fetch_income(start_ms=int((since + offset_s) * 1000))
+        rows = await fetch_records(
+            self._connection,
+            await self._whereabouts.settle(),
+            start_ms=int((since + offset_s) * 1000),
+            end_ms=int((asked_at + offset_s) * 1000),
+        )
         if abs(self._connection.server_offset_s - offset_s) > CLOCK_CHANGE_S:
             raise Unavailable("income: the clock was measured anew meanwhile")
         assets = tuple(sorted({row.asset for row in rows} - self._stables))
-        prices = await self._fetch_prices(assets)
+        prices = await self._markets.fetch_prices(assets)
         unpriced = [asset for asset in assets if asset not in prices]
         if unpriced:
             raise Malformed(f"income: no price for {unpriced[0]}; stables_keep may name it")
@@ -258,34 +323,9 @@ class BinanceFutures:
             ),
         )
 
-    async def _fetch_income(self, *, start_ms: int) -> tuple[IncomeRow, ...]:
-        """Every account record from `start_ms` on, each once, oldest first.
-
-        The next page begins at the last time seen, not after it: one trade leaves several records
-        in one millisecond, and a page may end between them.
-        """
-        rows: dict[RecordId, IncomeRow] = {}
-        for _ in range(LEDGER_PAGES):
-            params = {"startTime": start_ms, "limit": LEDGER_PAGE}
-            page = parse_income(
-                await self._connection.read("fapiPrivateGetIncome", "income", params)
-            )
-            rows.update((row.record_id, row) for row in page)
-            if len(page) < LEDGER_PAGE:
-                return tuple(sorted(rows.values(), key=lambda row: (row.at_ms, row.record_id)))
-            times = [row.at_ms for row in page]
-            if times != sorted(times) or times[-1] <= start_ms:
-                raise Unavailable("income: the order of a full page leaves records unread")
-            start_ms = times[-1]
-        raise Unavailable(f"income: more than {LEDGER_PAGES * LEDGER_PAGE} records")
-
     async def fetch_market_limits(self) -> Mapping[Symbol, MarketLimits]:
         """Read what every market accepts, and learn the bases of their symbols."""
-        answer = await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
-        self._connection.adopt_rates(parse_rates(answer))
-        limits = parse_market_limits(answer)
-        self._bases = {symbol: market.base for symbol, market in limits.items()}
-        return limits
+        return await self._markets.fetch_limits()
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """Read whether the account is one-way or hedged, afresh."""
@@ -294,7 +334,8 @@ class BinanceFutures:
 
     async def _fetch_mode(self, is_urgent: bool) -> AccountMode:
         read = self._connection.read_at_once if is_urgent else self._connection.read
-        return parse_account_mode(await read("fapiPrivateGetAccountConfig", "accountConfig"))
+        routes = await self._whereabouts.settle(is_urgent=is_urgent)
+        return parse_account_mode(await read(routes.mode, "accountConfig"))
 
     async def _renew(self) -> AccountMode:
         """The account's mode; what is due is read again."""
@@ -309,33 +350,14 @@ class BinanceFutures:
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
         """Ask what `check` shows; a part that is not told is a value."""
         self._require_scope(scope)
-        return await inspect_account(
-            self._connection, clock=self._clock, scope=scope, symbols=symbols
-        )
-
-    async def _fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
-        """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
-
-        An asset that neither knows is left out of the answer.
-        """
-        if not assets:
-            return {}
-        names = {asset: (Symbol(f"{asset}USDT"), Symbol(f"{asset}USDC")) for asset in assets}
-        only = next(iter(names.values()))[0]
-        params = {"symbol": only} if len(names) == 1 and only in self._bases else {}
-        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", params)
-        marks = parse_marks(answer, wanted={name for pair in names.values() for name in pair})
-        prices = {
-            asset: marks[name]
-            for asset, pair in names.items()
-            for name in reversed(pair)
-            if name in marks
-        }
-        missing = set(assets) - set(prices)
-        if missing:
-            index = await self._connection.read("fapiPublicGetAssetIndex", "assetIndex")
-            prices |= parse_asset_prices(index, wanted=missing)
-        return prices
+        try:
+            routes = await self._whereabouts.settle()
+        except ObservationError:
+            routes = FUTURES
+        async with asking(MANNERS, self._access, self._clock) as asker:
+            return await inspect_account(
+                asker, routes, now=self._clock.now(), scope=scope, symbols=symbols
+            )
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.
@@ -345,32 +367,27 @@ class BinanceFutures:
         Raises InvariantViolation for anything but an approved instruction of this account.
         """
         params = self._close_params(instruction)
-        answer = await self._connection.ask("fapiPrivatePostOrder", params)
+        routes = await self._routes_of_orders()
+        if isinstance(routes, Refused):
+            return routes
+        answer = await self._connection.ask(routes.order, params)
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
 
+    async def _routes_of_orders(self) -> Routes | Refused:
+        """Where orders go: only where the account is proved to live. Else nothing is sent."""
+        try:
+            return await self._whereabouts.settle(is_urgent=True)
+        except ObservationError as failed:
+            return Refused(reason=RefusalReason.NOT_REACHED, code="", message=str(failed))
+
     def _close_params(self, instruction: CloseInstruction) -> dict[str, str | int]:
-        """The order as the venue wants it; see `docs/architecture.md` for the modes."""
+        """The order as the venue wants it; anything but an approved close of ours raises."""
         if not isinstance(instruction, CloseInstruction):
             raise InvariantViolation("only a CloseInstruction may become an order")
         self._require_scope(instruction.scope)
-        params: dict[str, str | int] = {
-            "symbol": instruction.symbol,
-            "side": instruction.side.closing_order.value,
-            "type": "MARKET",
-            "quantity": plain_text(instruction.quantity),
-            "newClientOrderId": instruction.client_id,
-            "newOrderRespType": "RESULT",
-        }
-        match instruction.position_mode:
-            case PositionMode.ONE_WAY:
-                params["reduceOnly"] = "true"
-            case PositionMode.HEDGE:
-                params["positionSide"] = instruction.side.value
-            case _:
-                assert_never(instruction.position_mode)
-        return params
+        return close_params(instruction)
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send several closing orders at once, five to a request; each has its own outcome.
@@ -386,10 +403,13 @@ class BinanceFutures:
     async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
         """Send up to five orders; after a batch that was at fault itself they go one by one."""
         now = self._clock.monotonic()
-        if len(part) == 1 or now < self._single_until:
+        routes = await self._routes_of_orders()
+        if isinstance(routes, Refused):
+            return [routes] * len(part)
+        if routes.batch is None or len(part) == 1 or now < self._single_until:
             return await asyncio.gather(*map(self.submit_close, part))
         params = [self._close_params(instruction) for instruction in part]
-        answer = await self._connection.ask("fapiPrivatePostBatchOrders", {"batchOrders": params})
+        answer = await self._connection.ask(routes.batch, {"batchOrders": params})
         outcomes: Sequence[Outcome] = (
             [self._connection.judge_whole(answer)] * len(part)
             if isinstance(answer, Failure)
@@ -404,27 +424,23 @@ class BinanceFutures:
     async def submit_cancel(self, order: Order) -> Outcome:
         """Cancel one order where its kind lives; an order already gone is Done."""
         self._require_scope(order.scope)
-        match order.kind:
-            case OrderKind.REGULAR:
-                endpoint: str = "fapiPrivateDeleteOrder"
-                params = {"symbol": str(order.symbol), "orderId": str(order.order_id)}
-            case OrderKind.CONDITIONAL:
-                endpoint, params = "fapiPrivateDeleteAlgoOrder", {"algoId": str(order.order_id)}
-            case _:
-                assert_never(order.kind)
+        routes = await self._routes_of_orders()
+        if isinstance(routes, Refused):
+            return routes
+        endpoint, params = cancel_request(order, routes)
         answer = await self._connection.ask(endpoint, params, urgency=Urgency.CANCEL)
         return self._judge_cancel(answer, order_id=order.order_id)
 
     async def submit_cancel_all(self, scope: ScopeId, symbol: Symbol) -> Outcome:
         """Cancel regular and conditional orders of a symbol; Done only when both are."""
         self._require_scope(scope)
+        routes = await self._routes_of_orders()
+        if isinstance(routes, Refused):
+            return routes
         answers = await asyncio.gather(
             *(
                 self._connection.ask(endpoint, {"symbol": symbol}, urgency=Urgency.CANCEL)
-                for endpoint in (
-                    "fapiPrivateDeleteAllOpenOrders",
-                    "fapiPrivateDeleteAlgoOpenOrders",
-                )
+                for endpoint in routes.cancel_all
             )
         )
         outcomes = [self._judge_cancel(answer, order_id=_EVERY) for answer in answers]
@@ -441,8 +457,11 @@ class BinanceFutures:
         again before it believes it.
         """
         self._require_scope(scope)
+        routes = await self._routes_of_orders()
+        if isinstance(routes, Refused):
+            return Unknown(cause=routes.message)
         answer = await self._connection.ask(
-            "fapiPrivateGetOrder", {"symbol": symbol, "origClientOrderId": client_id}
+            routes.look_up, {"symbol": symbol, "origClientOrderId": client_id}
         )
         if not isinstance(answer, Failure):
             return judge_order(answer, client_id=client_id, is_lookup=True)
@@ -455,14 +474,10 @@ class BinanceFutures:
         return Unknown(cause=answer.cause)
 
     def _judge_cancel(self, answer: object, *, order_id: VenueOrderId) -> Outcome:
-        """Say what the answer to a cancel proves: an echoed id, or the venue's code 200."""
+        """Say what the answer to a cancel proves; an order that is gone already is done."""
         if isinstance(answer, Failure):
             return Done(order_id=order_id) if is_gone(answer) else self._connection.judge(answer)
-        fields = answer if isinstance(answer, dict) else {}
-        echoed = {str(fields.get(name)) for name in ("orderId", "algoId")}
-        if (order_id and order_id in echoed) or code_of(answer) == 200:
-            return Done(order_id=order_id)
-        return Unknown(cause="cancel: the answer confirms nothing")
+        return judge_cancel(answer, order_id=order_id)
 
     def _require_scope(self, scope: ScopeId) -> None:
         """Refuse work for another account: it would be carried out on this one."""

@@ -6,7 +6,7 @@ of positions, what backs them, and which money an account holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -34,6 +34,20 @@ LEAST_COIN_WEIGHT = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backed:
+    """What stands behind one position, and where it would be liquidated."""
+
+    margin_mode: MarginMode
+    margin: float | None
+    margin_asset: Asset
+    liquidation_price: float | None
+
+
+Backing = Callable[[Fields, str], Backed]
+"""Reads it out of a row of positions; the text names the row in an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountMode:
     """The two switches of an account that change what its numbers mean."""
 
@@ -49,6 +63,11 @@ class Holding:
     wallet: Decimal
     unrealised: float
     margin_balance: float
+
+    @property
+    def is_held(self) -> bool:
+        """False when it is entirely zero."""
+        return bool(self.wallet or self.unrealised or self.margin_balance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +86,11 @@ class Account:
     holdings: tuple[Holding, ...]
     totals: Totals | None
 
+    @property
+    def is_blank(self) -> bool:
+        """True when not one figure of it differs from zero."""
+        return not any(holding.is_held for holding in self.holdings)
+
     def unstable_assets(self, stables: Iterable[Asset]) -> tuple[Asset, ...]:
         """The assets that need a price: not stable, and not entirely zero."""
         stable = frozenset(stables)
@@ -74,22 +98,21 @@ class Account:
             sorted(
                 holding.asset
                 for holding in self.holdings
-                if holding.asset not in stable
-                and (holding.wallet or holding.unrealised or holding.margin_balance)
+                if holding.asset not in stable and holding.is_held
             )
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Valuation:
-    """The account in USD, and the coins whose price moves it.
+    """The account in USD, and the coins whose price moves it; None is a total nobody tells.
 
     `coin_weight` is the share of their value with which the venue counts coins into its totals.
     """
 
     equity: float
-    wallet: float
-    unrealised_pnl: float
+    wallet: float | None
+    unrealised_pnl: float | None
     coins: tuple[Coin, ...]
     coin_weight: float = 1.0
 
@@ -187,31 +210,74 @@ def _coin_weight(
     return share if LEAST_COIN_WEIGHT <= share <= 1.0 else 1.0
 
 
-def parse_positions(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
-    """Read `v3/positionRisk`; rows of size zero are not positions."""
+def futures_backing(row: Fields, what: str) -> Backed:
+    """What backs a row of `v3/positionRisk`.
+
+    v3 does not name the margin mode; a row is isolated when margin was set aside for it. What
+    backs it is then `isolatedWallet`, the margin without profit: `isolatedMargin` shrinks as the
+    position loses, so it would understate what can still be lost. The initial margin of a cross
+    position only informs, so the venue may leave it out.
+    """
+    liquidation = required_number(row, "liquidationPrice", what)
+    isolated_wallet = required_number(row, "isolatedWallet", what)
+    is_isolated = isolated_wallet != 0 or required_number(row, "isolatedMargin", what) != 0
+    initial_margin = optional_decimal(row, "initialMargin", what)
+    margin = isolated_wallet if is_isolated else float(initial_margin or 0)
+    return Backed(
+        margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
+        margin=margin if margin > 0 else None,
+        margin_asset=Asset(required_text(row, "marginAsset", what)),
+        liquidation_price=liquidation if liquidation > 0 else None,
+    )
+
+
+def cross_backing(row: Fields, what: str) -> Backed:
+    """What backs a row of portfolio margin's `um/positionRisk`: the whole account, always.
+
+    The row names no margin: it is the value over the leverage. Both only inform, and so does a
+    liquidation price, which moves with everything else in the account.
+    """
+    symbol = Symbol(required_text(row, "symbol", what))
+    value = optional_decimal(row, "notional", what)
+    leverage = optional_decimal(row, "leverage", what)
+    liquidation = optional_decimal(row, "liquidationPrice", what)
+    return Backed(
+        margin_mode=MarginMode.CROSS,
+        margin=float(abs(value) / leverage) if value and leverage and leverage > 0 else None,
+        margin_asset=quote_of(symbol),
+        liquidation_price=float(liquidation) if liquidation and liquidation > 0 else None,
+    )
+
+
+def parse_positions(
+    answer: object, *, bases: Mapping[Symbol, Asset], backing: Backing = futures_backing
+) -> tuple[Position, ...]:
+    """Read `positionRisk`; rows of size zero are not positions."""
     rows = as_rows(answer, "positionRisk")
-    return _held(_parse_position(row, bases=bases) for row in rows)
+    return _held(_parse_position(row, bases=bases, backing=backing) for row in rows)
 
 
-def parse_sizes(answer: object, *, bases: Mapping[Symbol, Asset]) -> tuple[Position, ...]:
-    """Read `v3/positionRisk` for closing, which needs to know what is held and how much of it.
+def parse_sizes(
+    answer: object, *, bases: Mapping[Symbol, Asset], backing: Backing = futures_backing
+) -> tuple[Position, ...]:
+    """Read `positionRisk` for closing, which needs to know what is held and how much of it.
 
     A row whose other figures make no sense (the mark of a market that is being delisted) has
     prices and profit of 0, which means unknown: it must not keep every position from being closed.
     A symbol, side or size that makes no sense is Malformed all the same.
     """
     rows = as_rows(answer, "positionRisk")
-    return _held(_parse_size(row, bases=bases) for row in rows)
+    return _held(_parse_size(row, bases=bases, backing=backing) for row in rows)
 
 
-def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
+def _parse_size(row: Fields, *, bases: Mapping[Symbol, Asset], backing: Backing) -> Position | None:
     """Read one row, of which only symbol, side and size are indispensable."""
     symbol = Symbol(required_text(row, "symbol", "positionRisk"))
     side, quantity = _signed_size(row, f"positionRisk {symbol}")
     if quantity == 0:
         return None
     try:
-        return _parse_position(row, bases=bases)
+        return _parse_position(row, bases=bases, backing=backing)
     except Malformed:
         return Position(
             symbol=symbol,
@@ -231,24 +297,16 @@ def _held(rows: Iterable[Position | None]) -> tuple[Position, ...]:
     return held
 
 
-def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position | None:
-    """Read one row, None when nothing is held.
-
-    v3 does not name the margin mode; a row is isolated when margin was set aside for it. What
-    backs it is then `isolatedWallet`, the margin without profit: `isolatedMargin` shrinks as the
-    position loses, so it would understate what can still be lost. The initial margin of a cross
-    position only informs, so the venue may leave it out.
-    """
+def _parse_position(
+    row: Fields, *, bases: Mapping[Symbol, Asset], backing: Backing
+) -> Position | None:
+    """Read one row, None when nothing is held."""
     symbol = Symbol(required_text(row, "symbol", "positionRisk"))
     what = f"positionRisk {symbol}"
     side, quantity = _signed_size(row, what)
     if quantity == 0:
         return None
-    liquidation = required_number(row, "liquidationPrice", what)
-    isolated_wallet = required_number(row, "isolatedWallet", what)
-    is_isolated = isolated_wallet != 0 or required_number(row, "isolatedMargin", what) != 0
-    initial_margin = optional_decimal(row, "initialMargin", what)
-    margin = isolated_wallet if is_isolated else float(initial_margin or 0)
+    backed = backing(row, what)
     profit = required_number(row, "unRealizedProfit", what)
     entry, mark = mend_prices(
         entry=required_number(row, "entryPrice", what),
@@ -264,10 +322,10 @@ def _parse_position(row: Fields, *, bases: Mapping[Symbol, Asset]) -> Position |
         entry_price=entry,
         mark_price=mark,
         unrealised_pnl=profit,
-        liquidation_price=liquidation if liquidation > 0 else None,
-        margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
-        margin=margin if margin > 0 else None,
-        margin_asset=Asset(required_text(row, "marginAsset", what)),
+        liquidation_price=backed.liquidation_price,
+        margin_mode=backed.margin_mode,
+        margin=backed.margin,
+        margin_asset=backed.margin_asset,
     )
 
 
@@ -315,3 +373,8 @@ def base_of(symbol: Symbol) -> Asset:
     pair = symbol.partition("_")[0]
     quote = next((quote for quote in _QUOTES if pair.endswith(quote) and pair != quote), "")
     return Asset(pair.removesuffix(quote) if quote else pair)
+
+
+def quote_of(symbol: Symbol) -> Asset:
+    """The quote of a symbol by its spelling, empty when it spells none."""
+    return Asset(symbol.partition("_")[0].removeprefix(base_of(symbol)))

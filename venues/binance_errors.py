@@ -55,6 +55,8 @@ REFUSALS: Mapping[int, RefusalReason] = {
     -4192: _R.NOT_ALLOWED,
     -4400: _R.NOT_ALLOWED,
     -4401: _R.NOT_ALLOWED,
+    # Sent to portfolio margin for an account that is none (any more).
+    -21001: _R.NOT_ALLOWED,
     # Refused by a check before the book: margin, leverage tier, trigger price, price band.
     -2019: _R.OTHER,
     -2021: _R.OTHER,
@@ -64,6 +66,10 @@ REFUSALS: Mapping[int, RefusalReason] = {
 
 GONE = frozenset({-2011, -2013})
 """A cancel or a query of an order that the venue no longer (or never) has."""
+
+KEY_REFUSED = frozenset({-1002, -2014, -2015, -2017, -21001})
+"""About the rights of the key or the kind of the account, not about the moment. One code can mean
+either: portfolio margin says -2015 to every account that is none."""
 
 _PROVED_ON_SERVER_ERROR = frozenset({-1008})
 """The only code that proves anything on a status 5xx, where executed orders are possible."""
@@ -156,6 +162,11 @@ def is_clock_refusal(failure: Failure) -> bool:
 def is_gone(failure: Failure) -> bool:
     """True when the venue says that it has no such order (any more)."""
     return code_of(failure.body) in GONE and (failure.status or 500) < 500
+
+
+def is_key_refused(failure: Failure) -> bool:
+    """True when the key, or this kind of account, may not ask; a server error never says so."""
+    return code_of(failure.body) in KEY_REFUSED and (failure.status or 500) < 500
 
 
 def retry_after_s(failure: Failure, *, venue_now_ms: float) -> float | None:

@@ -8,12 +8,11 @@ changes anything. Emails of sub-accounts are counted, never repeated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TypeVar
+from functools import partial
 
-from clock import Clock
 from errors import Malformed
 from inspection import (
     AccountFamily,
@@ -27,14 +26,12 @@ from inspection import (
     TradingCost,
     Unwatched,
 )
-from model import Asset, ScopeId, Symbol
-from venues.binance_account import AccountMode, base_of, parse_account_mode
-from venues.binance_errors import code_of
+from model import ScopeId, Symbol
+from venues.asking import Asker, NotAllowed
+from venues.binance_account import AccountMode, parse_account_mode, quote_of
 from venues.binance_pacing import DEFAULT_RATES, ORDERS_10S
-from venues.ccxt_client import Params
-from venues.connection import VenueConnection
-from venues.failure import Failure
-from venues.pacer import Urgency
+from venues.binance_portfolio import INTO, OUT_OF, parse_pots
+from venues.binance_routes import PORTFOLIO, Routes
 from venues.parsing import (
     Fields,
     as_fields,
@@ -47,16 +44,12 @@ from venues.parsing import (
     required_text,
 )
 
-NOT_ALLOWED = frozenset({-2014, -2015, -2017, -1002})
-"""Refusals that are about the rights of the key, not about the moment."""
 SHOWN = 4
 """Most assets that a line names."""
 TIMER = DeadManSwitch(
     state=DeadManState.NOT_TOLD,
     reason="Binance has one timer per symbol and does not tell whether it runs",
 )
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,162 +61,127 @@ class _Part:
     find: Callable[[object], str]
 
 
-class _Refused(NotTold):
-    """Not told because the key, or this kind of account, may not ask."""
-
-
 async def inspect_account(
-    connection: VenueConnection, *, clock: Clock, scope: ScopeId, symbols: Sequence[Symbol]
+    asker: Asker, routes: Routes, *, now: float, scope: ScopeId, symbols: Sequence[Symbol]
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
-    asker = _Asker(connection)
-    asked_at = clock.now()
-    clock_told, mode, rights, costs, unwatched = await asyncio.gather(
-        asker.measure(clock),
-        asker.ask("fapiPrivateGetAccountConfig", parse_account_mode),
-        asker.ask_rights(),
-        asker.ask_costs(symbols),
-        asker.look_around(scope),
+    (latency_s, offset_s), mode, rights, costs, unwatched = await asyncio.gather(
+        asker.measure(),
+        asker.ask(routes.mode, parse_account_mode),
+        _ask_rights(asker, routes),
+        _ask_costs(asker, routes, symbols),
+        _look_around(asker, routes, scope),
     )
-    latency_s, offset_s = clock_told
-    is_portfolio = any(part.part == PORTFOLIO_MARGIN for part in unwatched)
+    rate = DEFAULT_RATES[ORDERS_10S]
     return Inspection(
         scope=scope,
-        asked_at=asked_at,
+        asked_at=now,
         latency_s=latency_s,
         server_offset_s=offset_s,
-        family=_family(mode, is_portfolio=is_portfolio),
+        family=AccountFamily.PORTFOLIO_MARGIN if routes is PORTFOLIO else _family(mode, unwatched),
         position_mode=mode.position_mode if isinstance(mode, AccountMode) else mode,
         rights=rights,
         dead_man=TIMER,
-        pace=OrderPace(
-            most=DEFAULT_RATES[ORDERS_10S].most, within_s=DEFAULT_RATES[ORDERS_10S].within_s
-        ),
+        pace=OrderPace(most=rate.most, within_s=rate.within_s),
         unwatched=unwatched,
         costs=costs,
     )
 
 
-def _family(mode: AccountMode | NotTold, *, is_portfolio: bool) -> AccountFamily | NotTold:
-    if is_portfolio:
+def _family(mode: AccountMode | NotTold, unwatched: Sequence[Unwatched]) -> AccountFamily | NotTold:
+    if any(part.presence is Presence.INSTEAD for part in unwatched):
         return AccountFamily.PORTFOLIO_MARGIN
     if isinstance(mode, NotTold):
         return mode
     return AccountFamily.MULTI_ASSETS if mode.is_multi_assets else AccountFamily.SINGLE_ASSET
 
 
-class _Asker:
-    """Asks one question at a time; an answer that is none becomes `NotTold`."""
-
-    def __init__(self, connection: VenueConnection) -> None:
-        self._connection = connection
-
-    async def ask(
-        self, endpoint: str, parse: Callable[[object], Answer], params: Params | None = None
-    ) -> Answer | NotTold:
-        """The parsed answer, or why there is none."""
-        told = await self._connection.ask(endpoint, params or {}, urgency=Urgency.READING)
-        if isinstance(told, Failure):
-            is_refused = code_of(told.body) in NOT_ALLOWED
-            return (_Refused if is_refused else NotTold)(reason=told.cause)
-        try:
-            return parse(told)
-        except Malformed as malformed:
-            return NotTold(reason=str(malformed))
-
-    async def measure(self, clock: Clock) -> tuple[float | NotTold, float | NotTold]:
-        """Round trip and offset of the venue's clock.
-
-        The second of two requests counts: the first may have had to open a connection.
-        """
-        trip_s = offset_s = 0.0
-        for _ in range(2):
-            before, started = clock.now(), clock.monotonic()
-            told = await self.ask("fapiPublicGetTime", parse_time)
-            if isinstance(told, NotTold):
-                return told, told
-            trip_s = clock.monotonic() - started
-            offset_s = told - (before + clock.now()) / 2
-        return trip_s, offset_s
-
-    async def ask_rights(self) -> KeyRights:
-        """What the key may do, by what the venue says of it and by trying to read transfers."""
-        told, config, transfers = await asyncio.gather(
-            self.ask("sapiGetAccountApiRestrictions", parse_restrictions),
-            self.ask("fapiPrivateGetAccountConfig", _parse_can_trade),
-            self._connection.ask("fapiPrivateGetIncome", {"limit": 1}, urgency=Urgency.READING),
-        )
-        reasons = []
-        can_read_transfers: bool | None = True
-        if isinstance(transfers, Failure):
-            is_refused = code_of(transfers.body) in NOT_ALLOWED
-            can_read_transfers = False if is_refused else None
-            reasons.append(f"account records: {transfers.cause}")
-        if isinstance(told, NotTold):
-            reasons.insert(0, f"rights of the key: {told.reason}")
-            told = KeyRights()
+async def _ask_rights(asker: Asker, routes: Routes) -> KeyRights:
+    """What the key may do, by what the venue says of it and by trying to read transfers."""
+    told, config, transfers = await asyncio.gather(
+        asker.ask(
+            "sapiGetAccountApiRestrictions",
+            partial(parse_restrictions, trading_right=routes.trading_right),
+        ),
+        asker.ask(routes.mode, _parse_can_trade),
+        _may_read_records(asker, routes),
+    )
+    reasons = [answer.reason for answer in (told, transfers) if isinstance(answer, NotTold)]
+    rights = KeyRights() if isinstance(told, NotTold) else told
+    return replace(
+        rights,
         # The account itself may be kept from trading, whatever its key may do.
-        can_trade = False if config is False else told.can_trade
-        return KeyRights(
-            can_read=told.can_read,
-            can_trade=can_trade,
-            can_withdraw=told.can_withdraw,
-            can_read_transfers=can_read_transfers,
-            is_bound_to_ip=told.is_bound_to_ip,
-            expires_at=told.expires_at,
-            reason="; ".join(reasons),
-        )
+        can_trade=False if config is False else rights.can_trade,
+        can_read_transfers=None if isinstance(transfers, NotTold) else transfers,
+        reason="; ".join(dict.fromkeys(reasons)),
+    )
 
-    async def ask_costs(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, TradingCost]:
-        """Spread and taker fee of symbols. One fee holds for all contracts of one quote."""
-        if not symbols:
-            return {}
-        by_quote: dict[str, list[Symbol]] = {}
-        for symbol in symbols:
-            by_quote.setdefault(_quote_of(symbol), []).append(symbol)
-        spreads, fees = await asyncio.gather(
-            self.ask("fapiPublicGetTickerBookTicker", parse_spreads),
-            asyncio.gather(
-                *(
-                    self.ask("fapiPrivateGetCommissionRate", parse_fee, {"symbol": group[0]})
-                    for group in by_quote.values()
-                )
-            ),
-        )
-        known = {} if isinstance(spreads, NotTold) else spreads
-        fee_of = {
-            symbol: fee
-            for group, fee in zip(by_quote.values(), fees, strict=True)
-            for symbol in group
-            if isinstance(fee, float)
-        }
-        return {
-            symbol: TradingCost(spread=known.get(symbol), fee=fee_of.get(symbol))
-            for symbol in symbols
-            if symbol in known or symbol in fee_of
-        }
 
-    async def look_around(self, scope: ScopeId) -> tuple[Unwatched, ...]:
-        """What else this key's owner has on the venue, as far as the key may look."""
-        answers = await asyncio.gather(*(self.ask(part.endpoint, part.find) for part in _PARTS))
-        return tuple(
-            found
-            for part, told in zip(_PARTS, answers, strict=True)
-            if (found := _unwatched(part, told, scope)) is not None
-        )
+async def _may_read_records(asker: Asker, routes: Routes) -> bool | NotTold:
+    """Whether the key may read every kind of record; one that is refused outweighs all."""
+    told = [await asker.may_ask(routes.income, {"limit": 1})]
+    if routes.transfers is not None:
+        told += [
+            await asker.may_ask(routes.transfers, {"type": direction, "size": 1})
+            for direction in (INTO, OUT_OF)
+        ]
+    if False in told:
+        return False
+    return next((answer for answer in told if isinstance(answer, NotTold)), True)
+
+
+async def _ask_costs(
+    asker: Asker, routes: Routes, symbols: Sequence[Symbol]
+) -> Mapping[Symbol, TradingCost]:
+    """Spread and taker fee of symbols. One fee holds for all contracts of one quote."""
+    if not symbols:
+        return {}
+    by_quote: dict[str, list[Symbol]] = {}
+    for symbol in symbols:
+        by_quote.setdefault(quote_of(symbol), []).append(symbol)
+    spreads, fees = await asyncio.gather(
+        asker.ask("fapiPublicGetTickerBookTicker", parse_spreads),
+        asyncio.gather(
+            *(asker.ask(routes.fee, parse_fee, {"symbol": group[0]}) for group in by_quote.values())
+        ),
+    )
+    known = {} if isinstance(spreads, NotTold) else spreads
+    fee_of = {
+        symbol: fee
+        for group, fee in zip(by_quote.values(), fees, strict=True)
+        for symbol in group
+        if isinstance(fee, float)
+    }
+    return {
+        symbol: TradingCost(spread=known.get(symbol), fee=fee_of.get(symbol))
+        for symbol in symbols
+        if symbol in known or symbol in fee_of
+    }
+
+
+async def _look_around(asker: Asker, routes: Routes, scope: ScopeId) -> tuple[Unwatched, ...]:
+    """What else this key's owner has on the venue, as far as the key may look."""
+    parts = _PORTFOLIO_PARTS if routes is PORTFOLIO else _PARTS
+    answers = await asyncio.gather(*(asker.ask(part.endpoint, part.find) for part in parts))
+    return tuple(
+        found
+        for part, told in zip(parts, answers, strict=True)
+        if (found := _unwatched(part, told, scope)) is not None
+    )
 
 
 def _unwatched(part: _Part, told: str | NotTold, scope: ScopeId) -> Unwatched | None:
     """One part as it is named, None when it is seen to be empty."""
     if isinstance(told, NotTold):
         # Every ordinary account is refused there.
-        if part.name == PORTFOLIO_MARGIN and isinstance(told, _Refused):
+        if part.name == PORTFOLIO_MARGIN and isinstance(told, NotAllowed):
             return None
         presence, detail = Presence.UNSEEN, told.reason
     elif not told:
         return None
     else:
-        presence, detail = Presence.HOLDS, told
+        is_portfolio = part.name == PORTFOLIO_MARGIN
+        presence, detail = Presence.INSTEAD if is_portfolio else Presence.HOLDS, told
     is_spot = part.name == SPOT
     covered_by = ScopeId(f"{scope.removesuffix('_futures')}_spot") if is_spot else None
     return Unwatched(part=part.name, presence=presence, detail=detail, covered_by=covered_by)
@@ -232,19 +190,14 @@ def _unwatched(part: _Part, told: str | NotTold, scope: ScopeId) -> Unwatched | 
 # --- reading the answers ----------------------------------------------------------------------
 
 
-def parse_time(answer: object) -> float:
-    """The venue's time in UTC seconds."""
-    return required_integer(as_fields(answer, "time"), "serverTime", "time") / 1000
-
-
-def parse_restrictions(answer: object) -> KeyRights:
+def parse_restrictions(answer: object, *, trading_right: str = "enableFutures") -> KeyRights:
     """Read `apiRestrictions`: what the key may do. It says nothing about account records."""
     what = "apiRestrictions"
     fields = as_fields(answer, what)
     expires_ms = fields.get("tradingAuthorityExpirationTime")
     return KeyRights(
         can_read=required_flag(fields, "enableReading", what),
-        can_trade=required_flag(fields, "enableFutures", what),
+        can_trade=required_flag(fields, trading_right, what),
         can_withdraw=required_flag(fields, "enableWithdrawals", what),
         is_bound_to_ip=required_flag(fields, "ipRestrict", what),
         expires_at=None
@@ -279,19 +232,20 @@ def parse_spreads(answer: object) -> dict[Symbol, float]:
     return spreads
 
 
-def _quote_of(symbol: Symbol) -> str:
-    return symbol.partition("_")[0].removeprefix(base_of(symbol))
-
-
 def _held(rows: Sequence[Fields], names: Sequence[str], what: str) -> str:
     """The assets of which any of the named amounts is not zero, in one line."""
-    held = [
-        Asset(required_text(row, "asset", what))
+    return _list(
+        required_text(row, "asset", what)
         for row in rows
         if any(required_decimal(row, name, what) != Decimal(0) for name in names)
-    ]
-    more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
-    return f"{', '.join(held[:SHOWN])}{more}"
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    """The names in one line, a long list cut short."""
+    found = tuple(names)
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{', '.join(found[:SHOWN])}{more}"
 
 
 def _find_spot(answer: object) -> str:
@@ -308,6 +262,19 @@ def _find_coin_margined(answer: object) -> str:
     return _held(as_rows(answer, "coin-margined"), ("balance",), "coin-margined")
 
 
+def _find_coin_margined_positions(answer: object) -> str:
+    what = "coin-margined positions"
+    return _list(
+        required_text(row, "symbol", what)
+        for row in as_rows(answer, what)
+        if required_decimal(row, "positionAmt", what)
+    )
+
+
+def _find_loans(answer: object) -> str:
+    return _list(pot.asset for pot in parse_pots(answer) if pot.owed)
+
+
 def _find_options(answer: object) -> str:
     rows = required_rows(as_fields(answer, "options"), "asset", "options")
     return _held(rows, ("equity",), "options")
@@ -316,12 +283,12 @@ def _find_options(answer: object) -> str:
 def _find_portfolio(answer: object) -> str:
     fields = as_fields(answer, "portfolio margin")
     equity = required_number(fields, "actualEquity", "portfolio margin")
-    return f"equity {equity:,.2f} USD; USD-M alone answers 0 for such an account"
+    return f"equity {equity:,.2f} USD is in it, and USD-M by itself answers 0"
 
 
 def _find_sub_accounts(answer: object) -> str:
     rows = required_rows(as_fields(answer, "sub-accounts"), "subAccounts", "sub-accounts")
-    return f"{len(rows)}, each with keys of its own" if rows else ""
+    return f"{len(rows)} with keys of their own" if rows else ""
 
 
 SPOT = "spot"
@@ -334,3 +301,13 @@ _PARTS = (
     _Part(name=PORTFOLIO_MARGIN, endpoint="papiGetAccount", find=_find_portfolio),
     _Part(name="sub-accounts", endpoint="sapiGetSubAccountList", find=_find_sub_accounts),
 )
+_PORTFOLIO_PARTS = (
+    *(part for part in _PARTS if part.name in (SPOT, "options", "sub-accounts")),
+    _Part(name="loans of the wallet", endpoint="papiGetBalance", find=_find_loans),
+    _Part(
+        name="coin-margined positions of the wallet",
+        endpoint="papiGetCmPositionRisk",
+        find=_find_coin_margined_positions,
+    ),
+)
+"""Beside portfolio margin's USD-M. The wallet itself is watched, whatever moves it."""

@@ -1,12 +1,17 @@
-"""Reads Binance's public market answers: trading rules, mark prices and asset indices."""
+"""What Binance tells everybody: trading rules, mark prices and asset indices.
+
+Owns which symbols are listed, and how a coin is priced. The functions are pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
-from errors import Malformed
+from errors import Malformed, Unavailable
 from model import Asset, MarketLimits, Symbol
+from venues.binance_pacing import parse_rates
+from venues.connection import VenueConnection
 from venues.parsing import (
     Fields,
     as_fields,
@@ -111,3 +116,59 @@ def parse_asset_prices(answer: object, *, wanted: Collection[Asset]) -> dict[Ass
         if index > 0:
             prices[asset] = index
     return prices
+
+
+class Markets:
+    """The venue's public answers; `bases` are those of the symbols listed when last asked."""
+
+    def __init__(self, connection: VenueConnection) -> None:
+        self._connection = connection
+        self.bases: Mapping[Symbol, Asset] = {}
+
+    async def fetch_limits(self) -> Mapping[Symbol, MarketLimits]:
+        """Read what every market accepts, and learn the bases and the venue's own pace."""
+        answer = await self._connection.read("fapiPublicGetExchangeInfo", "exchangeInfo")
+        self._connection.adopt_rates(parse_rates(answer))
+        limits = parse_market_limits(answer)
+        self.bases = {symbol: market.base for symbol, market in limits.items()}
+        return limits
+
+    async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
+        """Read marks; the row of a coin bears the asset's name and is priced as the asset."""
+        if not symbols:
+            return {}
+        one = {"symbol": symbols[0]} if len(symbols) == 1 and symbols[0] in self.bases else {}
+        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", one)
+        marks = parse_marks(answer, wanted=frozenset(symbols))
+        coins = await self.fetch_prices(
+            tuple(Asset(name) for name in sorted(set(symbols) - set(marks) - set(self.bases)))
+        )
+        found = {**marks, **{Symbol(asset): price for asset, price in coins.items()}}
+        missing = sorted(set(symbols) - set(found))
+        if missing:
+            raise Unavailable(f"premiumIndex: no mark for {', '.join(missing)}")
+        return found
+
+    async def fetch_prices(self, assets: Collection[Asset]) -> dict[Asset, float]:
+        """Price assets by their USDT (else USDC) mark, else by the venue's asset index.
+
+        An asset that neither knows is left out of the answer.
+        """
+        if not assets:
+            return {}
+        names = {asset: (Symbol(f"{asset}USDT"), Symbol(f"{asset}USDC")) for asset in assets}
+        only = next(iter(names.values()))[0]
+        params = {"symbol": only} if len(names) == 1 and only in self.bases else {}
+        answer = await self._connection.read("fapiPublicGetPremiumIndex", "premiumIndex", params)
+        marks = parse_marks(answer, wanted={name for pair in names.values() for name in pair})
+        prices = {
+            asset: marks[name]
+            for asset, pair in names.items()
+            for name in reversed(pair)
+            if name in marks
+        }
+        missing = set(assets) - set(prices)
+        if missing:
+            index = await self._connection.read("fapiPublicGetAssetIndex", "assetIndex")
+            prices |= parse_asset_prices(index, wanted=missing)
+        return prices

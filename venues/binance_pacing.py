@@ -1,7 +1,9 @@
 """What Binance USD-M counts: the allowances, what each request takes of them, and its own count.
 
 Orders are counted per account in 10 s and in a minute and weigh nothing; everything else weighs.
-Weight is counted per address, so that other programs on this machine share it.
+Weight is counted per address, so that other programs on this machine share it, and for portfolio
+margin apart from the rest, under headers of the same names. Its limit of orders is published for a
+minute only: that of 10 s is believed to hold there as well.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from errors import Malformed
 from venues.ccxt_client import Params
@@ -16,6 +19,7 @@ from venues.pacer import Cost, Rate
 from venues.parsing import as_fields, as_rows, required_integer, required_text
 
 ORDERS_10S, ORDERS_1M, WEIGHT_1M = "ORDERS_10S", "ORDERS_1M", "WEIGHT_1M"
+PORTFOLIO_WEIGHT_1M, ELSEWHERE = "PORTFOLIO_WEIGHT_1M", "ELSEWHERE"
 
 WEIGHT_RESERVE = 400
 """What readings leave of the weight: 80 position reads, or five lists of the open orders."""
@@ -24,9 +28,11 @@ DEFAULT_RATES: Mapping[str, Rate] = {
     ORDERS_10S: Rate(most=300, within_s=10.0),
     ORDERS_1M: Rate(most=1200, within_s=60.0),
     WEIGHT_1M: Rate(most=2400, within_s=60.0, reserve=WEIGHT_RESERVE, is_of_address=True),
+    PORTFOLIO_WEIGHT_1M: Rate(most=6000, within_s=60.0, reserve=WEIGHT_RESERVE, is_of_address=True),
 }
-"""As published; `exchangeInfo` says what holds today."""
+"""As published; `exchangeInfo` says what holds today, except for portfolio margin."""
 
+_ORDERS = frozenset({"fapiPrivatePostOrder", "papiPostUmOrder"})
 _ORDER: Cost = {ORDERS_10S: 1, ORDERS_1M: 1}
 _WEIGHTS: Mapping[str, int] = {
     "fapiPrivateV3GetAccount": 5,
@@ -36,11 +42,19 @@ _WEIGHTS: Mapping[str, int] = {
     "fapiPublicGetAssetIndex": 10,
     "fapiPrivateGetCommissionRate": 20,
     "fapiPublicGetTickerBookTicker": 5,
+    "papiGetAccount": 20,
+    "papiGetBalance": 20,
+    "papiGetUmPositionRisk": 5,
+    "papiGetUmAccountConfig": 5,
+    "papiGetUmIncome": 30,
+    "papiGetUmCommissionRate": 20,
 }
 _WEIGHTS_FOR_ALL: Mapping[str, int] = {
     "fapiPrivateGetOpenOrders": 40,
     "fapiPrivateGetOpenAlgoOrders": 40,
     "fapiPublicGetPremiumIndex": 10,
+    "papiGetUmOpenOrders": 40,
+    "papiGetUmAlgoOpenAlgoOrders": 40,
 }
 """Weights without a symbol; with one they are 1, as is everything that stands in no table."""
 
@@ -58,15 +72,16 @@ _NAMES: Mapping[tuple[str, str, int], str] = {
 
 def cost_of(endpoint: str, params: Params) -> Cost:
     """What a request takes; a batch is one order in the minute and each of its own in 10 s."""
-    if endpoint == "fapiPrivatePostOrder":
+    if endpoint in _ORDERS:
         return _ORDER
     if endpoint == "fapiPrivatePostBatchOrders":
         orders = params["batchOrders"]
         count = len(orders) if isinstance(orders, list) else 1
         return {ORDERS_10S: count, ORDERS_1M: 1, WEIGHT_1M: 5}
+    pool = PORTFOLIO_WEIGHT_1M if endpoint.startswith("papi") else WEIGHT_1M
     if endpoint in _WEIGHTS_FOR_ALL and "symbol" not in params:
-        return {WEIGHT_1M: _WEIGHTS_FOR_ALL[endpoint]}
-    return {WEIGHT_1M: _WEIGHTS.get(endpoint, 1)}
+        return {pool: _WEIGHTS_FOR_ALL[endpoint]}
+    return {pool: _WEIGHTS.get(endpoint, 1)}
 
 
 def counted_by_venue(headers: Mapping[str, str]) -> dict[str, int]:
@@ -76,6 +91,17 @@ def counted_by_venue(headers: Mapping[str, str]) -> dict[str, int]:
         for name, text in headers.items()
         if name.lower() in _COUNTED_BY_VENUE and re.fullmatch(r"\d{1,9}", text, re.ASCII)
     }
+
+
+def kept_as(name: str, url: str) -> str:
+    """The rate that a count of that name belongs to, by the URL of the request it answers.
+
+    The owner's settings and transfers are counted on a third host, whose limit nothing here nears.
+    """
+    path = urlsplit(url).path
+    if name != WEIGHT_1M or "/fapi/" in path:
+        return name
+    return PORTFOLIO_WEIGHT_1M if "/papi/" in path else ELSEWHERE
 
 
 def parse_rates(answer: object) -> dict[str, Rate]:

@@ -7,7 +7,7 @@ order may still do, what an answer to an order proves, and what an account recor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from errors import Malformed
@@ -92,10 +92,17 @@ class IncomeRow:
         )
 
 
-def parse_orders(answer: object, *, scope: ScopeId) -> tuple[Order, ...]:
-    """Read `openOrders`, the venue's regular orders."""
+def parse_orders(
+    answer: object, *, scope: ScopeId, tells_closers: bool = True
+) -> tuple[Order, ...]:
+    """Read `openOrders`, the venue's regular orders.
+
+    Where they do not tell whether they close the whole position (portfolio margin), none can: an
+    order that does is a conditional one.
+    """
+    names = _REGULAR if tells_closers else _REGULAR_WITHOUT_CLOSERS
     return tuple(
-        _parse_order(row, scope=scope, names=_REGULAR) for row in as_rows(answer, "openOrders")
+        _parse_order(row, scope=scope, names=names) for row in as_rows(answer, "openOrders")
     )
 
 
@@ -119,6 +126,7 @@ class _OrderNames:
     executed: str | None
     order_types: tuple[str, ...]
     trigger: str
+    tells_closers: bool = True
 
 
 _REGULAR = _OrderNames(
@@ -131,6 +139,7 @@ _REGULAR = _OrderNames(
     order_types=("type",),
     trigger="stopPrice",
 )
+_REGULAR_WITHOUT_CLOSERS = replace(_REGULAR, tells_closers=False)
 _CONDITIONAL = _OrderNames(
     what="openAlgoOrders",
     kind=OrderKind.CONDITIONAL,
@@ -171,6 +180,8 @@ def _parse_order(row: Fields, *, scope: ScopeId, names: _OrderNames) -> Order:
 
 def _closes_position(row: Fields, names: _OrderNames, what: str) -> bool:
     """Whether it closes all there is; some conditional orders omit that and name a quantity."""
+    if not names.tells_closers and "closePosition" not in row:
+        return False
     if names.kind is OrderKind.CONDITIONAL and "closePosition" not in row:
         quantity = optional_decimal(row, names.quantity, what)
         if quantity is not None and quantity > 0:

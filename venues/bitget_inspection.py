@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from clock import Clock
@@ -27,16 +28,24 @@ from inspection import (
 )
 from model import PositionMode, ScopeId, Symbol
 from venues.bitget_errors import code_of
-from venues.bitget_family import PRODUCTS, Family, data_of, required_symbol
+from venues.bitget_family import PRODUCTS, Family, data_of, required_symbol, rows_in
 from venues.bitget_pacing import DEFAULT_RATES, ORDERS, SECOND_S
 from venues.ccxt_client import Params
 from venues.connection import VenueConnection
 from venues.failure import Failure
 from venues.pacer import Urgency
-from venues.parsing import as_fields, as_rows, required_integer, required_number
+from venues.parsing import (
+    as_fields,
+    as_rows,
+    optional_decimal,
+    required_integer,
+    required_number,
+    required_text,
+)
 
 NOT_ALLOWED = frozenset({"40014", "40018", "40037", "40006", "40012"})
 """Refusals that are about the rights of the key, not about the moment."""
+COIN_FUTURES = "COIN-FUTURES"
 _WITHDRAW = frozenset({"wwow", "withdraw"})
 _TRADE = frozenset({"coow", "cpow", "trade", "uta_trade"})
 """Rights of a key to trade contracts, as both kinds of account and older keys spell them."""
@@ -55,11 +64,12 @@ async def inspect_account(
 ) -> Inspection:
     """Ask everything at once and put together what was told."""
     asked_at = clock.now()
-    (latency_s, offset_s), mode, rights, costs = await asyncio.gather(
+    (latency_s, offset_s), mode, rights, costs, unwatched = await asyncio.gather(
         _measure(connection, clock),
         _mode(family),
         _rights(connection, is_unified=is_unified),
         _costs(connection, symbols),
+        _look_around(connection, is_unified=is_unified, scope=scope),
     )
     kind = AccountFamily.UNIFIED if is_unified else AccountFamily.CLASSIC
     return Inspection(
@@ -72,25 +82,93 @@ async def inspect_account(
         rights=rights,
         dead_man=_dead_man(is_unified=is_unified),
         pace=OrderPace(most=DEFAULT_RATES[ORDERS[0]].most, within_s=SECOND_S),
-        unwatched=(
-            Unwatched(
-                part="coin-margined futures",
-                presence=Presence.UNSEEN,
-                detail="this version does not look there",
-            ),
-            Unwatched(
-                part="spot",
-                presence=Presence.UNSEEN,
-                detail="this version does not look there",
-                covered_by=scope if is_unified else ScopeId(f"{_name_of(scope)}_spot"),
-            ),
-        ),
+        unwatched=unwatched,
         costs=costs,
     )
 
 
-def _name_of(scope: ScopeId) -> str:
-    return scope.removesuffix("_futures")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A part of the venue beside the futures: where it is told, and what a row of it holds.
+
+    `named` is the field with the row's name and `amounts` those that are zero where it is empty.
+    """
+
+    part: str
+    endpoint: str
+    params: Params
+    named: str
+    amounts: tuple[str, ...]
+    under: str = ""
+    is_spot: bool = False
+
+    def parse(self, answer: object) -> str:
+        """The names of what is held there, empty when nothing is."""
+        data = data_of(answer, self.part)
+        rows = rows_in(answer, self.under, self.part) if self.under else as_rows(data, self.part)
+        return ", ".join(
+            required_text(row, self.named, self.part)
+            for row in rows
+            if any(optional_decimal(row, amount, self.part) for amount in self.amounts)
+        )
+
+
+_OF_CLASSIC = (
+    _Part(
+        part="coin-margined futures",
+        endpoint="privateMixGetV2MixAccountAccounts",
+        params={"productType": COIN_FUTURES},
+        named="marginCoin",
+        amounts=("accountEquity",),
+    ),
+    _Part(
+        part="spot",
+        endpoint="privateSpotGetV2SpotAccountAssets",
+        params={},
+        named="coin",
+        amounts=("available", "frozen", "locked"),
+        is_spot=True,
+    ),
+)
+_OF_UNIFIED = (
+    _Part(
+        part="coin-margined futures",
+        endpoint="privateUtaGetV3PositionCurrentPosition",
+        params={"category": COIN_FUTURES},
+        named="symbol",
+        amounts=("total",),
+        under="list",
+    ),
+    _Part(
+        part="funding account",
+        endpoint="privateUtaGetV3AccountFundingAssets",
+        params={},
+        named="coin",
+        amounts=("balance",),
+    ),
+)
+"""The spot coins of a unified account are its wallet."""
+
+
+async def _look_around(
+    connection: VenueConnection, *, is_unified: bool, scope: ScopeId
+) -> tuple[Unwatched, ...]:
+    """What else there is, as far as the key may look."""
+    parts = _OF_UNIFIED if is_unified else _OF_CLASSIC
+    answers = await asyncio.gather(
+        *(_ask(connection, part.endpoint, part.parse, part.params) for part in parts)
+    )
+    spot = ScopeId(f"{scope.removesuffix('_futures')}_spot")
+    return tuple(
+        Unwatched(
+            part=part.part,
+            presence=Presence.UNSEEN if isinstance(told, NotTold) else Presence.HOLDS,
+            detail=told.reason if isinstance(told, NotTold) else told,
+            covered_by=spot if part.is_spot else None,
+        )
+        for part, told in zip(parts, answers, strict=True)
+        if told
+    )
 
 
 def _dead_man(*, is_unified: bool) -> DeadManSwitch:

@@ -62,11 +62,11 @@ def make_client(
     settings: Mapping[str, object],
     *,
     is_error_body: IsErrorBody,
-    on_answer: Callable[[int, Mapping[str, str]], None],
+    on_answer: Callable[[int, Mapping[str, str], str], None],
 ) -> Any:
     """Make one ccxt client whose answers are judged here instead of by ccxt's exception tables.
 
-    `on_answer` sees status and headers of every answer, refusals included.
+    `on_answer` sees status, headers and URL of every answer, refusals included. The URL is signed.
     """
     redactor = Redactor(str(settings[name]) for name in _CREDENTIALS if name in settings)
 
@@ -75,8 +75,8 @@ def make_client(
 
         def handle_errors(self, *answer: Any) -> None:
             """Judge one answer; ccxt calls this inside the request it belongs to."""
-            status, _reason, _url, _method, headers, body, decoded, *_request = answer
-            on_answer(status, headers or {})
+            status, _reason, url, _method, headers, body, decoded, *_request = answer
+            on_answer(status, headers or {}, url)
             if status == 200 and isinstance(decoded, dict | list) and not is_error_body(decoded):
                 return
             raise RequestFailed(
@@ -170,9 +170,11 @@ def _describe_fault(fault: BaseException) -> Failure:
         return Failure(cause="connection refused or host not found", was_sent=False)
     if isinstance(cause, asyncio.TimeoutError):
         return Failure(cause="timed out")
+    if isinstance(cause, NotSupported):
+        return Failure(cause="not offered here, as in demo and testnet", was_sent=False)
     # The hook above judges every answer, so these are left only for what ccxt checks before it
     # sends: closed clients, missing credentials, missing URLs.
-    is_before_sending = isinstance(cause, ExchangeClosedByUser | AuthenticationError | NotSupported)
+    is_before_sending = isinstance(cause, ExchangeClosedByUser | AuthenticationError)
     return Failure(cause=f"no answer ({type(cause).__name__})", was_sent=not is_before_sending)
 
 

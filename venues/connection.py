@@ -28,7 +28,7 @@ from venues.ccxt_client import (
     redirect,
     send,
 )
-from venues.failure import Failure, RequestFailed, unavailable, with_remedy
+from venues.failure import Failure, KeyRefused, RequestFailed, unavailable, with_remedy
 from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
 
 _log = get_logger("venues.connection")
@@ -80,13 +80,14 @@ class Manners:
 
     `client_class` is ccxt's; `options` are those that keep it from asking anything of its own
     accord. `time_endpoint` answers the venue's clock, which `parse_time` reads in ms.
-    `is_clock_refusal` is true of a refused time stamp. `pauses_s` is what is paused after a status
-    that names no time. `rates` hold until the venue tells its own, `cost_of` is what a request
-    takes of them, and `counted_by_venue` reads the venue's count out of the headers of an answer.
-    `is_of_address` is true of a failure for which the venue holds every account of this machine.
-    `remedy_of` says what a person can do about a failure, empty when there is nothing to do.
-    `order_waits_s` is longer where the windows of a limit are short: a burst then goes out in one
-    round, one window after the other.
+    `is_clock_refusal` is true of a refused time stamp, `is_key_refusal` of a key without the right
+    or of an account of another kind. `pauses_s` is what is paused after a status that names no
+    time. `rates` hold until the venue tells its own, `cost_of` is what a request takes of them, and
+    `counted_by_venue` reads the venue's count out of the headers of an answer; `kept_as` names the
+    rate that a count belongs to, by the URL of its request. `is_of_address` is true of a failure
+    for which the venue holds every account of this machine. `remedy_of` says what a person can do
+    about a failure, empty when there is nothing to do. `order_waits_s` is longer where the windows
+    of a limit are short: a burst then goes out in one round, one window after the other.
     """
 
     name: str
@@ -101,6 +102,8 @@ class Manners:
     rates: Mapping[str, Rate]
     cost_of: Callable[[str, Params], Cost]
     counted_by_venue: Callable[[Mapping[str, str]], dict[str, int]] = lambda _headers: {}
+    kept_as: Callable[[str, str], str] = lambda name, _url: name
+    is_key_refusal: Callable[[Failure], bool] = lambda _failure: False
     pauses_s: Mapping[int | None, float] = field(default_factory=dict)
     is_of_address: Callable[[Failure], bool] = lambda _failure: False
     remedy_of: Callable[[Failure], str] = lambda _failure: ""
@@ -217,6 +220,27 @@ class VenueConnection:
         """Send an order, a cancel or a lookup at once, and once; a Failure is for `judge`."""
         await self._settle_clock_if_it_can_be(endpoint)
         return await self._send_once(endpoint, params, urgency=urgency)
+
+    async def inquire(self, endpoint: str, params: Params) -> Any | Failure:
+        """Read once what only a person wants to know; a Failure is for `judge`."""
+        return await self._send_once(endpoint, params, urgency=Urgency.READING)
+
+    async def time_round_trip(self) -> tuple[float, float] | Failure:
+        """Seconds of a round trip, and the venue's clock minus ours.
+
+        The second of two requests counts: the first may have had to open a connection. Raises
+        Malformed.
+        """
+        trip_s = offset_s = 0.0
+        for _ in range(2):
+            before, started = self._clock.now(), self._clock.monotonic()
+            answer = await self.inquire(self._manners.time_endpoint, {})
+            if isinstance(answer, Failure):
+                return answer
+            trip_s = self._clock.monotonic() - started
+            midway = (before + self._clock.now()) / 2
+            offset_s = self._manners.parse_time(answer) / 1000 - midway
+        return trip_s, offset_s
 
     def judge(self, failure: Failure) -> Refused | Unknown:
         """Say what a failed order or cancel proves, and tell of a refusal."""
@@ -351,7 +375,9 @@ class VenueConnection:
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
         pause_s = self._manners.retry_after_s(failure, venue_now_ms=self._venue_now_ms())
-        return unavailable(what, failure, pause_s, remedy=self._manners.remedy_of(failure))
+        kind = KeyRefused if self._manners.is_key_refusal(failure) else Unavailable
+        remedy = self._manners.remedy_of(failure)
+        return unavailable(what, failure, pause_s, remedy=remedy, kind=kind)
 
     def _learn_from(self, failure: Failure) -> None:
         """Distrust the clock after a refused time stamp; rest where the venue asks for it."""
@@ -364,9 +390,10 @@ class VenueConnection:
         if pause_s is not None:
             self._gate.pause(pause_s, is_of_address=self._manners.is_of_address(failure))
 
-    def _learn_counts(self, status: int, headers: Mapping[str, str]) -> None:
+    def _learn_counts(self, status: int, headers: Mapping[str, str], url: str) -> None:
         """Take the venue's own counts out of any answer."""
-        counted = self._manners.counted_by_venue(headers)
+        told = self._manners.counted_by_venue(headers)
+        counted = {self._manners.kept_as(name, url): count for name, count in told.items()}
         self._gate.learn(counted, was_let_in=status not in self._manners.pauses_s)
 
     def _venue_now_ms(self) -> float:

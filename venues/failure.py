@@ -38,6 +38,10 @@ class Failure:
     retry_after_s: float | None = None
 
 
+class KeyRefused(Unavailable):
+    """The venue refused the key, or this kind of account: asking again later changes nothing."""
+
+
 class RequestFailed(Exception):
     """Raised between a client and its adapter only; adapters turn it into errors or outcomes."""
 
@@ -57,11 +61,16 @@ def scrub(text: str, redactor: Redactor = NOTHING_HIDDEN) -> str:
 
 
 def unavailable(
-    what: str, failure: Failure, retry_after_s: float | None, *, remedy: str = ""
+    what: str,
+    failure: Failure,
+    retry_after_s: float | None,
+    *,
+    remedy: str = "",
+    kind: type[Unavailable] = Unavailable,
 ) -> Unavailable:
     """The error a fetch raises for a failed request; `what` names the read."""
     message = with_remedy(f"{what}: {failure.cause}", remedy)
-    return Unavailable(message, retry_after_s=retry_after_s)
+    return kind(message, retry_after_s=retry_after_s)
 
 
 def with_remedy(message: str, remedy: str) -> str:

@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lock_document import TROUBLE, LockEntry, parse_lock_entries, parse_lock_entry
+from lock_document import (
+    HINDRANCE,
+    NOT_WATCHED,
+    TROUBLE,
+    LockEntry,
+    parse_lock_entries,
+    parse_lock_entry,
+)
 from trading_lock import HEARTBEAT_MAX_AGE_S, LockState, read_lock
 
 STALE = "lock_stale"
 MISSING = "lock_missing"
-_NOT_WATCHED = "not_watched_"
 _UNREAD = "unread_"
 
 
@@ -55,8 +61,13 @@ class LockFileView:
 
     @property
     def not_watched(self) -> tuple[str, ...]:
-        """The accounts that the guard which wrote this found keys for and does not watch."""
-        return tuple(line for name, line in self.details if name.startswith(_NOT_WATCHED))
+        """What the guard which wrote this found and does not watch: accounts, other wallets."""
+        return tuple(line for name, line in self.details if name.startswith(NOT_WATCHED))
+
+    @property
+    def hindrances(self) -> tuple[str, ...]:
+        """What would hinder or surprise a close, as the guard found when this was written."""
+        return tuple(line for name, line in self.details if name.startswith(HINDRANCE))
 
     @property
     def troubles(self) -> tuple[tuple[str, str], ...]:

@@ -226,6 +226,7 @@ def build_report(
             *_warn_of_other_kind(stored, dry_run=dry_run),
             *(line for book in books for line in _warn_of_book(book, now=now)),
             *_warn_of_requests(stored.requests, now=now),
+            *_warn_of_hindrances(lock, holder),
         ),
     )
 
@@ -364,6 +365,11 @@ def _warn_of_guard(lock: LockFileView, holder: Holder | None, *, now: float) -> 
     if lock.is_stale or not lock.is_readable:
         return ["a process holds the state directory but has not written the lock yet"]
     return []
+
+
+def _warn_of_hindrances(lock: LockFileView, holder: Holder | None) -> tuple[str, ...]:
+    """What the running guard found for the next close; a dead one's findings are old."""
+    return () if holder is None else lock.hindrances
 
 
 def _warn_of_mode(dry_run: bool, *, configured: bool) -> list[str]:

@@ -46,7 +46,7 @@ def render(report: StatusReport) -> Group:
 def _parts(report: StatusReport) -> Iterator[RenderableType]:
     yield _headline(report)
     for line in report.not_watched:
-        yield Text(f" {line}", style="yellow")
+        yield _hanging(" ", Text(line), style="yellow")
     for line in report.warnings:
         yield _hanging(" ! ", Text(line), style="bold red")
     if not report.books:

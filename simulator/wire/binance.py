@@ -1,8 +1,8 @@
 """Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
-how a client is redirected by rewriting its URLs. Parts of the venue that are not simulated (spot,
-coin-margined) answer truthfully that they hold nothing.
+how a client is redirected by rewriting its URLs. Of the parts of the venue that are not simulated
+(spot, coin-margined) only balances are told: what the seed names, else nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.state import Account
 from simulator.wire import binance_account as accounts
+from simulator.wire import binance_elsewhere as elsewhere
 from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
+from simulator.wire import binance_portfolio as portfolio
 from simulator.wire import binance_public as public
 from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
 from simulator.wire.binance_shapes import milliseconds
@@ -115,10 +117,10 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
-    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
-        lambda call: accounts.key_permissions(call.account)
+    ("GET", "/sapi/v1/asset/transfer"): _signed(
+        lambda call: portfolio.transfers(call.account, call.sent, now=call.exchange.now)
     ),
-    ("GET", "/sapi/v1/asset/transfer"): _signed(lambda _: {"total": 0, "rows": []}),
+    ("GET", "/sapi/v1/account/info"): _signed(lambda call: portfolio.owner_settings(call.account)),
 }
 
 ACCOUNT_ROUTES: dict[tuple[str, str], Route] = {
@@ -181,7 +183,90 @@ ORDER_ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/fapi/v1/algoOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES
+
+def _written_for_portfolio(handler: Answer) -> Answer:
+    def answer(call: Call) -> object:
+        told = handler(call)
+        if isinstance(told, list):
+            return [portfolio.as_written_here(row) for row in told]
+        return portfolio.as_written_here(told) if isinstance(told, dict) else told
+
+    return answer
+
+
+def _cancel_algo_of_portfolio(call: Call) -> object:
+    orders.cancel_order(call.exchange, call.account, call.sent, OrderKind.CONDITIONAL)
+    return {"complete": True}
+
+
+PORTFOLIO_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/papi/v1/account"): _signed(
+        lambda call: (
+            portfolio.account(call.view)
+            if call.account.is_unified
+            else elsewhere.portfolio_account(call.account)
+        ),
+        20,
+    ),
+    ("GET", "/papi/v1/balance"): _signed(lambda call: portfolio.balance(call.view), 20),
+    ("GET", "/papi/v1/um/positionRisk"): _signed(
+        lambda call: portfolio.position_risk(call.view, call.symbol), 5
+    ),
+    ("GET", "/papi/v1/cm/positionRisk"): _signed(_empty_list),
+    ("GET", "/papi/v1/um/accountConfig"): _signed(
+        lambda call: {
+            **accounts.account_config(call.mode_view, call.account),
+            "multiAssetsMargin": False,
+        },
+        5,
+    ),
+    ("GET", "/papi/v1/um/income"): _signed(
+        lambda call: portfolio.income(call.view, call.account, call.sent), 30
+    ),
+    ("GET", "/papi/v1/um/openOrders"): _signed(
+        _written_for_portfolio(_listing(OrderKind.REGULAR)), 1, 40
+    ),
+    ("GET", "/papi/v1/um/algo/openAlgoOrders"): _signed(_listing(OrderKind.CONDITIONAL), 1, 40),
+    ("GET", "/papi/v1/um/order"): _signed(_written_for_portfolio(_acting(orders.query_order))),
+    ("POST", "/papi/v1/um/order"): Route(
+        handler=_written_for_portfolio(_place), weight=0, counts_orders=True
+    ),
+    ("POST", "/papi/v1/um/algo/order"): Route(
+        handler=_acting(orders.place_algo_order), weight=0, counts_orders=True
+    ),
+    ("DELETE", "/papi/v1/um/order"): _signed(
+        _written_for_portfolio(_cancelling(OrderKind.REGULAR))
+    ),
+    ("DELETE", "/papi/v1/um/algo/order"): _signed(_cancel_algo_of_portfolio),
+    ("DELETE", "/papi/v1/um/allOpenOrders"): _signed(_cancelling_all(OrderKind.REGULAR)),
+    ("DELETE", "/papi/v1/um/algo/allOpenOrders"): _signed(_cancelling_all(OrderKind.CONDITIONAL)),
+    ("POST", "/papi/v1/um/positionSide/dual"): _signed(_acting(orders.set_position_mode)),
+}
+
+ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/sapi/v1/account/apiRestrictions"): _signed(
+        lambda call: elsewhere.key_permissions(call.account)
+    ),
+    ("GET", "/fapi/v1/commissionRate"): _signed(
+        lambda call: elsewhere.commission_rate(call.exchange, call.sent), 20
+    ),
+    ("GET", "/api/v3/account"): _signed(lambda call: elsewhere.spot_account(call.account), 20),
+    ("GET", "/sapi/v1/margin/account"): _signed(
+        lambda call: elsewhere.margin_account(call.account), 10
+    ),
+    ("GET", "/dapi/v1/balance"): _signed(lambda call: elsewhere.coin_margined(call.account)),
+    ("GET", "/eapi/v1/marginAccount"): _signed(
+        lambda call: elsewhere.options_account(call.account), 3
+    ),
+    ("GET", "/sapi/v1/sub-account/list"): _signed(
+        lambda call: elsewhere.sub_accounts(call.account)
+    ),
+}
+
+ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | ELSEWHERE_ROUTES | PORTFOLIO_ROUTES
+
+
+_RECORDS = frozenset({"/fapi/v1/income", "/papi/v1/um/income", "/sapi/v1/asset/transfer"})
 
 
 class BinanceDialect:
@@ -192,6 +277,7 @@ class BinanceDialect:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.limits = gate.Limits()
+        self.portfolio_limits = gate.Limits(weight_per_minute=gate.PORTFOLIO_WEIGHT_PER_MINUTE)
 
     def normalise(self, path: str) -> str:
         """Strip a host segment."""
@@ -219,29 +305,38 @@ class BinanceDialect:
         """Answer a request completely; refusals are answers too."""
         path = self.normalise(request.path)
         route = ROUTES.get((request.method, path))
+        limits = self.portfolio_limits if path.startswith("/papi/") else self.limits
         counted: str | None = None
         try:
             if route is None:
                 text = f"Path {path}, Method {request.method} is invalid"
                 raise BinanceError(-5000, text, status=NOT_FOUND)
-            content, counted = self._carry_out(route, request, circumstances)
+            content, counted = self._carry_out(
+                route, request, path=path, circumstances=circumstances, limits=limits
+            )
         except Rejected as refusal:
-            return self._refusal(translate(refusal), counted)
+            return _refusal(translate(refusal), limits.headers(counted))
         except BinanceError as error:
-            return self._refusal(error, counted)
+            return _refusal(error, limits.headers(counted))
         return WireAnswer(
             status=200,
             body=json.dumps(content, separators=(",", ":")),
-            headers=self.limits.headers(counted),
+            headers=limits.headers(counted),
         )
 
     def _carry_out(
-        self, route: Route, request: WireRequest, circumstances: Circumstances
+        self,
+        route: Route,
+        request: WireRequest,
+        *,
+        path: str,
+        circumstances: Circumstances,
+        limits: gate.Limits,
     ) -> tuple[object, str | None]:
         sent = gate.parameters(request)
         for_all = route.weight_for_all is not None and not sent.get("symbol")
         weight = route.weight_for_all if for_all else route.weight
-        self.limits.spend(weight or 0, at=circumstances.monotonic)
+        limits.spend(weight or 0, at=circumstances.monotonic)
         call = Call(exchange=self.exchange, sent=sent, circumstances=circumstances)
         if not route.is_signed:
             return route.handler(call), None
@@ -250,17 +345,15 @@ class BinanceDialect:
         gate.check_signature(account, request)
         if request.method != "GET" and not account.can_trade:
             raise gate.refused_key()
+        if path in _RECORDS and not account.can_read_transfers:
+            raise gate.refused_key()
+        call = replace(call, signed_account=portfolio.seen_at(path, request.method, account))
         if not route.counts_orders:
-            return route.handler(replace(call, signed_account=account)), None
+            return route.handler(call), None
         number = len(orders.batch_entries(sent)) if "batchOrders" in sent else 1
-        self.limits.spend_orders(
-            account.api_key, ten_s=number, minute=1, at=circumstances.monotonic
-        )
-        return route.handler(replace(call, signed_account=account)), account.api_key
+        limits.spend_orders(account.api_key, ten_s=number, minute=1, at=circumstances.monotonic)
+        return route.handler(call), account.api_key
 
-    def _refusal(self, error: BinanceError, counted: str | None) -> WireAnswer:
-        return WireAnswer(
-            status=error.status,
-            body=error.body,
-            headers=self.limits.headers(counted) | error.headers,
-        )
+
+def _refusal(error: BinanceError, headers: Mapping[str, str]) -> WireAnswer:
+    return WireAnswer(status=error.status, body=error.body, headers={**headers, **error.headers})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from model import PositionMode
+from model import LedgerKind, PositionMode
 from simulator import margin
 from simulator.margin import Balance
 from simulator.state import ZERO, Account, AccountView, Leg, PositionLeg
@@ -211,10 +211,17 @@ def _integer(sent: Mapping[str, str], name: str) -> int | None:
         ) from None
 
 
-def income_history(view: AccountView, account: Account, sent: Mapping[str, str]) -> list[Row]:
+def income_history(
+    view: AccountView,
+    account: Account,
+    sent: Mapping[str, str],
+    *,
+    without: LedgerKind | None = None,
+) -> list[Row]:
     """Return a page of `income`, oldest first; without a start, the newest of the past week.
 
-    `limit` is 100 unless asked for, 1000 at most; `page` counts from 1.
+    `limit` is 100 unless asked for, 1000 at most; `page` counts from 1. Records of the kind
+    `without` are kept elsewhere.
     """
     kind = sent.get("incomeType", "")
     if kind and kind not in INCOME_TYPES.values():
@@ -231,6 +238,7 @@ def income_history(view: AccountView, account: Account, sent: Mapping[str, str])
         for record in account.income
         if first <= milliseconds(record.at) <= last
         and record.at <= view.at
+        and record.kind is not without
         and kind in ("", INCOME_TYPES[record.kind])
         and sent.get("symbol", "") in ("", record.symbol)
     ]
@@ -265,22 +273,3 @@ def user_trades(view: AccountView, account: Account, sent: Mapping[str, str]) ->
         and order_id in (None, trade.order_id)
     ]
     return rows[:limit] if from_id is not None or "startTime" in sent else rows[-limit:]
-
-
-def key_permissions(account: Account) -> Row:
-    """Return the restrictions of the key itself, as the spot host tells them."""
-    return {
-        "ipRestrict": False,
-        "createTime": 1600000000000,
-        "enableReading": True,
-        "enableWithdrawals": account.can_withdraw,
-        "enableInternalTransfer": False,
-        "enableMargin": False,
-        "enableFutures": account.can_trade,
-        "permitsUniversalTransfer": False,
-        "enableVanillaOptions": False,
-        "enableFixApiTrade": False,
-        "enableFixReadOnly": False,
-        "enableSpotAndMarginTrading": False,
-        "enablePortfolioMarginTrading": False,
-    }

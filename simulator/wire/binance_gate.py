@@ -28,6 +28,7 @@ MAX_AHEAD_MS = 1000
 WEIGHT_PER_MINUTE = 2400
 ORDERS_PER_TEN_SECONDS = 300
 ORDERS_PER_MINUTE = 1200
+PORTFOLIO_WEIGHT_PER_MINUTE = 6000
 REFUSALS_BEFORE_BAN = 20
 BAN_S = 120
 MINUTE_S = 60
@@ -106,6 +107,8 @@ def check_timestamp(sent: Mapping[str, str], *, now: float, slack_s: float) -> N
 class Limits:
     """Weights per minute for all callers together, order counts per account."""
 
+    weight_per_minute: int = WEIGHT_PER_MINUTE
+    orders_per_ten_s: int = ORDERS_PER_TEN_SECONDS
     window: int = -1
     weight: int = 0
     refusals: int = 0
@@ -121,7 +124,7 @@ class Limits:
         if window != self.window:
             self.window, self.weight, self.refusals = window, 0, 0
         self.weight += weight
-        if self.weight <= WEIGHT_PER_MINUTE:
+        if self.weight <= self.weight_per_minute:
             return
         self.refusals += 1
         if self.refusals > REFUSALS_BEFORE_BAN:
@@ -134,7 +137,7 @@ class Limits:
         now_ten = _counted(self.ten[account], window=int(at // TEN_S), count=ten_s)
         now_minute = _counted(self.minute[account], window=int(at // MINUTE_S), count=minute)
         for (_, used), limit, interval, name in (
-            (now_ten, ORDERS_PER_TEN_SECONDS, TEN_S, "TEN_SECONDS"),
+            (now_ten, self.orders_per_ten_s, TEN_S, "TEN_SECONDS"),
             (now_minute, ORDERS_PER_MINUTE, MINUTE_S, "MINUTE"),
         ):
             if used > limit:
@@ -159,7 +162,8 @@ class Limits:
         text = (
             f"Way too many requests; IP banned until {int(self.banned_until * 1000)}."
             if status == BANNED
-            else f"Too many requests; current limit is {WEIGHT_PER_MINUTE} requests per minute."
+            else "Too many requests; current limit is "
+            f"{self.weight_per_minute} requests per minute."
         )
         return BinanceError(
             -1003, text, status=status, headers={"Retry-After": str(int(pause_s) + 1)}

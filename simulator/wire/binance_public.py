@@ -44,7 +44,9 @@ def exchange_info(exchange: Exchange) -> Row:
             {"asset": asset, "marginAvailable": True, "autoAssetExchange": "0"}
             for asset in MARGIN_ASSETS
         ],
-        "symbols": [_symbol_row(market) for market in exchange.markets.values()],
+        "symbols": [
+            _symbol_row(market) for market in exchange.markets.values() if market.is_listed
+        ],
     }
 
 

@@ -157,6 +157,7 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("GET", "/api/v2/mix/position/all-position"): _classic(_looking(accounts.all_positions), 5),
     ("GET", "/api/v2/mix/position/single-position"): _classic(_looking(accounts.single_position)),
+    ("GET", "/api/v2/spot/account/assets"): _classic(lambda _: []),
     ("GET", "/api/v2/spot/account/info"): _classic(lambda call: accounts.key_info(call.account), 1),
     ("GET", "/api/v2/mix/order/orders-pending"): _classic(_looking(orders.pending)),
     ("GET", "/api/v2/mix/order/orders-plan-pending"): _classic(_looking(orders.plans_pending)),
@@ -173,6 +174,7 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
 UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/account/settings"): _unified(lambda call: unified.settings(call.mode_view)),
     ("GET", "/api/v3/account/assets"): _unified(lambda call: unified.assets(call.view)),
+    ("GET", "/api/v3/account/funding-assets"): _unified(lambda _: []),
     ("GET", "/api/v3/account/info"): _unified(lambda call: unified.key_info(call.account), 1),
     ("GET", "/api/v3/account/financial-records"): _unified(
         lambda call: unified.records(call.view, call.account, call.sent)
@@ -195,6 +197,8 @@ UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
 }
 
 ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES | UNIFIED_ROUTES
+RECORDS = ("/api/v2/mix/account/bill", "/api/v3/account/financial-records")
+"""What a key without the right to read transfers may not ask."""
 
 
 class BitgetDialect:
@@ -280,6 +284,10 @@ class BitgetDialect:
             raise BitgetError(code, message)
         if request.method != "GET" and not account.can_trade:
             raise BitgetError("40014", "Incorrect permissions, need future order write permissions")
+        if path in RECORDS and not account.can_read_transfers:
+            raise BitgetError(
+                "40014", "Incorrect permissions, need future position read permissions"
+            )
         return route.handler(replace(call, signed_account=account))
 
     def _refusal(self, error: BitgetError) -> WireAnswer:

@@ -16,6 +16,7 @@ from simulator import margin
 from simulator.state import ZERO, Account, AccountView, Income, Leg, PositionLeg, Trade
 from simulator.wire.bitget_codes import BitgetError
 from simulator.wire.bitget_shapes import (
+    COIN_FUTURES,
     MARGIN_COINS,
     MARGIN_MODES,
     POSITION_MODES,
@@ -36,7 +37,12 @@ ALL_RIGHTS = {"coow": "can_trade", "cpow": "can_trade", "stow": "can_trade", "ww
 
 
 def accounts(view: AccountView, sent: Mapping[str, object]) -> list[Row]:
-    """Return `mix/account/accounts`: one row for the margin coin of the product."""
+    """Return `mix/account/accounts`: one row for the margin coin of the product.
+
+    Nobody has coin-margined contracts here.
+    """
+    if sent.get("productType") == COIN_FUTURES:
+        return []
     return [_account_row(view, product_named(sent.get("productType")))]
 
 
@@ -298,7 +304,7 @@ def key_info(account: Account) -> Row:
     return {
         "userId": USER_ID,
         "inviterId": "",
-        "ips": "",
+        "ips": "127.0.0.1" if account.is_bound_to_ip else "",
         "authorities": [*rights, "coor", "cpor", "stor", "wtor"],
         "parentId": 0,
         "traderType": "not_trader",

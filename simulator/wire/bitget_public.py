@@ -31,7 +31,8 @@ def markets_of(exchange: Exchange, product: str, symbol: str = "") -> list[Marke
 def contracts(exchange: Exchange, sent: Mapping[str, object]) -> list[Row]:
     """Return `mix/market/contracts`."""
     product = product_named(sent.get("productType"))
-    return [_contract(market) for market in markets_of(exchange, product, _symbol(sent))]
+    found = markets_of(exchange, product, _symbol(sent))
+    return [_contract(market) for market in found if market.is_listed]
 
 
 def _symbol(sent: Mapping[str, object]) -> str:
@@ -121,7 +122,8 @@ def _ticker(exchange: Exchange, market: Market) -> Row:
 def instruments(exchange: Exchange, sent: Mapping[str, object]) -> list[Row]:
     """Return `market/instruments` of the unified account."""
     product = product_named(sent.get("category"))
-    return [_instrument(market) for market in markets_of(exchange, product, _symbol(sent))]
+    found = markets_of(exchange, product, _symbol(sent))
+    return [_instrument(market) for market in found if market.is_listed]
 
 
 def _instrument(market: Market) -> Row:

@@ -10,7 +10,7 @@ from simulator.state import AccountView, ExchangeOrder, Leg, OrderStatus, OrderT
 from simulator.wire.bitget_codes import BitgetError
 
 Row = dict[str, object]
-USDT_FUTURES, USDC_FUTURES = "USDT-FUTURES", "USDC-FUTURES"
+USDT_FUTURES, USDC_FUTURES, COIN_FUTURES = "USDT-FUTURES", "USDC-FUTURES", "COIN-FUTURES"
 MARGIN_COINS = {USDT_FUTURES: "USDT", USDC_FUTURES: "USDC"}
 PAGE_DEFAULT = 100
 PLACES = Decimal("0.0000000001")

@@ -24,6 +24,7 @@ from simulator.wire.bitget_account import (
 )
 from simulator.wire.bitget_codes import BitgetError
 from simulator.wire.bitget_shapes import (
+    COIN_FUTURES,
     MARGIN_COINS,
     MARGIN_MODES,
     POSITION_MODES,
@@ -94,7 +95,12 @@ def assets(view: AccountView) -> Row:
 
 
 def positions(view: AccountView, sent: Mapping[str, object]) -> Row:
-    """Return `position/current-position` of a category, or of one of its symbols."""
+    """Return `position/current-position` of a category, or of one of its symbols.
+
+    Nobody has coin-margined contracts here.
+    """
+    if sent.get("category") == COIN_FUTURES:
+        return {"list": []}
     product = product_named(sent.get("category"))
     symbol = str(sent.get("symbol") or "").upper()
     found = [leg for leg in legs_of(view, product) if symbol in ("", leg.symbol)]
@@ -202,7 +208,7 @@ def key_info(account: Account) -> Row:
         "parentId": "",
         "channelCode": "",
         "channel": "",
-        "ips": "",
+        "ips": "127.0.0.1" if account.is_bound_to_ip else "",
         "permType": "read-and-write" if account.can_trade else "read-only",
         "permissions": rights,
         "regisTime": "1600000000000",

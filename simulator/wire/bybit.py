@@ -64,10 +64,11 @@ PUBLIC: dict[tuple[str, str], Route] = {
     ("GET", "/v5/market/instruments-info"): Route(handler=public.instruments, most=0),
     ("GET", "/v5/market/tickers"): Route(handler=public.tickers, most=0),
 }
+RECORDS = ("GET", "/v5/account/transaction-log")
 READS: dict[tuple[str, str], Route] = {
     ("GET", "/v5/account/wallet-balance"): Route(handler=accounts.wallet_balance),
     ("GET", "/v5/account/info"): Route(handler=accounts.account_info),
-    ("GET", "/v5/account/transaction-log"): Route(handler=accounts.transaction_log, most=25),
+    RECORDS: Route(handler=accounts.transaction_log, most=25),
     ("GET", "/v5/user/query-api"): Route(handler=accounts.key_permissions, most=10),
     ("GET", "/v5/account/fee-rate"): Route(handler=accounts.fee_rates, most=5),
     ("GET", "/v5/asset/transfer/query-account-coins-balance"): Route(
@@ -179,7 +180,8 @@ class BybitDialect:
                 at=circumstances.monotonic,
                 now=self.exchange.now,
             )
-            if request.method != "GET" and not account.can_trade:
+            is_refused = request.method != "GET" and not account.can_trade
+            if is_refused or (key == RECORDS and not account.can_read_transfers):
                 raise BybitError(10005, "Permission denied, please check your API key permissions.")
             call = replace(call, signed_account=account)
         answer = route.handler(call)

@@ -163,7 +163,7 @@ def key_permissions(call: Call) -> Row:
             "Affiliate": [],
             "Earn": [],
         },
-        "ips": ["*"],
+        "ips": ["127.0.0.1"] if account.is_bound_to_ip else ["*"],
         "type": 1,
         "deadlineDay": 83,
         "expiredAt": "2100-01-01T00:00:00Z",

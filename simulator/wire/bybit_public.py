@@ -24,6 +24,7 @@ def instruments(call: Call) -> Row:
         _market_row(market)
         for market in call.exchange.markets.values()
         if category == "linear"
+        and market.is_listed
         and call.symbol in ("", market.symbol)
         and status == ("Trading" if market.is_tradable else "Delivering")
     ]

@@ -35,7 +35,12 @@ class Call:
 
     @property
     def view(self) -> AccountView:
-        """What a read answers from; earlier than now when a stale answer is wanted."""
+        """What a read answers from; earlier than now when a stale answer is wanted.
+
+        A venue may show an account otherwise than it is: that one has no earlier views.
+        """
+        if self.account is not self.exchange.account(self.account.api_key):
+            return self.account.view(self.exchange.world)
         return self.exchange.view(
             self.account.api_key,
             as_of=self.circumstances.stale_as_of,

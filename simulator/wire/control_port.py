@@ -102,7 +102,10 @@ async def _accounts(request: web.Request) -> web.Response:
 
 
 def seed_service(service: Service, seed: Body) -> Account:
-    """Apply a seed; one that names a time freezes the clock there."""
+    """Apply a seed; one that names a time freezes the clock there, one with an offset shifts it."""
+    if "clock_offset_s" in seed:
+        service.clock_offset_s = float(seed["clock_offset_s"])
+        service.follow_clock()
     if seed.get("at") is not None:
         service.freeze()
     return apply_seed(service.exchange, seed)

@@ -63,6 +63,7 @@ class Service:
         self.log: list[LoggedRequest] = []
         self.held: dict[int, HeldRequest] = {}
         self.stopping = asyncio.Event()
+        self.clock_offset_s = 0.0
         self._held_changed = asyncio.Condition()
         self._clock = clock
         self._realtime = realtime
@@ -72,7 +73,7 @@ class Service:
     def follow_clock(self) -> None:
         """Bring the exchange's time up to the wall clock, unless a control call froze it."""
         if self._frozen_since is None:
-            self.exchange.set_time(self._clock.now())
+            self.exchange.set_time(self._clock.now() + self.clock_offset_s)
 
     def freeze(self) -> None:
         """Stop following the wall clock, because a control call sets the time."""

@@ -1,0 +1,1 @@
+"""`check`: could the guard close everything now, and what would hinder it."""
