@@ -274,6 +274,24 @@ def test_the_sequence_goes_on_after_a_restart(path: Path, left: str, expected: i
     assert json.loads(path.read_text())["sequence"] == expected + 1
 
 
+def test_the_disk_confirms_the_file_before_the_rename_and_the_folder_after(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves the old document or the new one; in a hurry neither is waited for."""
+    confirmed: list[tuple[str, bool]] = []
+
+    def watch(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        confirmed.append(("folder" if is_folder else "file", path.exists()))
+
+    monkeypatch.setattr(os, "fsync", watch)
+    writer = lock_file(path)
+    writer.replace({})
+    assert confirmed == [("file", False), ("folder", True)]
+    writer.replace({}, is_confirmed=False)
+    assert len(confirmed) == 2
+
+
 def test_leftovers_of_a_crash_are_removed(path: Path) -> None:
     """A writer that died between writing and renaming leaves a file; others' files stay."""
     path.parent.mkdir()
