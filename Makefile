@@ -1,13 +1,13 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model inspection policy errors memory lock_document exposure order_sizes client_ids plans \
+PURE := model inspection policy errors memory lock_document exposure order_sizes client_ids coin_sales plans \
 	cancels order_safety \
 	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
 	draft timekeeping decision findings closability close_previews account_findings
 
-.PHONY: demo test kill-test mutants soak simulate check format lock clean
+.PHONY: demo test test-examples kill-test mutants soak simulate check format lock clean
 
 .venv/runtime: requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -26,6 +26,15 @@ demo: .venv/runtime
 test: .venv/dev
 	@$(BIN)/python -m pytest -n 4 $(foreach name,$(PURE),--cov=$(name)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100 tests
+
+# The freqtrade example against freqtrade itself, in an environment of its own (600 MB).
+.venv/freqtrade/ready: examples/requirements-freqtrade.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test-examples: .venv/freqtrade/ready
+	@.venv/freqtrade/bin/python -W ignore -m unittest -q tests.freqtrade_check
 
 # A real guard is killed with -9 at every order and cancel of an incident, over 200 times.
 kill-test: .venv/dev
@@ -62,6 +71,8 @@ lock: .venv/dev
 		requirements.in -o requirements.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		-c requirements.txt requirements-dev.in -o requirements-dev.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		examples/requirements-freqtrade.in -o examples/requirements-freqtrade.txt
 
 clean:
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

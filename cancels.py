@@ -9,6 +9,9 @@ bots' and the operator's); it never makes one. Its rules:
 - A plain closing order in one-way mode opens the other side once the position is smaller than
   the order, so all of them together must fit into what may remain.
 - Orders of symbols that must not be touched are left alone, entry orders included.
+- On a spot market a sale can only make less of a coin and never turns it into its opposite, so it
+  is protection; what it holds of the coin is free for a close once it is gone. Stage 3 of a spot
+  account may leave coins on purpose (a blacklist, no mode at all): then their sales stay with them.
 """
 
 from __future__ import annotations
@@ -19,7 +22,17 @@ from enum import StrEnum
 from typing import assert_never
 
 from memory import CloseTarget, TargetStatus
-from model import Order, Position, PositionMode, RowKey, ScopeId, Side, Stage, Symbol
+from model import (
+    Order,
+    OrderSide,
+    Position,
+    PositionMode,
+    RowKey,
+    ScopeId,
+    Side,
+    Stage,
+    Symbol,
+)
 from order_sizes import subtract
 
 DONE_STATUSES = (TargetStatus.HELD, TargetStatus.DUST)
@@ -44,6 +57,9 @@ def classify_order(
     """
     if order.reduce_only or order.close_position:
         return OrderClass.CLOSING_GUARDED
+    if order.base is not None:
+        sells = order.side is OrderSide.SELL
+        return OrderClass.CLOSING_GUARDED if sells else OrderClass.OPENING
     if order.position_side is not None:
         closes = order.side is order.position_side.closing_order
         return OrderClass.CLOSING_GUARDED if closes else OrderClass.OPENING
@@ -87,13 +103,13 @@ def plan_cancels(
     finished = tuple(
         target.key
         for target in own_targets
-        if target.may_remain == 0 and target.status in DONE_STATUSES
+        if target.may_remain == 0 and target.status in DONE_STATUSES and not target.is_passage
     )
 
     def must_go(order: Order) -> bool:
-        if order.symbol in untouchable:
+        if order.row_symbol in untouchable:
             return False
-        if is_complete and stage >= Stage.ALL_CLOSED:
+        if is_complete and stage >= Stage.ALL_CLOSED and not _is_kept_sale(order, stage):
             return True
         if any(_belongs_to(order, key) for key in (*finished, *blocked)):
             return True
@@ -108,6 +124,11 @@ def plan_cancels(
                 assert_never(classes[order])
 
     return tuple(order for order in orders if must_go(order))
+
+
+def _is_kept_sale(order: Order, stage: Stage) -> bool:
+    """True for a spot sale, which goes with the target of its coin; a kill takes every order."""
+    return order.base is not None and order.side is OrderSide.SELL and stage is Stage.ALL_CLOSED
 
 
 def _held_alone(positions: tuple[Position, ...]) -> dict[Symbol, Position]:
@@ -126,8 +147,11 @@ def _belongs_to(order: Order, key: RowKey) -> bool:
     """True for an order of that symbol and side.
 
     Without a leg, a guarded order belongs to the side that it closes; a plain one belongs to
-    whatever its symbol holds, because the same order closes today and opens once flat.
+    whatever its symbol holds, because the same order closes today and opens once flat. On a spot
+    market an order belongs to the coin it trades and to the one it holds.
     """
+    if order.base is not None:
+        return key.symbol in (order.row_symbol, order.holds)
     if order.symbol != key.symbol:
         return False
     if order.position_side is not None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from coin_sales import as_position, coins_for_sale
 from inspection import OrderPace, TradingCost
 from memory import CloseTarget, Incident
 from model import (
@@ -228,7 +229,8 @@ def _carry_out(
         reason="",
         targets=targets,
     )
-    positions, resting = reading.positions, orders
+    coins = tuple(as_position(coin) for coin in coins_for_sale(reading, book))
+    positions, resting = (*reading.positions, *coins), orders
     rounds: list[int] = []
     closed: dict[RowKey, Decimal] = {}
     cancels = 0

@@ -51,6 +51,7 @@ class ClosingWork:
     held_until: float = float("-inf")
     failed_reads: int = 0
     told: set[str] = field(default_factory=set)
+    is_progress_owed: bool = False
     is_all_taken: bool = False
 
     def grown_pause(self) -> float:
@@ -62,6 +63,17 @@ class ClosingWork:
         pause_s = min(most_s, self.pause_s)
         self.pause_s = min(most_s, pause_s * 2)
         return pause_s
+
+    def note_taken(self, *, is_told: bool) -> None:
+        """Closes were accepted; `is_told` says that the venue told what they executed.
+
+        What is left, of a partial fill above all, must not wait as long as a failure. An
+        acknowledgement alone shortens the pause once, until something got smaller: an empty book
+        cancels each of them, and those of a dozen markets would use up the order limit.
+        """
+        if is_told or not self.is_progress_owed:
+            self.pause_s = FIRST_PAUSE_S
+        self.is_progress_owed = not is_told
 
     def read_pause(self) -> float:
         """The pause after one more failed read; a good one ends their row."""
@@ -85,6 +97,7 @@ class ClosingWork:
         if any(excess.get(key, before) < before for key, before in self.excess.items()):
             incident = replace(incident, last_progress_at=now)
             self.pause_s = FIRST_PAUSE_S
+            self.is_progress_owed = False
         self.excess = excess
         judged = {target.number: target for target in plan.targets}
         return replace(incident, targets=tuple(judged.get(t.number, t) for t in incident.targets))

@@ -22,7 +22,7 @@ from decimal import Decimal
 from attempts import Got, Missed, attempt, nap
 from clock import Clock
 from close_records import cancel_record, close_record, say_round
-from closing_work import FIRST_PAUSE_S, LEAST_PAUSE_S, MAX_INLINE_PAUSE_S, ClosingWork
+from closing_work import LEAST_PAUSE_S, MAX_INLINE_PAUSE_S, ClosingWork
 from errors import InvariantViolation
 from eyes import Eyes
 from logger import Logger
@@ -39,7 +39,7 @@ from model import (
     Symbol,
     Unknown,
 )
-from order_fates import FATE_KNOWN_AFTER_S, OrderFates
+from order_fates import OrderFates
 from order_safety import RoundPlan, plan_round
 from order_sender import OrderSender
 from venues.protocol import Venue
@@ -227,7 +227,7 @@ class Executor:
         closer than a pause, so as many are left out as there can have been, and no id is used
         twice.
         """
-        since = self._clock.now() - FATE_KNOWN_AFTER_S
+        since = self._clock.now() - self._venue.lands_within_s
 
         async def load() -> Sequence[OrderRecord]:
             found = [await self._load_orders(one, since) for one in self._resumed]
@@ -374,9 +374,9 @@ class Executor:
         if not answered:
             return 0.0
         await self._write(Records(orders=answered), work)
-        if any(_was_taken(record) for record in answered):
-            # What is left, of a partial fill above all, must not wait as long as a failure.
-            work.pause_s = FIRST_PAUSE_S
+        taken = [record for record in answered if _was_taken(record)]
+        if taken:
+            work.note_taken(is_told=any(_is_told(record) for record in taken))
         return await work.fates.learn(answered)
 
     # --- records ------------------------------------------------------------------------------
@@ -395,3 +395,9 @@ def _was_taken(record: OrderRecord) -> bool:
     """
     done = record.outcome
     return isinstance(done, Done) and done.filled != 0
+
+
+def _is_told(record: OrderRecord) -> bool:
+    """True for a cancel, and for a close of which the venue tells that something was executed."""
+    is_close = record.action is OrderAction.CLOSE
+    return not is_close or (isinstance(record.outcome, Done) and record.outcome.filled is not None)

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from model import Asset, Reading, RowKey, Symbol
-from order_sizes import EXACT, ZERO
+from model import Asset, Reading, RowKey, Side, Symbol
+from order_sizes import EXACT, ZERO, subtract
 
 ROUNDING = 1e-9
 """Slack of sums of floats, far below anything that matters to a decision."""
@@ -29,12 +29,16 @@ class Exposure:
 def compute_exposure(*, readings: Sequence[Reading], remains: Mapping[RowKey, Decimal]) -> Exposure:
     """Compute the exposure of all readings together once nothing is larger than `remains`.
 
-    A position that `remains` does not name counts whole; an empty mapping is the book as it is.
+    A position or coin that `remains` does not name counts whole; of a coin, the part that cannot be
+    sold always does. An empty mapping is the book as it is.
     """
     net: dict[Asset, float] = {}
     for reading in readings:
         for coin in reading.coins:
-            value = float(coin.quantity) * coin.price
+            key = RowKey(reading.scope, Symbol(coin.asset), Side.LONG)
+            stays = subtract(coin.quantity, coin.sellable)
+            quantity = float(stays) + float(remains.get(key, coin.sellable))
+            value = quantity * coin.price
             net[coin.asset] = net.get(coin.asset, 0.0) + value
         for position in reading.positions:
             key = RowKey(reading.scope, position.symbol, position.side)
@@ -50,13 +54,22 @@ def is_larger(after: float, before: float) -> bool:
 
 
 def compute_staying(
-    *, readings: Sequence[Reading], spared: Collection[Symbol]
+    *,
+    readings: Sequence[Reading],
+    spared: Collection[Symbol],
+    for_sale: Collection[RowKey] = (),
 ) -> dict[Asset, Decimal]:
-    """Compute the net base quantity, longs positive, of all coins and of the spared symbols."""
+    """Compute the net base quantity, longs positive, of all coins and of the spared symbols.
+
+    Of a coin that is for sale only the part counts that cannot be sold.
+    """
     net: dict[Asset, Decimal] = {}
     for reading in readings:
         for coin in reading.coins:
-            net[coin.asset] = EXACT.add(net.get(coin.asset, ZERO), coin.quantity)
+            key = RowKey(reading.scope, Symbol(coin.asset), Side.LONG)
+            sold = coin.sellable if key in for_sale else ZERO
+            stays = subtract(coin.quantity, sold)
+            net[coin.asset] = EXACT.add(net.get(coin.asset, ZERO), stays)
         for position in reading.positions:
             if position.symbol in spared:
                 signed = EXACT.multiply(position.quantity, Decimal(position.side.sign))

@@ -265,6 +265,11 @@ class CloseTarget:
     initial_quantity: Decimal
     status: TargetStatus = TargetStatus.OPEN
 
+    @property
+    def is_passage(self) -> bool:
+        """True for a coin that others are sold over: what was held of it stays."""
+        return self.may_remain >= self.initial_quantity
+
 
 class IncidentStatus(StrEnum):
     """How an incident stands; OPEN ones are worked on until they leave that state.

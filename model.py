@@ -91,11 +91,15 @@ CLOSING_STAGES = (Stage.REDUCED_TOP_RISK, Stage.DOMINANT_CLOSED, Stage.ALL_CLOSE
 
 
 class StageMode(StrEnum):
-    """What a stage closes."""
+    """What a stage closes. The last three are for spot accounts."""
 
     CLOSE_TOP_RISK_CONTRIBUTORS = "CLOSE_TOP_RISK_CONTRIBUTORS"
     CLOSE_DOMINANT_LOSS_DIRECTION = "CLOSE_DOMINANT_LOSS_DIRECTION"
     CLOSE_ALL_POSITIONS = "CLOSE_ALL_POSITIONS"
+    SELL_BLACKLIST_ONLY_KEEP_STABLES = "SELL_BLACKLIST_ONLY_KEEP_STABLES"
+    SELL_ALL_NON_USDT_KEEP_STABLES = "SELL_ALL_NON_USDT_KEEP_STABLES"
+    LOCK_ONLY = "LOCK_ONLY"
+    """Judge, lock and cancel, but sell nothing: a spot account for which no mode was chosen."""
 
 
 class PositionMode(StrEnum):
@@ -174,11 +178,12 @@ class RowKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """One open position as the venue reports it.
+    """One open position as the venue reports it, or what is held of a coin that can be sold.
 
     `quantity` is in base units and positive; `margin` is what backs it now (isolated: the margin
     set aside; cross: the initial margin), None when the venue does not say; `liquidation_price`
-    is None when there is none.
+    is None when there is none. `locked` is the part of a coin that resting orders hold: it can be
+    sold once they are gone.
     """
 
     symbol: Symbol
@@ -192,6 +197,7 @@ class Position:
     margin_mode: MarginMode = MarginMode.CROSS
     margin: float | None = None
     margin_asset: Asset = USDT
+    locked: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
         if not self.quantity.is_finite() or self.quantity <= 0:
@@ -213,11 +219,15 @@ class Coin:
 
     One that is owed has a quantity below zero and is a row of side SHORT: it loses when the price
     rises.
+
+    `sellable` is the part of `quantity` that the venue lets us sell here, what resting orders hold
+    of it included.
     """
 
     asset: Asset
     quantity: Decimal
     price: float
+    sellable: Decimal = Decimal(0)
 
     @property
     def side(self) -> Side:
@@ -257,6 +267,7 @@ class Reading:
     `equity` includes unrealised profit and may be non-finite: judging that is trust's business.
     `wallet` and `unrealised_pnl` are the venue's own totals, None where it gives none;
     `wallet_defines_equity` says that wallet + unrealised must equal equity on this venue.
+    `unpriced` are coins that are held, that nobody prices, and that therefore count 0.
     """
 
     scope: ScopeId
@@ -269,6 +280,7 @@ class Reading:
     position_mode: PositionMode = PositionMode.ONE_WAY
     wallet_defines_equity: bool = True
     server_offset_s: float | None = None
+    unpriced: tuple[Asset, ...] = ()
 
     def rows(self) -> tuple[Row, ...]:
         """All rows that can lose, positions first, ordered by key within each kind."""
@@ -304,7 +316,8 @@ class Reading:
 class Order:
     """One open order, of any kind. `quantity` is what is still unfilled, 0 for close-position.
 
-    `position_side` is the leg it acts on in hedge mode and None in one-way mode.
+    `position_side` is the leg it acts on in hedge mode and None in one-way mode. `base` and
+    `quote` are named on a spot market alone, where an order trades one for the other.
     """
 
     scope: ScopeId
@@ -320,6 +333,19 @@ class Order:
     order_type: str
     price: Decimal | None = None
     trigger_price: Decimal | None = None
+    base: Asset | None = None
+    quote: Asset | None = None
+
+    @property
+    def row_symbol(self) -> Symbol:
+        """The symbol of the row that it changes: the coin's name on a spot market."""
+        return self.symbol if self.base is None else Symbol(self.base)
+
+    @property
+    def holds(self) -> Symbol | None:
+        """The coin that it keeps from being sold while it rests, None on a derivatives market."""
+        given = self.base if self.side is OrderSide.SELL else self.quote
+        return None if given is None else Symbol(given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +375,10 @@ class Ledger:
 class MarketLimits:
     """What a venue accepts on one market, in base units (`min_notional` in quote).
 
+    A coin that can be sold has an entry under its own name as `symbol`: the market it is sold on.
+    Its `quote` says whether that takes one step or goes over another coin, and its `min_notional`
+    is in the account's quote all the same.
+
     `market_max` is the largest market order; None means no limit is published.
     `reduce_only_waives_min_notional`: closing below the minimum notional is accepted.
     """
@@ -368,7 +398,8 @@ class MarketLimits:
 class CloseInstruction:
     """One approved order towards a target. Made only by `order_safety`, taken only by a venue.
 
-    It is a market order, reduce-only in one-way mode and bound to `side` in hedge mode.
+    It is a market order, reduce-only in one-way mode and bound to `side` in hedge mode. For a coin
+    it is a plain sale of that much, which can take no more than is held.
     """
 
     scope: ScopeId
@@ -387,10 +418,15 @@ class CloseInstruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The venue accepted it. `filled` is the executed base quantity, None when not yet told."""
+    """The venue accepted it. `filled` is the executed base quantity, None when not yet told.
+
+    `brought` is what a sale of a coin brought of what its market pays in, without the fees that
+    were kept of it; None where it is not told.
+    """
 
     order_id: VenueOrderId
     filled: Decimal | None = None
+    brought: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from book_locks import open_incident
+from coin_sales import as_position, coins_for_sale
 from drawdown import WindowDrawdown, worst_breach
 from memory import BookMemory, CloseTarget, Incident, Point, ScopeMemory, TargetStatus
 from model import BookName, IncidentId, Reading, RowKey, ScopeObservation
@@ -119,16 +120,18 @@ def open_for_appeared(book: BookMemory, settings: StagePolicy, facts: Facts) -> 
         for target in (() if running is None else running.targets)
         if target.status is not TargetStatus.MISSED
     }
-    held = {RowKey(facts.seen.scope, p.symbol, p.side) for p in facts.reading.positions}
+    seen = facts.planned_on
+    coins = (as_position(coin) for coin in coins_for_sale(seen, facts.book))
+    held = {RowKey(seen.scope, p.symbol, p.side) for p in (*seen.positions, *coins)}
     if held <= cared_for:
         return None
     opening = _open(settings, None, facts)
     targets = tuple(
         target
         for target in opening.plan.targets
-        if target.key not in cared_for and not _is_dust(target, facts)
+        if target.key not in cared_for and (target.is_passage or not _is_dust(target, facts))
     )
-    if not targets:
+    if all(target.is_passage for target in targets):
         return None
     return replace(opening, incident=replace(opening.incident, targets=targets))
 
@@ -138,7 +141,7 @@ def _is_dust(target: CloseTarget, facts: Facts) -> bool:
     limits = facts.seen.limits.get(target.key.symbol)
     step = step_of(limits, target.initial_quantity, target.may_remain)
     excess = round_down(subtract(target.initial_quantity, target.may_remain), step)
-    mark = next(row.mark_price for row in facts.reading.rows() if row.key == target.key)
+    mark = next(row.mark_price for row in facts.planned_on.rows() if row.key == target.key)
     return is_too_small(excess, limits=limits, mark_price=mark)
 
 
@@ -206,8 +209,11 @@ def _had_positions(peak: Point, facts: Facts) -> bool:
     Totals that are gone by now belong to rows that made nothing for longer than any peak lives.
     """
     made_at_peak = dict(peak.results)
-    return bool(facts.reading.positions) or any(
-        made_at_peak.get(key) != made for key, made in facts.point.results
+    has_coins = bool(coins_for_sale(facts.reading, facts.book))
+    return (
+        has_coins
+        or bool(facts.reading.positions)
+        or any(made_at_peak.get(key) != made for key, made in facts.point.results)
     )
 
 

@@ -34,7 +34,7 @@ from model import (
     Symbol,
     Unknown,
 )
-from order_safety import VenueAnswers
+from order_safety import Sold, VenueAnswers
 from venues.protocol import Venue
 
 LOOK_UP_AFTER_S = (0.1, 0.3, 0.9)
@@ -46,8 +46,6 @@ LOOK_UP_DEADLINE_S = 2.0
 LOOK_UP_HOLDS_S = 0.3
 """Other rows wait so long for the look-ups of a round; a later answer counts in a later round."""
 MODE_DEADLINE_S = 5.0
-FATE_KNOWN_AFTER_S = 15.0
-"""Past the venue's receive window (10 s) a request that was never seen can no longer land."""
 SHOWS_AT_ONCE_S = 0.25
 """Before that a read that does not show an execution yet has nothing sent again, whatever may
 remain: it would be refused, and use up the order limit."""
@@ -110,12 +108,15 @@ class OrderFates:
         self._clock = clock
         self._log = log
         self._blocked: set[RowKey] = set()
+        self._nothing: dict[RowKey, int] = {}
         self._too_large: dict[RowKey, Decimal] = {}
         self._too_small: dict[RowKey, Decimal] = {}
         self._in_flight: dict[ClientOrderId, _InFlight] = {}
         self._looking: dict[ClientOrderId, tuple[_InFlight, asyncio.Task[Outcome]]] = {}
         self._landed: dict[RowKey, _Landed] = {}
         self._unknown_until = float("-inf")
+        self._sold: dict[RowKey, Sold | None] = {}
+        self._is_whole = True
 
     @property
     def is_waiting(self) -> bool:
@@ -163,6 +164,9 @@ class OrderFates:
             too_large=dict(self._too_large),
             too_small=dict(self._too_small),
             in_flight=in_flight,
+            sold=self._sold | dict.fromkeys(o.key for o in self._in_flight.values())
+            if self._is_whole
+            else None,
         )
 
     def is_in_flight(self, record: OrderRecord) -> bool:
@@ -175,19 +179,25 @@ class OrderFates:
         self._looking.update(earlier._looking)
         self._landed.update(earlier._landed)
         self._unknown_until = earlier._unknown_until
+        self._sold.update(earlier._sold)
+        self._is_whole = earlier._is_whole
 
     def miss(self) -> None:
         """Nobody can say what an earlier run sent: any of it may land for as long as orders may."""
-        self._unknown_until = self._clock.monotonic() + FATE_KNOWN_AFTER_S
+        self._unknown_until = self._clock.monotonic() + self._venue.lands_within_s
+        self._is_whole = False
 
     def recall(self, records: Sequence[OrderRecord]) -> None:
         """Take up closes of an earlier run: without a recorded outcome, or executed just now."""
+        self._is_whole = False
         now = self._clock.now()
         for record in records:
             match record.outcome:
                 case None | Unknown() | Refused(reason=RefusalReason.DUPLICATE_ID):
                     age_s = max(0.0, now - record.created_at)
-                    self._expect(record, before=None, lands_within_s=FATE_KNOWN_AFTER_S - age_s)
+                    self._expect(
+                        record, before=None, lands_within_s=self._venue.lands_within_s - age_s
+                    )
                     self._lose(record.client_id)
                 case Done() as done:
                     age_s = max(0.0, now - (record.answered_at or record.created_at))
@@ -204,7 +214,7 @@ class OrderFates:
         for record in records:
             if record.key is not None:
                 before = held.get(record.key, ZERO)
-                self._expect(record, before=before, lands_within_s=FATE_KNOWN_AFTER_S)
+                self._expect(record, before=before, lands_within_s=self._venue.lands_within_s)
 
     def _expect(
         self, record: OrderRecord, *, before: Decimal | None, lands_within_s: float
@@ -251,6 +261,8 @@ class OrderFates:
                     )
                     self._lose(record.client_id)
                 case Done() as done:
+                    if record.key is not None:
+                        self._nothing.pop(record.key, None)
                     filled = "" if done.filled is None else f", {done.filled:f} filled"
                     self._log.info(
                         "order_done",
@@ -288,6 +300,11 @@ class OrderFates:
         match refused.reason:
             case RefusalReason.RESTING_ORDER_IN_THE_WAY:
                 self._blocked.add(record.key)
+            case RefusalReason.NOTHING_TO_REDUCE:
+                # Said again of what a read has shown meanwhile: venues say it of a position that
+                # resting orders claim whole, too.
+                if self._nothing.setdefault(record.key, record.round_number) < record.round_number:
+                    self._blocked.add(record.key)
             case RefusalReason.TOO_LARGE:
                 known = self._too_large.get(record.key, record.quantity)
                 self._too_large[record.key] = min(known, record.quantity)
@@ -319,6 +336,7 @@ class OrderFates:
         order = self._in_flight.pop(client_id, None)
         if order is None:
             return
+        self._count(order.key, done)
         now = self._clock.monotonic()
         filled = order.quantity if done.filled is None else done.filled
         expected = ZERO if order.before is None else order.before - filled
@@ -331,6 +349,16 @@ class OrderFates:
             believed_until = max(known.believed_until, believed_until)
         self._landed[order.key] = _Landed(
             expected=expected, filled=filled, landed_at=now, believed_until=believed_until
+        )
+
+    def _count(self, key: RowKey, done: Done) -> None:
+        """Add up what the sales of a row came to; one that tells less than all of it spoils it."""
+        known = self._sold.get(key, Sold())
+        if known is None or done.filled is None or done.brought is None:
+            self._sold[key] = None
+            return
+        self._sold[key] = Sold(
+            quantity=known.quantity + done.filled, brought=known.brought + done.brought
         )
 
     async def look_up(self) -> tuple[OrderRecord, ...]:

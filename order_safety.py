@@ -21,6 +21,7 @@ from enum import StrEnum
 
 from cancels import plan_cancels
 from client_ids import client_order_id, is_of_incident, parse_client_order_id
+from coin_sales import is_sold_over
 from errors import InvariantViolation
 from memory import CloseTarget, Incident, TargetStatus
 from model import (
@@ -35,7 +36,7 @@ from model import (
     Side,
     Symbol,
 )
-from order_sizes import EXACT, ZERO, is_too_small, round_down, split, step_of, subtract
+from order_sizes import EXACT, ZERO, is_too_small, least_order, round_down, split, step_of, subtract
 
 DUST_VALUE_LIMIT = Decimal(250)
 """Quote value up to which "too small" from a venue is believed without its own published minimum.
@@ -46,19 +47,29 @@ declare a real position done.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sold:
+    """What our sales took of a coin, and what they brought of what its market pays in."""
+
+    quantity: Decimal = ZERO
+    brought: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueAnswers:
     """What the venue's answers to earlier orders of this incident taught, by row. Base units.
 
     `blocked`: a close was refused because of a resting order. `too_large`: the smallest size
     refused as too large. `too_small`: the largest size refused as too small. `in_flight`: sizes
     of orders whose outcome is still unknown and that may yet be executed; they are not sent
-    again.
+    again. `sold`: what the sales of this incident came to; None for a row of which not all is told
+    yet, and None as a whole where an earlier run sold as well.
     """
 
     blocked: tuple[RowKey, ...] = ()
     too_large: Mapping[RowKey, Decimal] = field(default_factory=dict)
     too_small: Mapping[RowKey, Decimal] = field(default_factory=dict)
     in_flight: Mapping[RowKey, Decimal] = field(default_factory=dict)
+    sold: Mapping[RowKey, Sold | None] | None = None
 
 
 class ViolationKind(StrEnum):
@@ -129,19 +140,20 @@ def plan_round(
     for target in old:
         position = held.get(target.key)
         market = limits.get(target.key.symbol)
-        if target.key.symbol in untouchable:
+        if target.key.symbol in untouchable and not target.is_passage:
             judged.append(replace(target, status=TargetStatus.MISSED))
             continue
-        status = _judge(target, position=position, limits=market, learnt=learnt)
+        aim = _aim(target, position=position, targets=old, limits=limits, learnt=learnt)
+        status = _judge(aim, position=position, limits=market, learnt=learnt)
         judged.append(replace(target, status=status))
         if status is TargetStatus.OPEN and position is not None:
             closes += _instruct(
-                target,
+                aim,
                 incident=incident,
                 position=position,
                 position_mode=position_mode,
                 round_number=round_number,
-                sizes=_sizes(target, position=position, limits=market, learnt=learnt),
+                sizes=_sizes(aim, position=position, limits=market, learnt=learnt),
             )
     targets = tuple(judged)
     holds = all(target.status is not TargetStatus.OPEN for target in targets)
@@ -155,7 +167,7 @@ def plan_round(
         is_complete=holds,
         cancel_entry_orders=cancel_entry_orders,
         untouchable=untouchable,
-        blocked=learnt.blocked,
+        blocked=(*learnt.blocked, *_held_by_orders(targets, held=held)),
     )
     return RoundPlan(
         closes=approve(
@@ -221,6 +233,8 @@ def approve(
         sent[key] = EXACT.add(sent.get(key, ZERO), close.quantity)
         excess = subtract(position.quantity, max(ZERO, targets[key].may_remain))
         _demand(sent[key] <= excess, close, f"more than the excess {excess}")
+        free = subtract(position.quantity, position.locked)
+        _demand(sent[key] <= free, close, f"more than the {free} that no order holds")
         parsed = parse_client_order_id(close.client_id)
         ours = parsed is not None and is_of_incident(parsed, incident.incident_id)
         _demand(ours and close.client_id not in ids, close, "its id is not its own")
@@ -285,6 +299,33 @@ def _instruct(
     ]
 
 
+def _aim(
+    target: CloseTarget,
+    *,
+    position: Position | None,
+    targets: tuple[CloseTarget, ...],
+    limits: Mapping[Symbol, MarketLimits],
+    learnt: VenueAnswers,
+) -> CloseTarget:
+    """The target itself; of a coin that others are sold over, no more goes than they brought.
+
+    What somebody else adds to that coin meanwhile is not ours to sell. Where not every sale of ours
+    is told, what was held when the plan was made is the only bound.
+    """
+    if position is None or not target.is_passage or learnt.sold is None:
+        return target
+    sources = [other.key for other in targets if is_sold_over(other.key, target.key, limits)]
+    if not sources:
+        return target
+    told = [learnt.sold.get(key, Sold()) for key in (target.key, *sources)]
+    known = [one for one in told if one is not None]
+    if len(known) < len(told):
+        return target
+    brought = sum((one.brought for one in known[1:]), ZERO)
+    left = max(ZERO, subtract(brought, known[0].quantity))
+    return replace(target, may_remain=max(target.may_remain, subtract(position.quantity, left)))
+
+
 def _judge(
     target: CloseTarget,
     *,
@@ -304,6 +345,19 @@ def _judge(
     value = EXACT.multiply(excess, Decimal(position.mark_price))
     is_believed = excess <= refused and 0 < value <= DUST_VALUE_LIMIT
     return TargetStatus.DUST if is_believed else TargetStatus.OPEN
+
+
+def _held_by_orders(
+    targets: tuple[CloseTarget, ...], *, held: Mapping[RowKey, Position]
+) -> tuple[RowKey, ...]:
+    """The coins of which more must go than is free: the orders that hold them have to go first."""
+    return tuple(
+        target.key
+        for target in targets
+        if target.status is TargetStatus.OPEN
+        and (position := held.get(target.key)) is not None
+        and target.may_remain < position.locked
+    )
 
 
 def _excess(target: CloseTarget, *, position: Position, limits: MarketLimits | None) -> Decimal:
@@ -327,7 +381,8 @@ def _sizes(
     step = _step(target, position=position, limits=limits)
     pending = learnt.in_flight.get(target.key, ZERO)
     excess = _excess(target, position=position, limits=limits)
-    size = round_down(max(ZERO, subtract(excess, pending)), step)
+    free = subtract(position.quantity, position.locked)
+    size = round_down(max(ZERO, min(subtract(excess, pending), free)), step)
     if is_too_small(size, limits=limits, mark_price=position.mark_price):
         return ()
     largest = None if limits is None else limits.market_max
@@ -336,7 +391,10 @@ def _sizes(
     if half is not None and half >= step:
         # Of less there is no order, so that its size was not the matter.
         largest = half if largest is None or largest < step else min(largest, half)
-    smallest = ZERO if limits is None else limits.min_quantity
+    smallest = least_order(limits, step=step, mark_price=position.mark_price)
+    too_small = learnt.too_small.get(target.key)
+    if too_small is not None:
+        smallest = max(smallest, EXACT.add(too_small, step))
     return split(size, step=step, largest=largest, smallest=smallest)
 
 
@@ -363,7 +421,8 @@ def _violations(
     quantities = {(position.symbol, position.side): position.quantity for position in positions}
     for target in targets:
         symbol, side = target.key.symbol, target.key.side
-        if quantities.get((symbol, side), ZERO) > target.initial_quantity:
+        has_grown = quantities.get((symbol, side), ZERO) > target.initial_quantity
+        if has_grown and not target.is_passage:
             found.append(Violation(kind=ViolationKind.GREW, key=target.key))
         is_flipped = set(sides.get(symbol, ())) == {side.opposite}
         if is_flipped and position_mode is PositionMode.ONE_WAY:

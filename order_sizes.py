@@ -91,6 +91,22 @@ def compute_remainder(
     return ZERO if small else remainder
 
 
+def least_order(limits: MarketLimits | None, *, step: Decimal, mark_price: float) -> Decimal:
+    """Return the least size in base units of which it is sure that the venue takes it; 0 unknown.
+
+    The minimum value counts even where reduce-only orders are exempt, as with remainders.
+    """
+    if limits is None:
+        return ZERO
+    if mark_price <= 0:
+        return limits.min_quantity
+    price = Decimal(mark_price)
+    by_value = round_down(EXACT.divide(limits.min_notional, price), step)
+    if EXACT.multiply(by_value, price) < limits.min_notional:
+        by_value = EXACT.add(by_value, step)
+    return max(limits.min_quantity, by_value)
+
+
 def split(
     quantity: Decimal, *, step: Decimal, largest: Decimal | None, smallest: Decimal
 ) -> tuple[Decimal, ...]:
@@ -99,7 +115,7 @@ def split(
     No part is larger than `largest` (None, or less than a step: no maximum). Parts are as even
     as the step allows, because filling up the maximum would leave a last part below the minimum
     that the venue refuses in every round. Where even parts would be below `smallest`, only full
-    parts are sent and the rest is left.
+    parts are sent and the rest is left for the next round.
     """
     largest_units = 0 if largest is None else int(EXACT.divide_int(largest, step))
     units = int(EXACT.divide_int(quantity, step))

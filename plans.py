@@ -4,8 +4,8 @@ Pure. Owns behaviour.md section 9 except its orders (`cancels.py`) and how targe
 out (`order_safety.py`). It does not measure losses: it is handed rows ranked by score. Its rules:
 
 - A plan names remainders, never amounts to sell, so carrying it out twice closes nothing twice.
-- Coins are never targets: selling them is not built. They stay, whatever `sell_collateral` says,
-  and so does what offsets them.
+- Coins that are for sale (`coin_sales.py`) are chosen like long positions. All others stay, and
+  so does what offsets them.
 - A position offsets what stays (coins, and `never_touch` positions) per base asset and net: a
   coin that a `never_touch` short already offsets protects no second short. Positions that the
   plan leaves alone anyhow use the protection up first; of those it takes, the lowest in rank is
@@ -21,6 +21,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol, assert_never
 
+from coin_sales import LIMITS_BY_SCOPE, as_position, coins_for_sale, plan_passages, say_coins
 from exposure import ROUNDING, Exposure, compute_exposure, compute_staying, is_larger
 from memory import CloseTarget, TargetStatus
 from model import (
@@ -31,7 +32,6 @@ from model import (
     Reading,
     Row,
     RowKey,
-    ScopeId,
     Side,
     Source,
     Stage,
@@ -40,9 +40,6 @@ from model import (
 )
 from order_sizes import EXACT, ZERO, compute_remainder, step_of, subtract
 from policy import BookPolicy, StagePolicy
-
-LIMITS_BY_SCOPE = Mapping[ScopeId, Mapping[Symbol, MarketLimits]]
-"""Market limits of each scope: two venues of one book may name a market alike."""
 
 HEAVY_LOSS_SHARE = 0.60
 """Stage 2 without a single source closes the fewest losers that hold this share of the losses."""
@@ -111,7 +108,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Holding:
-    """One position of the book with everything that planning asks about it."""
+    """One position or coin of the book with everything that planning asks about it."""
 
     key: RowKey
     position: Position
@@ -119,6 +116,7 @@ class _Holding:
     is_hedged: bool
     loss: float
     score: float
+    is_coin: bool = False
 
     @property
     def quantity(self) -> Decimal:
@@ -178,10 +176,11 @@ def plan_stage(
     gone; order does not matter, ties break by key. A stage above 3 is the operator's kill.
     """
     own = tuple(reading for reading in readings if reading.scope in book.scopes)
-    holdings = _holdings(readings=own, ranked=ranked, limits=limits)
+    holdings = _holdings(readings=own, ranked=ranked, limits=limits, book=book)
     spared = untouchable_symbols(book, stage_policy.stage)
     free = tuple(holding for holding in holdings if holding.key.symbol not in spared)
-    staying = compute_staying(readings=own, spared=spared)
+    for_sale = {holding.key for holding in free if holding.is_coin}
+    staying = compute_staying(readings=own, spared=spared, for_sale=for_sale)
     chosen = _choose(policy=stage_policy, source=source, free=free, staying=staying)
     kept = tuple(
         KeptPosition(key=h.key, quantity=h.quantity, reason=KeepReason.NEVER_TOUCH)
@@ -192,23 +191,26 @@ def plan_stage(
         for h in free
         if (quantity := chosen.kept_part(h)) > 0
     )
+    targets = tuple(
+        CloseTarget(
+            number=number,
+            key=holding.key,
+            may_remain=chosen.remains[holding.key],
+            initial_quantity=holding.quantity,
+        )
+        for number, holding in enumerate((h for h in free if h.key in chosen.remains), start=1)
+    )
+    passages = plan_passages(targets, readings=own, limits=limits, book=book, spared=spared)
     plan = Plan(
-        targets=tuple(
-            CloseTarget(
-                number=number,
-                key=holding.key,
-                may_remain=chosen.remains[holding.key],
-                initial_quantity=holding.quantity,
-            )
-            for number, holding in enumerate((h for h in free if h.key in chosen.remains), start=1)
-        ),
+        targets=targets + passages,
         kept=kept,
         exposure_before=compute_exposure(readings=own, remains={}),
         exposure_after=compute_exposure(readings=own, remains=chosen.remains),
     )
     return replace(
         plan,
-        notes=_notes(plan, policy=stage_policy, source=source, book=book, readings=own, free=free),
+        notes=say_coins(targets, readings=own, limits=limits, book=book)
+        + _notes(plan, policy=stage_policy, source=source, book=book, readings=own, free=free),
     )
 
 
@@ -244,13 +246,18 @@ def merge_targets(
 
 
 def _holdings(
-    *, readings: Sequence[Reading], ranked: Sequence[RankedRow], limits: LIMITS_BY_SCOPE
+    *,
+    readings: Sequence[Reading],
+    ranked: Sequence[RankedRow],
+    limits: LIMITS_BY_SCOPE,
+    book: BookPolicy,
 ) -> tuple[_Holding, ...]:
-    """All positions of the book, the largest score first."""
+    """All positions and coins for sale of the book, the largest score first."""
     by_key = {scored.row.key: scored for scored in ranked}
     holdings = []
     for reading in readings:
-        for position in reading.positions:
+        coins = tuple(as_position(coin) for coin in coins_for_sale(reading, book))
+        for position in (*reading.positions, *coins):
             key = RowKey(reading.scope, position.symbol, position.side)
             scored = by_key.get(key)
             holdings.append(
@@ -261,6 +268,7 @@ def _holdings(
                     is_hedged=reading.position_mode is PositionMode.HEDGE,
                     loss=0.0 if scored is None else max(0.0, -scored.result),
                     score=0.0 if scored is None else scored.score,
+                    is_coin=position in coins,
                 )
             )
     return tuple(sorted(holdings, key=lambda holding: (-holding.score, holding.key)))
@@ -281,11 +289,27 @@ def _choose(
     while True:
         choice = tuple(holding for holding in free if holding.key not in kept_whole)
         wished = _wished(policy=policy, source=source, holdings=choice)
-        remains = _keep_offsets(wished=wished, holdings=free, staying=staying)
+        remains = _keep_offsets(
+            wished=wished, holdings=free, staying=_with_coins(staying, free=free, wished=wished)
+        )
         whole = {h.key for h in choice if remains.get(h.key, ZERO) >= h.quantity}
         if not whole:
             return _Choice(wished=wished, remains=remains, kept_whole=kept_whole)
         kept_whole |= whole
+
+
+def _with_coins(
+    staying: Mapping[Asset, Decimal],
+    *,
+    free: Sequence[_Holding],
+    wished: Mapping[RowKey, Decimal],
+) -> dict[Asset, Decimal]:
+    """The net quantities that stay, with what the plan leaves of the coins that are for sale."""
+    net = dict(staying)
+    for coin in (holding for holding in free if holding.is_coin):
+        base = coin.position.base
+        net[base] = EXACT.add(net.get(base, ZERO), wished.get(coin.key, coin.quantity))
+    return net
 
 
 def _wished(
@@ -303,6 +327,14 @@ def _wished(
             return {h.key: ZERO for h in _heaviest_losers(holdings)}
         case StageMode.CLOSE_ALL_POSITIONS:
             return {h.key: ZERO for h in holdings}
+        case StageMode.SELL_ALL_NON_USDT_KEEP_STABLES:
+            return {h.key: ZERO for h in holdings if h.is_coin}
+        case StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES:
+            return {
+                h.key: ZERO for h in holdings if h.is_coin and h.position.base in policy.blacklist
+            }
+        case StageMode.LOCK_ONLY:
+            return {}
         case _:
             assert_never(policy.mode)
 
@@ -365,7 +397,7 @@ def _keep_offsets(
     room: dict[tuple[Asset, Side], Decimal] = {
         (base, Side.SHORT if net > 0 else Side.LONG): abs(net) for base, net in staying.items()
     }
-    for holding in holdings:
+    for holding in (each for each in holdings if not each.is_coin):
         place = (holding.position.base, holding.key.side)
         if place in room:
             stays = wished.get(holding.key, holding.quantity)
@@ -399,11 +431,9 @@ def _notes(
     notes = []
     read = {reading.scope for reading in readings}
     notes += [f"{s} was not read: nothing is planned there" for s in book.scopes if s not in read]
-    coins = sorted({coin.asset for reading in readings for coin in reading.coins})
-    if coins:
-        why = "this version does not sell coins" if book.sell_collateral else "not to be sold"
-        notes.append(f"coins stay ({why}): {', '.join(coins)}")
-    if plan.is_empty:
+    if plan.is_empty and policy.mode is StageMode.LOCK_ONLY:
+        notes.append("nothing is sold: no mode was chosen for this stage")
+    elif plan.is_empty:
         notes.append(f"nothing to close (source {source})")
     targets = {target.key for target in plan.targets}
     if policy.mode is StageMode.CLOSE_TOP_RISK_CONTRIBUTORS:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from model import BookName, ScopeId, SourceMode, Stage, StageMode, Symbol
+from model import Asset, BookName, ScopeId, SourceMode, Stage, StageMode, Symbol
 
 
 class AccountKind(StrEnum):
@@ -31,7 +31,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePolicy:
-    """One stage's settings (behaviour.md sections 5, 7 and 9)."""
+    """One stage's settings (behaviour.md sections 5, 7, 9 and 15)."""
 
     stage: Stage
     thresholds: tuple[Threshold, ...]
@@ -43,13 +43,18 @@ class StagePolicy:
     top_n: int = 3
     close_fraction: Decimal = Decimal("0.5")
     full_close_distance: float = 0.05
+    blacklist: tuple[Asset, ...] = ()
     cancel_entry_orders: bool = True
     set_trading_lock: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookPolicy:
-    """The settings of one book: its scopes, stages (ascending) and what must not be touched."""
+    """The settings of one book: its scopes, stages (ascending) and what must not be touched.
+
+    `sell_collateral`: coins that can be sold are for sale, as they always are in a spot account.
+    `sell_intermediate_delta_only`: of a coin that others are sold over, only what they brought.
+    """
 
     name: BookName
     scopes: tuple[ScopeId, ...]
@@ -57,6 +62,7 @@ class BookPolicy:
     never_touch: tuple[Symbol, ...] = ()
     never_touch_even_in_stage_3: bool = False
     sell_collateral: bool = False
+    sell_intermediate_delta_only: bool = True
     auto_rearm: bool = True
 
     def stage(self, stage: Stage) -> StagePolicy | None:

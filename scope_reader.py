@@ -12,7 +12,7 @@ Owns deadlines, pauses and retries of reading. Its rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from attempts import Got, Missed, abandon, attempt, attempt_beside
@@ -323,10 +323,22 @@ class ScopeReader:
             self._troubles.begin("ledger", listed.why, scope=self._scope)
 
     async def _read_marks(self, known: ScopeMemory, reading: Reading) -> Mapping[Symbol, float]:
-        """Price what the last trusted reading held and this one does not."""
+        """Price what the last trusted reading held and this one does not, coins included.
+
+        Positions and coins apart: a coin that nobody prices any more must not take from a position
+        that was closed the mark it counts to.
+        """
         last = known.last_trusted
-        held = {position.symbol for position in reading.positions}
-        gone = set() if last is None else {position.symbol for position in last.positions} - held
+        if last is None:
+            return {}
+        positions = {row.symbol for row in last.positions} - {r.symbol for r in reading.positions}
+        coins = {coin.asset for coin in last.coins} - {coin.asset for coin in reading.coins}
+        found = await asyncio.gather(
+            self._read_marks_of(positions), self._read_marks_of({Symbol(coin) for coin in coins})
+        )
+        return {**found[0], **found[1]}
+
+    async def _read_marks_of(self, gone: Collection[Symbol]) -> Mapping[Symbol, float]:
         if not gone:
             return {}
         marks = await attempt(

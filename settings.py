@@ -32,16 +32,19 @@ from configuration.environment import (
 )
 from configuration.rules import (
     KNOWN_IDS,
+    SPOT_IDS,
+    UNIFIED_IDS,
     check_account,
     check_files,
     check_general,
+    check_spot,
     check_venue,
     thresholds_of,
 )
-from configuration.schema import STAGE_KEYS, General
+from configuration.schema import STAGE_KEYS, FuturesAccount, General, SpotAccount
 from configuration.sections import AccountSections, Sections, VenueSections, read_sections
 from errors import ConfigurationError
-from model import Asset, BookName, ScopeId
+from model import Asset, BookName, ScopeId, StageMode
 from policy import AccountKind, BookPolicy, Policy, StagePolicy, Threshold
 from redaction import Redactor
 
@@ -175,6 +178,8 @@ def load_settings(
     for venue in sections.venues:
         check_venue(config, venue)
         check_account(config, venue.futures)
+        check_account(config, venue.spot)
+        check_spot(config, venue.spot, stables=general.stables_keep)
     roster = _Roster(config=config, environment=environment, require_keys=require_venues)
     for venue in sections.venues:
         roster.consider(venue, general)
@@ -239,8 +244,9 @@ class _Roster:
             return
         credentials = read_credentials(venue, self._environment)
         self._consider_spot(venue, has_keys=credentials.is_complete)
-        if venue.futures.account.enabled is False:
-            if venue.venue.enabled is True and venue.spot.enabled is False:
+        scopes = _scopes(venue)
+        if not scopes:
+            if venue.venue.enabled is True and venue.spot.account.enabled is False:
                 wrong, remedy = "has no account switched on", "write enabled: false for the venue"
                 self._config.add((*venue.path, "enabled"), wrong=wrong, remedy=remedy)
             return
@@ -256,7 +262,7 @@ class _Roster:
             VenueSettings(
                 name=venue.name,
                 id=venue.id,
-                scopes=(_futures_scope(venue),),
+                scopes=scopes,
                 api_key=credentials.api_key,
                 api_secret=credentials.api_secret,
                 password=credentials.password,
@@ -282,12 +288,19 @@ class _Roster:
                 self.unwatched.append(f"{venue_id}: {said}")
 
     def _consider_spot(self, venue: VenueSections, *, has_keys: bool) -> None:
-        """Spot accounts have no adapter in this version."""
-        path = (*venue.path, "accounts", "spot", "enabled")
-        if venue.spot.enabled is True and self._config.is_sound(path):
+        """Spot accounts of this exchange may have no adapter in this version."""
+        if venue.id in SPOT_IDS:
+            return
+        path = (*venue.spot.path, "enabled")
+        enabled = venue.spot.account.enabled
+        is_unified = venue.id in UNIFIED_IDS
+        if enabled is True and self._config.is_sound(path):
             remedy = "write enabled: false, and watch this account by other means"
-            self._config.add(path, wrong="spot accounts are not supported yet", remedy=remedy)
-        elif venue.spot.enabled is None and has_keys:
+            wrong = f"spot accounts of {venue.id} are not supported yet"
+            if is_unified:
+                wrong, remedy = "is the wallet that futures watches already", "remove the line"
+            self._config.add(path, wrong=wrong, remedy=remedy)
+        elif enabled is None and has_keys and not is_unified:
             self.unwatched.append(f"{venue.name}_spot: {_NOT_WATCHED}")
 
     def _say_missing(self, venue: VenueSections) -> None:
@@ -319,18 +332,28 @@ class _Roster:
             self._config.add(path, wrong="names a variable that is empty", remedy=remedy)
 
 
-def _futures_scope(venue: VenueSections) -> ScopeId:
-    """The name of a venue's futures account, in tables, log, lock and commands."""
-    return ScopeId(f"{venue.name}_futures")
+def _scope(venue: VenueSections, account: AccountSections) -> ScopeId:
+    """The name of one account of a venue, in tables, log, lock and commands."""
+    return ScopeId(f"{venue.name}_{account.path[-1]}")
+
+
+def _scopes(venue: VenueSections) -> tuple[ScopeId, ...]:
+    """The accounts of a venue that are to be watched."""
+    accounts = (venue.futures, venue.spot) if venue.id in SPOT_IDS else (venue.futures,)
+    return tuple(
+        _scope(venue, account) for account in accounts if account.account.enabled is not False
+    )
 
 
 def _policy(config: ConfigFile, sections: Sections) -> Policy:
-    """The policy with a book for every futures account; `to_policy` keeps the watched ones."""
+    """The policy with a book for every account; `to_policy` keeps the watched ones."""
     general = sections.general
     max_age = general.max_reading_age_s
     return Policy(
         books=tuple(
-            _book(config, venue, auto_rearm=general.auto_rearm) for venue in sections.venues
+            _book(config, sections, venue, account)
+            for venue in sections.venues
+            for account in (venue.futures, venue.spot)
         ),
         poll_s=general.poll_seconds,
         alert_poll_s=general.alert_poll_seconds,
@@ -345,24 +368,28 @@ def _policy(config: ConfigFile, sections: Sections) -> Policy:
     )
 
 
-def _book(config: ConfigFile, venue: VenueSections, *, auto_rearm: bool) -> BookPolicy:
-    """A scope that is its own book, and shares its name."""
-    account = venue.futures.account
-    scope = _futures_scope(venue)
+def _book(
+    config: ConfigFile, sections: Sections, venue: VenueSections, of: AccountSections
+) -> BookPolicy:
+    """A scope that is its own book, and shares its name. In a spot account coins are for sale."""
+    account = of.account
+    scope = _scope(venue, of)
     return BookPolicy(
         name=BookName(scope),
         scopes=(scope,),
-        stages=tuple(_stage(config, venue.futures, key) for key in STAGE_KEYS),
+        stages=tuple(_stage(config, of, key) for key in STAGE_KEYS),
         never_touch=tuple(dict.fromkeys(account.never_touch)),
         never_touch_even_in_stage_3=account.never_touch_even_in_stage_3,
-        sell_collateral=account.sell_collateral,
-        auto_rearm=auto_rearm,
+        sell_collateral=not isinstance(account, FuturesAccount) or account.sell_collateral,
+        sell_intermediate_delta_only=sections.spot_routing.sell_intermediate_delta_only,
+        auto_rearm=sections.general.auto_rearm,
     )
 
 
 def _stage(config: ConfigFile, account: AccountSections, key: str) -> StagePolicy:
     """One stage: what the file says over the defaults of that stage; minutes become seconds."""
     section, default = account.stages[key], STAGE_KEYS[key]
+    is_spot = isinstance(account.account, SpotAccount)
     confirmations = section.confirm_consecutive
     entries = thresholds_of(config, account, key)
     return StagePolicy(
@@ -371,7 +398,8 @@ def _stage(config: ConfigFile, account: AccountSections, key: str) -> StagePolic
             Threshold(window_s=entry.window_s, fraction=entry.fraction)
             for entry in sorted(entries, key=lambda entry: entry.window_s)
         ),
-        mode=section.mode or default.mode,
+        mode=section.mode or (StageMode.LOCK_ONLY if is_spot else default.mode),
+        blacklist=account.blacklist(key),
         cooldown_s=default.cooldown_s
         if section.cooldown_min is None
         else section.cooldown_min * 60,

@@ -11,6 +11,9 @@ This file needs the standard library only, so it can be copied beside a bot:
     if state.locked:
         raise RuntimeError(f"Trading locked: {state.reason}")
 
+Bots in other languages ask `python3 trading_lock.py PATH [--scope BOOK]`: it exits 0 when trading
+is free, 1 when it is locked, 2 when the file gives no answer. Anything but 0 means: open nothing.
+
 Rules of reading: a file that is missing, unreadable, of another version or older than its own
 heartbeat allows means locked, because a guard that is silent guards nothing. Closing positions is
 always allowed; the lock stops what opens.
@@ -27,11 +30,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 VERSION = 2
@@ -45,6 +49,11 @@ _FILE_MODE = 0o644
 
 _EVERY_SCOPE = "*"
 _OPERATOR_REASON = "operator_"
+_FOREVER_TS = 253402300799.0
+
+EXIT_FREE = 0
+EXIT_LOCKED = 1
+EXIT_NO_ANSWER = 2
 
 
 class LockWriteError(OSError):
@@ -169,6 +178,18 @@ class LockState:
     expires_ts: float = 0.0
     heartbeat_age_s: float | None = None
 
+    @property
+    def is_answer(self) -> bool:
+        """False when the file itself is the reason: missing, unreadable, foreign or stale."""
+        return not self.locked or self.expires_ts > 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with."""
+        if not self.is_answer:
+            return EXIT_NO_ANSWER
+        return EXIT_LOCKED if self.locked else EXIT_FREE
+
 
 def is_locked(path: str | os.PathLike[str], *, now: float | None = None) -> bool:
     """True when no bot may open anything; never raises for what is wrong with the file."""
@@ -258,3 +279,65 @@ def _number(value: object) -> float | None:
     with suppress(OverflowError):
         return float(value) if math.isfinite(value) else None
     return None
+
+
+_HELP = """\
+Ask whether a bot may open positions. For bots in any language:
+
+    python3 trading_lock.py /path/to/trading_lock.json && place_the_order
+
+Anything but 0 means: open nothing. Closing is always allowed.
+"""
+_EXITS = """\
+exit code:
+  0  free: a living guard says that nothing binds this bot
+  1  locked: a lock binds it, and the line says which and until when
+  2  no answer: the file is missing, torn, of another version, or older than its heartbeat
+     allows, which means that nobody is guarding; wrong usage also exits 2
+
+Ask before every order and use the answer at once: it is true now and not in a minute.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, *, now: float | None = None) -> int:
+    """Read the lock for the command line, print one line, and return the exit code."""
+    import argparse  # noqa: PLC0415 - a bot that imports this file needs no command line
+
+    parser = argparse.ArgumentParser(
+        prog="trading_lock.py",
+        description=_HELP,
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", metavar="PATH", help="the guard's trading_lock_file")
+    parser.add_argument(
+        "--scope",
+        metavar="BOOK",
+        help="the book the bot trades on, spelt as in `status`; without it every lock binds",
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+    asked = parser.parse_args(arguments)
+    state = read_lock(asked.path, scope=asked.scope, now=now)
+    if asked.json:
+        print(json.dumps({"is_answer": state.is_answer, **asdict(state)}))
+    else:
+        print(_line(state))
+    return state.exit_code
+
+
+def _line(state: LockState) -> str:
+    """The answer in one line of plain ASCII, whatever the reason holds."""
+    age = "" if state.heartbeat_age_s is None else f"  heartbeat {state.heartbeat_age_s:.0f} s old"
+    if not state.locked:
+        return f"free{age}"
+    reason = " ".join(state.reason.split()).encode("ascii", "backslashreplace").decode()
+    if not state.is_answer:
+        return f"no answer  {reason}{age}"
+    if state.expires_ts >= _FOREVER_TS:
+        return f"locked  {reason}  until it is lifted{age}"
+    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(state.expires_ts))
+    return f"locked  {reason}  until {until}{age}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

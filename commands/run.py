@@ -232,6 +232,13 @@ def show_accounts(memory: Memory, settings: Settings, *, doubts: Mapping[ScopeId
                 f"{position.notional:,.2f}",
                 f"{round(position.unrealised_pnl, 2) + 0.0:+,.2f}",
             )
-        console.print(table if reading.positions else table.title or "")
-        if not reading.positions:
+        for coin in sorted(reading.coins, key=lambda c: -float(c.quantity) * c.price):
+            value = f"{float(coin.quantity) * coin.price:,.2f}"
+            price = f"{coin.price:,.6g}"
+            table.add_row(coin.asset, "COIN", f"{coin.quantity:f}", "-", price, value, "-")
+        is_empty = not reading.positions and not reading.coins
+        console.print(table.title or "" if is_empty else table)
+        if is_empty:
             console.print("no positions")
+        if reading.unpriced:
+            console.print(f"without a price, counted as 0: {', '.join(reading.unpriced)}")

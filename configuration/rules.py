@@ -8,6 +8,7 @@ every rule it touches.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from configuration.config_file import ConfigFile, KeyPath
 from configuration.schema import STAGE_KEYS, General
 from configuration.sections import AccountSections, VenueSections
 from configuration.values import nearest, number_text, window_s
-from model import USDT
+from model import USDT, Asset, StageMode
 
+SPOT_IDS = ("binance",)
+"""Exchanges whose spot accounts this version has an adapter for."""
+UNIFIED_IDS = ("bybit",)
+"""Exchanges whose accounts are one wallet: what is spot there is watched with the futures."""
 KNOWN_IDS = ("binance", "bybit", "bitget")
 """Exchanges this version has an adapter for."""
 
@@ -153,6 +158,29 @@ def check_account(config: ConfigFile, account: AccountSections) -> None:
         _check_same_window(config, account, key)
         _check_windows(config, account, key)
     _check_stage_order(config, account)
+
+
+def check_spot(config: ConfigFile, account: AccountSections, *, stables: Sequence[Asset]) -> None:
+    """Check that each stage has the coins that its mode sells, and that none is a stable."""
+    selling = StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES
+    for key in STAGE_KEYS:
+        path, mode = (*account.path, key), account.stages[key].mode
+        blacklist = account.blacklist(key)
+        if not config.is_sound((*path, "blacklist")) or not config.is_sound((*path, "mode")):
+            continue
+        if mode is selling and not blacklist:
+            remedy = "add e.g. `blacklist: [DOGE]`, or choose another mode"
+            config.add((*path, "mode"), wrong="has no blacklist of coins to sell", remedy=remedy)
+        elif blacklist and mode is not selling:
+            remedy = f"write mode: {selling.value}, or remove the line"
+            config.add(
+                (*path, "blacklist"), wrong="is used by no mode of this stage", remedy=remedy
+            )
+        kept = [asset for asset in blacklist if asset in stables]
+        if kept:
+            remedy = "remove it here, or from stables_keep"
+            wrong = f"holds {kept[0]}, which stables_keep keeps"
+            config.add((*path, "blacklist"), wrong=wrong, remedy=remedy)
 
 
 def _check_same_window(config: ConfigFile, account: AccountSections, key: str) -> None:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from configuration.values import (
     read_asset,
+    read_coin,
     read_count,
     read_flag,
     read_fraction,
@@ -65,6 +66,21 @@ def _source_threshold(value: object) -> float:
     if fraction <= 0.5:
         raise wrong_value("would let both sides be the source", "write more than 0.5, e.g. 0.65")
     return fraction
+
+
+FUTURES_MODES = (
+    StageMode.CLOSE_TOP_RISK_CONTRIBUTORS,
+    StageMode.CLOSE_DOMINANT_LOSS_DIRECTION,
+    StageMode.CLOSE_ALL_POSITIONS,
+)
+
+
+def _futures_mode(value: object) -> StageMode:
+    """One of the three modes of a futures account; those of spot accounts close nothing there."""
+    if isinstance(value, str) and value.strip().upper() in set(StageMode) - set(FUTURES_MODES):
+        choices = ", ".join(mode.value for mode in FUTURES_MODES)
+        raise wrong_value("is for spot accounts", f"write one of {choices}")
+    return read_kind(value, kinds=FUTURES_MODES)
 
 
 Flag = Annotated[bool, BeforeValidator(read_flag)]
@@ -161,16 +177,34 @@ class FuturesAccount(_Section):
 
 
 class SpotAccount(_Section):
-    """`exchanges.<name>.accounts.spot:`, of which this version knows the switch alone."""
+    """`exchanges.<name>.accounts.spot:` without its stages; `never_touch` names coins.
+
+    `windows` None: every window that a threshold names.
+    """
 
     enabled: Switch = False
+    windows: Annotated[
+        tuple[Annotated[float, BeforeValidator(window_s)], ...] | None,
+        BeforeValidator(_listed),
+    ] = None
+    never_touch: Annotated[
+        tuple[Annotated[Symbol, BeforeValidator(read_coin)], ...],
+        BeforeValidator(_listed),
+    ] = ()
+    never_touch_even_in_stage_3: Flag = False
+
+
+class SpotRouting(_Section):
+    """`spot_routing:`: how coins are sold that no market trades against a stable."""
+
+    sell_intermediate_delta_only: Flag = True
 
 
 class StageSection(_Section):
     """`stage_1:` to `stage_3:` of one account. None: the default of that stage."""
 
     thresholds: Annotated[dict[WindowKey, Fraction] | None, BeforeValidator(_thresholds)] = None
-    mode: Annotated[StageMode | None, BeforeValidator(partial(read_kind, kinds=StageMode))] = None
+    mode: Annotated[StageMode | None, BeforeValidator(_futures_mode)] = None
     cooldown_min: Annotated[
         float | None,
         BeforeValidator(partial(read_number, least=1, most=10_080, unit="minutes", example="30")),
@@ -192,6 +226,16 @@ class StageSection(_Section):
     ] = 0.05
     cancel_entry_orders_before_close: Flag = True
     set_trading_lock: Flag = True
+
+
+class SpotStageSection(StageSection):
+    """`stage_1:` to `stage_3:` of a spot account. Without a mode a stage sells nothing."""
+
+    mode: Annotated[StageMode | None, BeforeValidator(partial(read_kind, kinds=StageMode))] = None
+    blacklist: Annotated[
+        tuple[Annotated[Asset, BeforeValidator(read_coin)], ...],
+        BeforeValidator(_listed),
+    ] = ()
 
 
 STAGE_DEFAULTS = (
@@ -234,7 +278,6 @@ STAGE_KEYS = {f"stage_{default.stage.value}": default for default in STAGE_DEFAU
 """Section name and defaults of each stage, ascending."""
 
 LATER_SECTIONS = (
-    "spot_routing",
     "portfolio",
     "regime_guard",
     "operator_switch",
@@ -243,15 +286,21 @@ LATER_SECTIONS = (
 )
 """Sections that belong to the design and that this version does not have."""
 
-LATER_STAGE_KEYS = ("blacklist",)
-
 KEYS_OF_SECTION: dict[str, tuple[str, ...]] = {
-    "the top of the file": (*General.model_fields, "trading_lock", "exchanges"),
+    "the top of the file": (
+        *General.model_fields,
+        "trading_lock",
+        "spot_routing",
+        "exchanges",
+    ),
     "trading_lock": tuple(TradingLock.model_fields),
+    "spot_routing": tuple(SpotRouting.model_fields),
     "exchanges.<venue>": (*Venue.model_fields, "accounts"),
     "exchanges.<venue>.accounts": ("futures", "spot"),
     "exchanges.<venue>.accounts.futures": (*FuturesAccount.model_fields, *STAGE_KEYS),
     "exchanges.<venue>.accounts.futures.stage_1": tuple(StageSection.model_fields),
+    "exchanges.<venue>.accounts.spot": (*SpotAccount.model_fields, *STAGE_KEYS),
+    "exchanges.<venue>.accounts.spot.stage_1": tuple(SpotStageSection.model_fields),
 }
 """Every key there is, by the section it belongs to; for suggestions and for the documentation."""
 

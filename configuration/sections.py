@@ -18,27 +18,34 @@ from configuration.config_file import ConfigFile, KeyPath, Section, Value, holds
 from configuration.schema import (
     KEYS_OF_SECTION,
     LATER_SECTIONS,
-    LATER_STAGE_KEYS,
     STAGE_KEYS,
     FuturesAccount,
     General,
     SpotAccount,
+    SpotRouting,
+    SpotStageSection,
     StageSection,
     TradingLock,
     Venue,
 )
 from configuration.values import is_venue_name, nearest
+from model import Asset
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSections:
-    """A futures account and its stages by section name (`stage_1`)."""
+    """An account and its stages by section name (`stage_1`)."""
 
     path: KeyPath
-    account: FuturesAccount
+    account: FuturesAccount | SpotAccount
     stages: Mapping[str, StageSection]
+
+    def blacklist(self, key: str) -> tuple[Asset, ...]:
+        """The coins that a stage of a spot account sells, in the mode that needs them."""
+        stage = self.stages[key]
+        return stage.blacklist if isinstance(stage, SpotStageSection) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,7 @@ class VenueSections:
     path: KeyPath
     venue: Venue
     futures: AccountSections
-    spot: SpotAccount
+    spot: AccountSections
 
     @property
     def id(self) -> str:
@@ -63,6 +70,7 @@ class Sections:
 
     general: General
     trading_lock: TradingLock
+    spot_routing: SpotRouting
     venues: tuple[VenueSections, ...]
 
 
@@ -74,6 +82,7 @@ def read_sections(config: ConfigFile) -> Sections:
             del top[key]
             config.add((key,), wrong="is not in this version yet", remedy="remove the section")
     trading_lock = _taken(config, top, ("trading_lock",))
+    spot_routing = _taken(config, top, ("spot_routing",))
     exchanges = _taken(config, top, ("exchanges",))
     if "exchanges" not in config.root:
         exchanges = {"binance": {}}
@@ -81,6 +90,9 @@ def read_sections(config: ConfigFile) -> Sections:
         general=_typed(config, General, top, path=(), home="the top of the file"),
         trading_lock=_typed(
             config, TradingLock, trading_lock, path=("trading_lock",), home="trading_lock"
+        ),
+        spot_routing=_typed(
+            config, SpotRouting, spot_routing, path=("spot_routing",), home="spot_routing"
         ),
         venues=tuple(_venue(config, exchanges, name) for name in tuple(exchanges)),
     )
@@ -97,52 +109,46 @@ def _venue(config: ConfigFile, exchanges: Section, name: str) -> VenueSections:
         )
     venue = _taken(config, exchanges, path)
     accounts = _taken(config, venue, (*path, "accounts"))
-    at = (*path, "accounts", "futures")
-    futures = _taken(config, accounts, at)
-    spot = _taken(config, accounts, (*path, "accounts", "spot"))
+    futures = _account(
+        config, accounts, (*path, "accounts", "futures"), model=FuturesAccount, stage=StageSection
+    )
+    spot = _account(
+        config, accounts, (*path, "accounts", "spot"), model=SpotAccount, stage=SpotStageSection
+    )
     for key in accounts:
         _add_unknown(config, (*path, "accounts", key), home="exchanges.<venue>.accounts")
     return VenueSections(
         name=name,
         path=path,
         venue=_typed(config, Venue, venue, path=path, home="exchanges.<venue>"),
-        futures=AccountSections(
-            path=at,
-            stages={key: _stage(config, futures, (*at, key)) for key in STAGE_KEYS},
-            account=_typed(
-                config,
-                FuturesAccount,
-                futures,
-                path=at,
-                home="exchanges.<venue>.accounts.futures",
-            ),
-        ),
-        spot=_spot(config, spot, (*path, "accounts", "spot")),
+        futures=futures,
+        spot=spot,
     )
 
 
-def _stage(config: ConfigFile, futures: Section, path: KeyPath) -> StageSection:
-    """One stage of an account; its section is taken out of the account's keys."""
-    section = _taken(config, futures, path)
-    for key in LATER_STAGE_KEYS:
-        if key in section:
-            del section[key]
-            config.add((*path, key), wrong="is not in this version yet", remedy="remove the line")
-    home = "exchanges.<venue>.accounts.futures.stage_1"
-    return _typed(config, StageSection, section, path=path, home=home)
-
-
-def _spot(config: ConfigFile, section: Section, path: KeyPath) -> SpotAccount:
-    """A spot account: only its switch may stand there until spot accounts are watched."""
-    for key in tuple(section):
-        if key not in SpotAccount.model_fields:
-            del section[key]
-            config.add(
-                (*path, key),
-                wrong="belongs to a spot account, which this version does not watch yet",
-                remedy="keep only `enabled: auto` or `enabled: false` there",
-            )
-    return _typed(config, SpotAccount, section, path=path, home="exchanges.<venue>.accounts.spot")
+def _account(
+    config: ConfigFile,
+    accounts: Section,
+    path: KeyPath,
+    *,
+    model: type[FuturesAccount | SpotAccount],
+    stage: type[StageSection],
+) -> AccountSections:
+    """One account with its stages; its section is taken out of the accounts."""
+    section = _taken(config, accounts, path)
+    home = f"exchanges.<venue>.accounts.{path[-1]}"
+    stages = {
+        key: _typed(
+            config,
+            stage,
+            _taken(config, section, (*path, key)),
+            path=(*path, key),
+            home=f"{home}.stage_1",
+        )
+        for key in STAGE_KEYS
+    }
+    account = _typed(config, model, section, path=path, home=home)
+    return AccountSections(path=path, account=account, stages=stages)
 
 
 def _taken(config: ConfigFile, section: Section, path: KeyPath) -> Section:

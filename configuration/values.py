@@ -34,7 +34,8 @@ _LOOPBACK = re.compile(rf"https?://(127(?:\.{_OCTET}){{3}}|\[::1\])(?::([1-9][0-
 
 _UNIFIED = re.compile(r"([^\W_]+)/([^\W_]+)(?::([^\W_]+)(?:-([0-9]{6}))?)?")
 _VENUE_SYMBOL = re.compile(r"[^\W_]+(?:_[0-9]{6})?")
-_QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "USD1", "USD", "BTC", "ETH")
+_STABLES = ("USDT", "USDC", "FDUSD", "BUSD")
+_QUOTES = (*_STABLES, "USD1", "USD", "BTC", "ETH")
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -139,8 +140,9 @@ def read_text(value: object, *, example: str) -> str:
     return value.strip()
 
 
-def read_kind(value: object, *, kinds: type[Kind]) -> Kind:
+def read_kind(value: object, *, kinds: Iterable[Kind]) -> Kind:
     """One word of an enumeration; capitals do not matter."""
+    kinds = tuple(kinds)
     for kind in kinds:
         if isinstance(value, str) and value.strip().upper() == kind.value:
             return kind
@@ -210,6 +212,19 @@ def read_asset(value: object) -> Asset:
     if not _ASSET.fullmatch(text):
         raise wrong_value("is not a coin", "write it like USDT")
     return Asset(text)
+
+
+def read_coin(value: object) -> Symbol:
+    """A coin of a spot account such as BTC, which stands for all of its markets.
+
+    A market is refused: it would look protected and match nothing. Coins that merely end like one
+    (WBTC, STETH) are none.
+    """
+    asset = read_asset(value)
+    base = next((asset.removesuffix(quote) for quote in _STABLES if asset.endswith(quote)), "")
+    if base:
+        raise wrong_value("is a market, and a spot account holds coins", f"write {base}")
+    return Symbol(asset)
 
 
 def read_variable_name(value: object) -> str:

@@ -93,6 +93,19 @@ class ControlClient:
         """Charge funding by symbol."""
         return await self._call("POST", "/funding", {"rates": dict(rates)})
 
+    async def set_spot_prices(self, prices: Mapping[str, Any]) -> Any:
+        """Set mids of spot markets; None empties the book of one."""
+        return await self._call("POST", "/spot/prices", {"prices": dict(prices)})
+
+    async def book_spot(self, kind: str, asset: str, amount: str, **who: Any) -> Any:
+        """DEPOSIT, WITHDRAWAL (negative) or TRANSFER from the futures side of an account."""
+        body = {"kind": kind, "asset": asset, "amount": amount, **who}
+        return await self._call("POST", "/spot/book", body)
+
+    async def spot_bot_order(self, account: str | None = None, **order: Any) -> Any:
+        """Place another bot's spot order, in the words of a seed file's spot order."""
+        return await self._call("POST", "/spot/bot_order", {"account": account, **order})
+
     async def add_fault(self, kind: str, **fault: Any) -> Any:
         """Schedule a fault, in the words of `faults.Fault`."""
         return await self._call("POST", "/faults", {"kind": kind, **fault})

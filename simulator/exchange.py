@@ -19,6 +19,8 @@ from simulator.liquidation import liquidate_where_due
 from simulator.markets import CATALOGUE, Market, default_market
 from simulator.positions import book_income, change_isolated_wallet
 from simulator.reasons import Reason, Rejected
+from simulator.spot import SpotDesk
+from simulator.spot_state import SpotRecordKind
 from simulator.state import (
     ZERO,
     Account,
@@ -40,6 +42,7 @@ class Exchange:
     def __init__(self, *, now: float = 0.0, markets: Iterable[Market] = CATALOGUE) -> None:
         self.world = World(now=now, markets={market.symbol: market for market in markets})
         self.accounts: dict[str, Account] = {}
+        self.spot = SpotDesk(self.world)
 
     @property
     def now(self) -> float:
@@ -102,6 +105,7 @@ class Exchange:
         for account in self.accounts.values():
             matching.advance(self.world, account)
             self._settle(account)
+        self.spot.advance()
 
     def seed_account(
         self,
@@ -235,6 +239,17 @@ class Exchange:
             raise Rejected(Reason.BALANCE_INSUFFICIENT, asset)
         book_income(self.world, account, kind=kind, asset=asset, amount=amount)
         self._settle(account)
+
+    def move_to_spot(self, api_key: str, asset: str, amount: Decimal) -> None:
+        """Move money from the futures side to the spot side, or back (negative).
+
+        Raises Rejected BALANCE_INSUFFICIENT, and then nothing has moved.
+        """
+        if amount > 0:
+            self.transfer(api_key, asset, -amount)
+        self.spot.book(api_key, asset, amount, kind=SpotRecordKind.TRANSFER)
+        if amount < 0:
+            self.transfer(api_key, asset, -amount)
 
     def apply_funding(self, rates: Mapping[str, Decimal | float | str]) -> None:
         """Charge funding: with a positive rate longs pay notional x rate and shorts receive it."""

@@ -106,7 +106,7 @@ def reducible(
             return free
         raise Rejected(Reason.REDUCE_BLOCKED_BY_ORDERS, request.symbol)
     if hedged and not world.rules.clips_hedged_closes:
-        raise Rejected(Reason.NOTHING_TO_REDUCE, request.symbol)
+        raise Rejected(Reason.MORE_THAN_HELD, request.symbol)
     return free
 
 

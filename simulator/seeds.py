@@ -20,6 +20,10 @@ A seed is a YAML or JSON mapping. Every number may be a string.
     orders:
       - {symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.5, price: 70000, reduce_only: true,
          trigger_price: ..., close_position: ..., position_side: LONG, client_id: tp-1}
+    spot: {BTC: 0.5, USDT: 2000}            what the account holds on the spot side
+    spot_prices: {QRXBTC: 0.00001}          mids; other spot markets follow the perpetual's mark
+    spot_markets: [{symbol: NEWBTC, base: NEW, quote: BTC, step: 0.1}]
+    spot_orders: [{symbol: BTCUSDT, side: SELL, type: LIMIT, quantity: 0.1, price: 90000}]
     can_trade: true                         what the key may do
     can_withdraw: false
     can_read_transfers: true
@@ -46,6 +50,8 @@ import yaml
 from model import MarginMode, OrderSide, PositionMode
 from simulator.exchange import Exchange
 from simulator.markets import market_from_mapping
+from simulator.spot_markets import spot_market_from_mapping
+from simulator.spot_state import SpotRequest
 from simulator.state import (
     DEFAULT_LEVERAGE,
     ZERO,
@@ -75,6 +81,10 @@ SEED_KEYS = frozenset(
         "markets",
         "positions",
         "orders",
+        "spot",
+        "spot_prices",
+        "spot_markets",
+        "spot_orders",
         "can_trade",
         "can_withdraw",
         "can_read_transfers",
@@ -117,6 +127,9 @@ ORDER_KEYS = frozenset(
         "working_type",
     }
 )
+
+
+SPOT_ORDER_KEYS = frozenset({"symbol", "side", "type", "quantity", "price", "client_id"})
 
 
 def load_seed(path: Path) -> Seed:
@@ -179,10 +192,39 @@ def apply_seed(exchange: Exchange, seed: Seed) -> Account:
             leverage=int(entry.get("leverage", DEFAULT_LEVERAGE)),
             margin_mode=MarginMode(str(entry.get("margin_mode", "cross")).upper()),
         )
-    return exchange.seed_account(
+    seeded = exchange.seed_account(
         account,
         positions=[_leg(entry, account.mode_of(str(entry["symbol"]))) for entry in positions],
         orders=[order_request(entry) for entry in seed.get("orders") or ()],
+    )
+    _apply_spot(exchange, seed, api_key=account.api_key)
+    return seeded
+
+
+def _apply_spot(exchange: Exchange, seed: Seed, *, api_key: str) -> None:
+    """Put the spot side of a seed in place; one without a spot side holds nothing there."""
+    for entry in seed.get("spot_markets") or ():
+        known = exchange.spot.markets.get(str(entry["symbol"]))
+        exchange.spot.list_market(spot_market_from_mapping(entry, known=known))
+    exchange.spot.set_prices(seed.get("spot_prices") or {})
+    held = seed.get("spot") or (seed.get("elsewhere") or {}).get("spot") or {}
+    exchange.spot.seed(api_key, {asset: to_decimal(amount) for asset, amount in held.items()})
+    for entry in seed.get("spot_orders") or ():
+        exchange.spot.place(api_key, spot_order_request(entry))
+
+
+def spot_order_request(entry: Mapping[str, Any], *, cause: Cause = Cause.SEED) -> SpotRequest:
+    """Read a spot order of a seed file or of the control port. Raises ValueError."""
+    _refuse_unknown(entry, SPOT_ORDER_KEYS, "spot_orders")
+    price = entry.get("price")
+    return SpotRequest(
+        symbol=str(entry["symbol"]),
+        side=OrderSide(str(entry["side"]).upper()),
+        order_type=OrderType(str(entry.get("type", "MARKET")).upper()),
+        quantity=to_decimal(entry["quantity"]),
+        price=None if price is None else to_decimal(price),
+        client_id=str(entry.get("client_id", "")),
+        cause=cause,
     )
 
 

@@ -101,9 +101,15 @@ def reading_to_text(reading: Reading) -> str:
                 for position in reading.positions
             ],
             "coins": [
-                {"asset": coin.asset, "quantity": plain(coin.quantity), "price": coin.price}
+                {
+                    "asset": coin.asset,
+                    "quantity": plain(coin.quantity),
+                    "price": coin.price,
+                    "sellable": plain(coin.sellable),
+                }
                 for coin in reading.coins
             ],
+            "unpriced": list(reading.unpriced),
         }
     )
 
@@ -138,10 +144,14 @@ def reading_from_text(text: str) -> Reading:
         ),
         coins=tuple(
             Coin(
-                asset=Asset(item["asset"]), quantity=Decimal(item["quantity"]), price=item["price"]
+                asset=Asset(item["asset"]),
+                quantity=Decimal(item["quantity"]),
+                price=item["price"],
+                sellable=Decimal(item.get("sellable", "0")),
             )
             for item in held["coins"]
         ),
+        unpriced=tuple(Asset(name) for name in held.get("unpriced", ())),
     )
 
 

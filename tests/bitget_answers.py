@@ -61,7 +61,7 @@ def position_row(**changes: object) -> Row:
         "keepMarginRate": "0.004",
         "markPrice": "2100.5",
         "marginRatio": "0.03",
-        "cTime": "1700807507275",
+        "cTime": "1731000507275",
         **changes,
     }
 
@@ -88,7 +88,7 @@ def order_row(**changes: object) -> Row:
         "posMode": "hedge_mode",
         "orderType": "limit",
         "reduceOnly": "NO",
-        "cTime": "1700725524378",
+        "cTime": "1731000524378",
         **changes,
     }
 
@@ -113,7 +113,7 @@ def plan_row(**changes: object) -> Row:
         "tradeSide": "open",
         "posMode": "hedge_mode",
         "orderType": "limit",
-        "cTime": "1700725524378",
+        "cTime": "1731000524378",
         **changes,
     }
 
@@ -128,7 +128,7 @@ def bill_row(**changes: object) -> Row:
         "feeByCoupon": "",
         "businessType": "close_long",
         "coin": "USDT",
-        "cTime": "1700728034996",
+        "cTime": "1731000034996",
         **changes,
     }
 
@@ -223,7 +223,7 @@ def strategy_row(**changes: object) -> Row:
         "stopLoss": "1800",
         "tpOrderType": "market",
         "slOrderType": "market",
-        "createdTime": "1753057411736",
+        "createdTime": "1731000411736",
         **changes,
     }
 
@@ -239,7 +239,7 @@ def record_row(**changes: object) -> Row:
         "amount": "3",
         "fee": "0",
         "balance": "997",
-        "ts": "1745853486185",
+        "ts": "1731000486185",
         **changes,
     }
 

@@ -106,13 +106,13 @@ def position_row(**changes: object) -> Row:
         "unrealisedPnl": "150.75",
         "curRealisedPnl": "-1",
         "cumRealisedPnl": "-10",
-        "seq": 5723621632,
+        "seq": 8000100200,
         "isReduceOnly": False,
         "mmrSysUpdatedTime": "",
         "leverageSysUpdatedTime": "",
         "sessionAvgPrice": "",
-        "createdTime": "1676538056258",
-        "updatedTime": "1697673600012",
+        "createdTime": "1730000000258",
+        "updatedTime": "1731000000007",
         **changes,
     }
 
@@ -120,7 +120,7 @@ def position_row(**changes: object) -> Row:
 def order_row(**changes: object) -> Row:
     """A resting buy of 0.1 ETH at 1,600, of which 0.04 are filled, in one-way mode."""
     return {
-        "orderId": "fd4300ae-7847-404e-b947-b46980a4d140",
+        "orderId": "9a5b3c1d-0000-4000-8000-000000000003",
         "orderLinkId": "bot-5",
         "blockTradeId": "",
         "symbol": "ETHUSDT",
@@ -160,8 +160,8 @@ def order_row(**changes: object) -> Row:
         "tpLimitPrice": "",
         "slLimitPrice": "",
         "placeType": "",
-        "createdTime": "1684738540559",
-        "updatedTime": "1684738540561",
+        "createdTime": "1731000000559",
+        "updatedTime": "1731000000561",
         **changes,
     }
 
@@ -193,12 +193,12 @@ def log_row(**changes: object) -> Row:
     """A close of XRP that lost 4.5 and cost 0.5 of fees."""
     return {
         "transSubType": "",
-        "id": "592324_XRPUSDT_161440249321",
+        "id": "410027_XRPUSDT_700200300400",
         "symbol": "XRPUSDT",
         "side": "Sell",
         "funding": "",
         "orderLinkId": "ks-1",
-        "orderId": "592b7e41-78fd-42e2-9aa3-91e1835ef3e1",
+        "orderId": "71c0ffee-0000-4000-8000-000000000001",
         "fee": "0.5",
         "change": "-5",
         "cashFlow": "-4.5",
@@ -212,7 +212,7 @@ def log_row(**changes: object) -> Row:
         "currency": "USDT",
         "category": "linear",
         "tradePrice": "0.3615",
-        "tradeId": "5184f079-88ec-54c7-8774-5173cafd2b4e",
+        "tradeId": "71c0ffee-0000-4000-8000-000000000002",
         "extraFees": "",
         **changes,
     }

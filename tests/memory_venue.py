@@ -2,7 +2,8 @@
 
 Every call takes the venue's latency on the test's clock, is written down, and may meet a planned
 trouble: it hangs, fails, lies or refuses. Troubles happen before or after the call takes effect,
-as on a real line. Prices move only when a test says so.
+as on a real line. Prices move only when a test says so. Whose rules hold, and how its adapter
+shows them, is in its conventions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 
 from clock import Clock
 from errors import Malformed, Unavailable
@@ -54,7 +56,8 @@ from model import (
 from simulator import margin
 from simulator.exchange import Exchange
 from simulator.reasons import Reason, Rejected
-from simulator.state import AccountView, ExchangeOrder, Leg, OrderRequest, OrderType, PositionLeg
+from simulator.state import AccountView, Leg, OrderRequest, OrderType, PositionLeg
+from tests.conventions import BINANCE, Conventions, number_of
 
 SCOPE = ScopeId("binance_futures")
 KEY = "test-key"
@@ -66,19 +69,14 @@ LACKS_ONE = -1
 Effect = Callable[[], Outcome]
 """What a request does when it takes effect."""
 
-REFUSALS: Mapping[Reason, RefusalReason] = {
-    Reason.NOTHING_TO_REDUCE: RefusalReason.NOTHING_TO_REDUCE,
-    Reason.REDUCE_BLOCKED_BY_ORDERS: RefusalReason.RESTING_ORDER_IN_THE_WAY,
-    Reason.QUANTITY_TOO_LARGE: RefusalReason.TOO_LARGE,
-    Reason.QUANTITY_TOO_SMALL: RefusalReason.TOO_SMALL,
-    Reason.NOTIONAL_TOO_SMALL: RefusalReason.TOO_SMALL,
-    Reason.QUANTITY_TOO_PRECISE: RefusalReason.BAD_PRECISION,
-    Reason.QUANTITY_OFF_STEP: RefusalReason.BAD_PRECISION,
-    Reason.LEG_MISMATCH: RefusalReason.WRONG_POSITION_MODE,
-    Reason.REDUCE_ONLY_NOT_SENT_HERE: RefusalReason.WRONG_POSITION_MODE,
-    Reason.DUPLICATE_CLIENT_ID: RefusalReason.DUPLICATE_ID,
-    Reason.SYMBOL_CLOSED: RefusalReason.NOT_TRADABLE,
-}
+Deed = Callable[[], tuple[Outcome, ...]]
+"""What a request does with all of its orders."""
+TURNS_AWAY = (RefusalReason.RATE_LIMITED, RefusalReason.NOT_REACHED)
+"""Of what a story may refuse, the reasons for which a batch is refused before it is looked at."""
+BATCH_REST_S = 600.0
+"""After a batch that proved nothing closes go one by one for so long."""
+SAMPLE = "BTCUSDT"
+"""Whose mode stands for all where nothing is held and each symbol has its own."""
 
 
 class Trouble(StrEnum):
@@ -97,6 +95,8 @@ class Trouble(StrEnum):
     """An order that is executed while its answer is lost."""
     LATE = "LATE"
     """An order whose answer is lost and which is executed `seconds` later."""
+    IN_VAIN = "IN_VAIN"
+    """An order that is acknowledged, and cancelled afterwards: the book is empty."""
     REFUSE = "REFUSE"
     """An order refused for `reason`."""
     STALE = "STALE"
@@ -137,21 +137,37 @@ class Call:
     about: str = ""
 
 
+@dataclass(slots=True)
+class Lines:
+    """How many closes are under way together and alone, and until when all go alone."""
+
+    together: int = 0
+    alone: int = 0
+    single_until: float = float("-inf")
+
+
 @dataclass(kw_only=True)
 class MemoryVenue:
     """One account of an `Exchange` in memory (`venues.protocol.Venue`).
 
-    `witness` sees every call before it takes effect.
+    `ways` are the conventions of its venue; the exchange is to follow the same ones. `witness` sees
+    every call before it takes effect.
     """
 
     exchange: Exchange
     clock: Clock
+    ways: Conventions = BINANCE
     scope: ScopeId = SCOPE
     latency_s: float = 0.05
+    lands_within_s: float = 15.0
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     elsewhere: tuple[Unwatched, ...] = ()
+    _listed: dict[str, PositionMode] = field(default_factory=dict)
+    _sides: dict[str, Side] = field(default_factory=dict)
+    _flat_mode: PositionMode = PositionMode.ONE_WAY
+    _lines: Lines = field(default_factory=Lines)
 
     def plan(
         self,
@@ -191,33 +207,59 @@ class MemoryVenue:
     # --- reading ------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Nothing to make ready."""
+        """Begin to know nothing of the account."""
+        self._listed.clear()
+        self._sides.clear()
+        self._flat_mode, self._lines = PositionMode.ONE_WAY, Lines()
         await self._read("start")
 
     async def fetch_reading(self, scope: ScopeId) -> Reading:
         """Equity and positions of one moment."""
         asked_at = self.clock.now()
         view = await self._read("fetch_reading")
-        pot = value_account(view)
+        pot = value_account(view, self.ways)
+        positions = self._learn(view)
         return Reading(
             scope=scope,
             asked_at=asked_at,
             equity=float(pot.equity),
-            wallet=float(pot.wallet),
+            wallet=float(pot.wallet) if self.ways.tells_wallet else None,
             unrealised_pnl=float(pot.unrealised),
-            positions=_positions(view),
+            positions=positions,
             coins=_coins(view),
-            position_mode=view.position_mode,
+            position_mode=self._mode_shown(view),
+            wallet_defines_equity=self.ways.wallet_defines_equity,
         )
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
         """The positions alone."""
-        return _positions(await self._read("fetch_positions"))
+        return self._learn(await self._read("fetch_positions"))
+
+    def _learn(self, view: AccountView) -> tuple[Position, ...]:
+        """The positions listed, whose modes decide the form in which they are closed."""
+        positions = _positions(view)
+        if self.ways.has_modes_by_symbol:
+            self._listed.clear()
+        self._listed |= {held.symbol: view.mode_of(held.symbol) for held in positions}
+        self._sides |= {held.symbol: held.side for held in positions}
+        return positions
+
+    def _mode_shown(self, view: AccountView) -> PositionMode:
+        """The account's mode; where each symbol has its own, the strictest of those held."""
+        if not self.ways.has_modes_by_symbol:
+            return view.position_mode
+        modes = {view.mode_of(held.symbol) for held in _positions(view)}
+        if not modes:
+            return self._flat_mode
+        return PositionMode.HEDGE if PositionMode.HEDGE in modes else PositionMode.ONE_WAY
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Open orders of both kinds."""
         view = await self._read("fetch_orders")
-        return tuple(_order(order, self.scope) for order in view.orders.values())
+        return tuple(
+            self.ways.read_order(view, each, self.scope, self._sides.get(each.symbol))
+            for each in view.orders.values()
+        )
 
     async def fetch_marks(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, float]:
         """Marks by symbol; the row of a coin bears the asset's name and is priced as the asset."""
@@ -241,7 +283,7 @@ class MemoryVenue:
                     scope=scope,
                     kind=income.kind,
                     at=income.at,
-                    amount=float(income.amount * worth_of_one(view, income.asset)),
+                    amount=float(income.amount * worth_of_one(view, income.asset, self.ways)),
                     asset=Asset(income.asset),
                     symbol=Symbol(income.symbol) if income.symbol else None,
                 )
@@ -262,7 +304,7 @@ class MemoryVenue:
                 min_quantity=market.min_quantity,
                 market_max=market.market_max,
                 min_notional=market.min_notional,
-                reduce_only_waives_min_notional=True,
+                reduce_only_waives_min_notional=self.ways.waives_min_notional,
                 is_tradable=market.is_tradable,
             )
             for market in self.exchange.markets.values()
@@ -270,8 +312,11 @@ class MemoryVenue:
         }
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
-        """The account's mode."""
-        return (await self._read("fetch_position_mode")).position_mode
+        """The account's mode; where nothing is held and each has its own, that of one symbol."""
+        view = await self._read("fetch_position_mode")
+        if not self._learn(view):
+            self._flat_mode = view.mode_of(SAMPLE)
+        return self._mode_shown(view)
 
     async def inspect(self, scope: ScopeId, symbols: Sequence[Symbol]) -> Inspection:
         """The key of the seed, at a venue that counts no orders."""
@@ -286,8 +331,8 @@ class MemoryVenue:
             asked_at=asked_at,
             latency_s=self.latency_s,
             server_offset_s=0.0,
-            family=AccountFamily.MULTI_ASSETS if view.multi_assets else AccountFamily.SINGLE_ASSET,
-            position_mode=view.position_mode,
+            family=self._family(view),
+            position_mode=self._mode_shown(view),
             rights=KeyRights(
                 can_read=True,
                 can_trade=account.can_trade,
@@ -315,6 +360,10 @@ class MemoryVenue:
             pace=UNCOUNTED,
         )
 
+    def _family(self, view: AccountView) -> AccountFamily:
+        is_single = self.ways.family is AccountFamily.SINGLE_ASSET
+        return AccountFamily.MULTI_ASSETS if is_single and view.multi_assets else self.ways.family
+
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look an order up by our id."""
         try:
@@ -334,36 +383,91 @@ class MemoryVenue:
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order."""
-        is_hedged = instruction.position_mode is PositionMode.HEDGE
-        request = OrderRequest(
-            symbol=instruction.symbol,
-            side=instruction.side.closing_order,
-            order_type=OrderType.MARKET,
-            quantity=instruction.quantity,
-            leg=Leg(instruction.side.value) if is_hedged else Leg.BOTH,
-            reduce_only=None if is_hedged else True,
-            client_id=instruction.client_id,
-        )
-
-        def place() -> Outcome:
-            order = self.exchange.place(KEY, request)
-            return Done(order_id=VenueOrderId(str(order.order_id)), filled=order.filled)
-
-        about = f"{instruction.symbol} {instruction.side} {instruction.quantity.normalize():f}"
-        return await self._submit("submit_close", about, place)
+        return (await self._send_closes("submit_close", (instruction,)))[0]
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
-        """Send several at once."""
-        return tuple(await asyncio.gather(*map(self.submit_close, instructions)))
+        """Send several at once, in as many requests as the venue's adapter makes of them."""
+        size = self.ways.batch
+        parts = [instructions[n : n + size] for n in range(0, len(instructions), size)]
+        outcomes = await asyncio.gather(*map(self._submit_part, parts))
+        return tuple(outcome for part in outcomes for outcome in part)
+
+    async def _submit_part(self, part: Sequence[CloseInstruction]) -> Sequence[Outcome]:
+        """Send it the way that fewer are on; after a batch that left a doubt, one by one."""
+        lines, now = self._lines, self.clock.monotonic()
+        if len(part) > 1 and now >= lines.single_until and lines.together <= lines.alone:
+            lines.together += len(part)
+            try:
+                outcomes = await self._send_closes("submit_closes", part)
+            finally:
+                lines.together -= len(part)
+            if any(isinstance(outcome, Unknown) for outcome in outcomes):
+                lines.single_until = now + BATCH_REST_S
+            return outcomes
+        lines.alone += len(part)
+        try:
+            return await asyncio.gather(*map(self.submit_close, part))
+        finally:
+            lines.alone -= len(part)
+
+    async def _send_closes(
+        self, name: str, instructions: Sequence[CloseInstruction]
+    ) -> tuple[Outcome, ...]:
+        """Send closes in one request."""
+        modes = [self._listed_mode(instruction) for instruction in instructions]
+
+        def place() -> tuple[Outcome, ...]:
+            return tuple(
+                self._carry_out(partial(self._place, instruction, mode))
+                for instruction, mode in zip(instructions, modes, strict=True)
+            )
+
+        about = ", ".join(
+            f"{each.symbol} {each.side} {each.quantity.normalize():f}" for each in instructions
+        )
+        return await self._submit_together(name, about, place, len(instructions))
+
+    def _listed_mode(self, instruction: CloseInstruction) -> PositionMode:
+        """The mode whose form a close takes."""
+        if not self.ways.closes_as_listed:
+            return instruction.position_mode
+        return self._listed.get(instruction.symbol, instruction.position_mode)
+
+    def _place(self, instruction: CloseInstruction, mode: PositionMode) -> Outcome:
+        """Place a close in the form of a mode, as the account's own mode then understands it."""
+        account = self.exchange.account(KEY)
+        is_hedged = mode is PositionMode.HEDGE
+        side, leg = instruction.side.closing_order, Leg.BOTH
+        is_leg_named = is_hedged and not (
+            self.ways.ignores_leg_in_one_way
+            and account.mode_of(instruction.symbol) is PositionMode.ONE_WAY
+        )
+        if is_leg_named:
+            leg = Leg(instruction.side.value)
+        elif is_hedged and self.ways.side_names_leg:
+            side = instruction.side.opposite.closing_order
+        request = OrderRequest(
+            symbol=instruction.symbol,
+            side=side,
+            order_type=OrderType.MARKET,
+            quantity=instruction.quantity,
+            leg=leg,
+            reduce_only=True if self.ways.flags_hedged_closes or not is_hedged else None,
+            client_id=instruction.client_id,
+        )
+        resting = set(account.orders)
+        order = self.exchange.place(KEY, request)
+        if self.ways.hides_winners and request.reduce_only and resting - set(account.orders):
+            return Unknown(cause="order: orderId is missing")
+        filled = order.filled if self.ways.tells_filled else None
+        return Done(order_id=VenueOrderId(str(order.order_id)), filled=filled)
 
     async def submit_cancel(self, order: Order) -> Outcome:
         """Cancel one order; one that is gone is Done."""
 
         def cancel() -> Outcome:
             try:
-                self.exchange.cancel(
-                    KEY, order.symbol, kind=order.kind, order_id=int(order.order_id)
-                )
+                self.exchange.cancel(KEY, order.symbol, kind=order.kind, order_id=number_of(order))
             except Rejected as refusal:
                 if refusal.reason is not Reason.UNKNOWN_ORDER:
                     raise
@@ -437,42 +541,55 @@ class MemoryVenue:
         return self.exchange.view(KEY, as_of=self.clock.now() - seconds)
 
     async def _submit(self, name: str, about: str, effect: Effect) -> Outcome:
+        """Send a request about one order."""
+        outcomes = await self._submit_together(name, about, lambda: (self._carry_out(effect),), 1)
+        return outcomes[0]
+
+    async def _submit_together(
+        self, name: str, about: str, deed: Deed, count: int
+    ) -> tuple[Outcome, ...]:
+        """Send a request about so many orders; a trouble strikes all of them."""
         met = await self._arrive(name, about)
+        lost: tuple[Outcome, ...] = (Unknown(cause="lost"),) * count
         if met is not None:
             match met.trouble:
+                case Trouble.REFUSE if count > 1 and met.reason not in TURNS_AWAY:
+                    return lost
                 case Trouble.REFUSE:
-                    return Refused(
+                    refused = Refused(
                         reason=met.reason, code="test", retry_after_s=met.seconds or None
                     )
+                    return (refused,) * count
                 case Trouble.LOST_BEFORE:
-                    return Unknown(cause="lost")
+                    return lost
+                case Trouble.IN_VAIN:
+                    return (Done(order_id=VenueOrderId("1")),) * count
                 case Trouble.LOST_AFTER:
-                    _carry_out(effect)
-                    return Unknown(cause="lost")
+                    deed()
+                    return lost
                 case Trouble.LATE:
-                    asyncio.get_running_loop().call_later(met.seconds, _carry_out, effect)
-                    return Unknown(cause="lost")
+                    asyncio.get_running_loop().call_later(met.seconds, deed)
+                    return lost
                 case Trouble.TIMED_OUT:
-                    _carry_out(effect)
+                    deed()
                     await self.clock.sleep(FOR_EVER_S)
                 case Trouble.TWICE:
-                    outcome = _carry_out(effect)
-                    asyncio.get_running_loop().call_later(met.seconds, _carry_out, effect)
-                    return outcome
+                    outcomes = deed()
+                    asyncio.get_running_loop().call_later(met.seconds, deed)
+                    return outcomes
                 case Trouble.BUG:
-                    _carry_out(effect)
+                    deed()
                     raise KeyError(name)
                 case _:
                     pass
-        return _carry_out(effect)
+        return deed()
 
-
-def _carry_out(effect: Effect) -> Outcome:
-    try:
-        return effect()
-    except Rejected as refusal:
-        reason = REFUSALS.get(refusal.reason, RefusalReason.OTHER)
-        return Refused(reason=reason, code=refusal.reason.value)
+    def _carry_out(self, effect: Effect) -> Outcome:
+        """Let one order or cancel take effect; what its refusal proves is the adapter's word."""
+        try:
+            return effect()
+        except Rejected as refusal:
+            return self.ways.judge(refusal)
 
 
 def _without_a_part(view: AccountView, trouble: Trouble) -> AccountView:
@@ -486,33 +603,33 @@ def _without_a_part(view: AccountView, trouble: Trouble) -> AccountView:
 class Value:
     """What an account is worth, as its venue totals it."""
 
+    equity: Decimal
     wallet: Decimal
     unrealised: Decimal
 
-    @property
-    def equity(self) -> Decimal:
-        """Wallet and profit."""
-        return self.wallet + self.unrealised
 
-
-def value_account(view: AccountView) -> Value:
-    """Value an account in USD: in multi-assets mode coins with their haircut, else without one."""
-    if view.multi_assets:
-        whole = margin.total(view)
-        return Value(wallet=whole.wallet, unrealised=whole.unrealised)
+def value_account(view: AccountView, ways: Conventions = BINANCE) -> Value:
+    """Value an account in USD as its venue does: coins at their price, or with a haircut."""
+    whole = margin.total(view)
+    if view.multi_assets and not ways.coins_count_whole:
+        return Value(equity=whole.margin_balance, wallet=whole.wallet, unrealised=whole.unrealised)
     pots = [
         (margin.balance(view, asset), margin.usd_value(view, asset))
         for asset in margin.assets_of(view)
     ]
+    wallet = sum((pot.wallet * price for pot, price in pots), Decimal(0))
+    unrealised = sum((pot.unrealised * price for pot, price in pots), Decimal(0))
     return Value(
-        wallet=sum((pot.wallet * price for pot, price in pots), Decimal(0)),
-        unrealised=sum((pot.unrealised * price for pot, price in pots), Decimal(0)),
+        equity=wallet + unrealised,
+        wallet=whole.wallet if view.multi_assets else wallet,
+        unrealised=unrealised,
     )
 
 
-def worth_of_one(view: AccountView, asset: str) -> Decimal:
+def worth_of_one(view: AccountView, asset: str, ways: Conventions = BINANCE) -> Decimal:
     """What one unit adds to the account's totals."""
-    rate = margin.collateral_rate(view, asset) if view.multi_assets else Decimal(1)
+    has_haircut = view.multi_assets and not ways.coins_count_whole
+    rate = margin.collateral_rate(view, asset) if has_haircut else Decimal(1)
     return margin.usd_value(view, asset) * rate
 
 
@@ -544,22 +661,4 @@ def _position(view: AccountView, leg: PositionLeg) -> Position:
         liquidation_price=liquidation if liquidation > 0 else None,
         margin_mode=MarginMode.ISOLATED if is_isolated else MarginMode.CROSS,
         margin=float(leg.isolated_wallet or margin.initial_margin(view, leg)),
-    )
-
-
-def _order(order: ExchangeOrder, scope: ScopeId) -> Order:
-    return Order(
-        scope=scope,
-        order_id=VenueOrderId(str(order.order_id)),
-        client_id=ClientOrderId(order.client_id),
-        symbol=Symbol(order.symbol),
-        kind=order.kind,
-        side=order.side,
-        position_side=None if order.leg is Leg.BOTH else Side(order.leg.value),
-        quantity=Decimal(0) if order.close_position else order.remaining,
-        reduce_only=order.reduce_only,
-        close_position=order.close_position,
-        order_type=order.order_type.value,
-        price=order.price or None,
-        trigger_price=order.trigger_price or None,
     )

@@ -22,6 +22,15 @@ from simulator.wire.service import Service
 KEY, SECRET = "test-key", "test-secret"
 LOOPBACK = re.compile(r"^http://127\.0\.0\.1:\d+/")
 
+LINEAR_ONLY = {
+    "fetchCurrencies": False,
+    "fetchMargins": False,
+    "fetchMarkets": {"types": ["linear"]},
+    "fetchOpenOrders": {"warnWithoutSymbol": False},
+    "leverageBrackets": {},
+}
+"""The simulator has no spot and no coin-margined markets to ask for."""
+
 
 def seed(**changes: Any) -> dict[str, Any]:
     """One account with 10,000 USDT and two positions, changed as asked."""
@@ -96,16 +105,19 @@ async def binance(url: str, *, secret: str = SECRET, **settings: Any) -> AsyncIt
             "enableRateLimit": False,
             "timeout": 5000,
             "timeout_on_exit": 0,
-            "options": {
-                "fetchCurrencies": False,
-                "fetchMargins": False,
-                "fetchMarkets": {"types": ["linear"]},
-                "fetchOpenOrders": {"warnWithoutSymbol": False},
-                "leverageBrackets": {},
-            },
+            "options": LINEAR_ONLY,
             **settings,
         }
     )
+    redirect(client, url)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def redirect(client: Any, url: str) -> None:
+    """Point a client of the exchange library at the simulated venue, whatever it asks."""
     client.urls["api"] = {
         name: re.sub(r"^https?://", f"{url}/", address)
         for name, address in client.urls["api"].items()
@@ -116,7 +128,3 @@ async def binance(url: str, *, secret: str = SECRET, **settings: Any) -> AsyncIt
     client.get_exceptions_by_url = lambda address, kind: original(
         client, LOOPBACK.sub("https://", address), kind
     )
-    try:
-        yield client
-    finally:
-        await client.close()

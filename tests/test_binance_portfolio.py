@@ -374,6 +374,12 @@ def test_a_transfer_is_a_flow_of_its_direction(direction: str, amount: float) ->
     assert (page.listed, page.total) == (1, 1)
 
 
+def test_no_transfer_at_all_is_an_answer_without_a_list() -> None:
+    """A total of 0 says what the list would."""
+    page = parse_transfers({"total": 0}, direction=INTO)
+    assert (page.rows, page.listed, page.total) == ((), 0, 0)
+
+
 def test_a_transfer_that_has_not_moved_is_listed_and_no_flow() -> None:
     """One is under way, one failed; the page counts them all the same."""
     rows = [transfer_row(n, status=status) for n, status in enumerate(("PENDING", "FAILED"))]
@@ -387,7 +393,7 @@ def test_a_transfer_that_has_not_moved_is_listed_and_no_flow() -> None:
         None,
         [],
         {},
-        {"total": 0},
+        {"total": 1},
         {"rows": []},
         {"total": "", "rows": []},
         {"total": 1, "rows": [transfer_row(status="REVERTED")]},

@@ -507,6 +507,24 @@ def test_a_strategy_order_that_may_open_counts_as_one_that_does(
     assert order.trigger_price == Decimal(1800)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "changes", "held", "expected"),
+    [
+        (TPSL, {"posSide": ""}, SHORT, (BUY, None, True, False, Decimal(2))),
+        (TPSL, {"posSide": ""}, LONG, (SELL, None, True, False, Decimal(2))),
+        (TPSL, {"posSide": "", "side": "sell"}, SHORT, (SELL, None, True, False, Decimal(2))),
+        (TPSL, {"posSide": "long"}, SHORT, (SELL, LONG, True, False, Decimal(2))),
+        (TRIGGER, {"posSide": ""}, SHORT, (BUY, LONG, False, False, Decimal(2))),
+    ],
+)
+def test_a_stop_without_a_side_is_of_the_side_that_is_held(
+    strategy: str, changes: Row, held: Side, expected: object
+) -> None:
+    """What the row says itself goes before; a trigger order is believed to open all the same."""
+    order = parse_strategy(strategy_row(**changes), scope=SCOPE, strategy=strategy, held=held)
+    assert shape(order) == expected
+
+
 ORDERS = [
     pytest.param(parse_regular, order_row(), "size", id="regular"),
     pytest.param(parse_plan, plan_row(), "size", id="plan"),
@@ -764,7 +782,7 @@ def test_a_bill_of_a_trade_is_its_result_and_its_fee() -> None:
         ("313", LedgerKind.REALISED, 40.0),
     ]
     assert {(record.at_ms, record.asset, record.symbol) for record in found} == {
-        (1_700_728_034_996, "USDT", "ETHUSDT")
+        (1_731_000_034_996, "USDT", "ETHUSDT")
     }
     transfer = bill_row(businessType="trans_to_exchange", amount="-30", fee="0", symbol="")
     ((record,), _) = parse_bills(envelope({"bills": [transfer]}))

@@ -384,6 +384,45 @@ async def test_a_doubt_that_is_not_answered_keeps_what_was_known(
     await adapter.aclose()
 
 
+@pytest.mark.parametrize("settings", [Canned(how="hang"), Canned(text="<html>", status=502)])
+async def test_closes_of_one_round_wait_for_one_answer_to_a_doubt_together(
+    server: CannedVenue, clock: HandClock, settings: Canned
+) -> None:
+    """One after the other, fifty would each have waited for a question of their own."""
+    serve_classic(server)
+    adapter = connect(server.url, clock, order_timeout_s=0.3)
+    await adapter.start()
+    server.set("GET", PATHS["classic"].money, IS_UNIFIED)
+    server.set("GET", SETTINGS, settings)
+    server.set("POST", PATHS["classic"].place, placed)
+    with pytest.raises(Unavailable):
+        await adapter.fetch_reading(SCOPE)
+    before = len(server.of("GET", SETTINGS))
+    asked = [close_of(client_id=ClientOrderId(f"ks-{n}")) for n in range(5)]
+    outcomes = await adapter.submit_closes(asked)
+    assert [type(outcome) for outcome in outcomes] == [Done] * 5
+    assert len(server.of("GET", SETTINGS)) == before + 1
+    await adapter.aclose()
+
+
+async def test_a_question_that_hangs_holds_no_close_of_a_known_account_up(
+    server: CannedVenue, clock: HandClock
+) -> None:
+    """Its answer is waited for a moment; the close leaves before the question is given up."""
+    serve_classic(server)
+    adapter = connect(server.url, clock, order_timeout_s=4.0)
+    await adapter.start()
+    server.set("GET", PATHS["classic"].money, IS_UNIFIED)
+    server.set("GET", SETTINGS, Canned(how="hang"))
+    server.set("POST", PATHS["classic"].place, placed)
+    with pytest.raises(Unavailable):
+        await adapter.fetch_reading(SCOPE)
+    assert isinstance(await adapter.submit_close(close_of()), Done)
+    assert adapter._probe is not None
+    assert not adapter._probe.done()
+    await adapter.aclose()
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
@@ -731,19 +770,42 @@ async def test_a_venue_that_is_down_is_unavailable_and_nothing_was_sent() -> Non
 async def test_a_refusal_for_the_mode_has_it_read_again(
     server: CannedVenue, venue: BitgetFutures, family: str, paths: Paths
 ) -> None:
-    """What positions showed before is forgotten, and the setting is asked for anew."""
+    """The setting is asked for anew, and the next read of positions decides."""
+    show(server, family, **{paths.mode_field: "one_way_mode"})
+    await venue.fetch_positions(SCOPE)
+    server.set("POST", paths.place, error("40774"))
+    await venue.submit_close(close_of(position_mode=HEDGE))
+    before = len(server.of("GET", paths.mode))
+    await venue.fetch_reading(SCOPE)
+    assert len(server.of("GET", paths.mode)) == before + 1
+
+
+async def test_no_refusal_has_a_one_way_position_closed_in_the_form_that_would_open(
+    server: CannedVenue, venue: BitgetFutures, family: str, paths: Paths
+) -> None:
+    """Its account is hedged in the other product; a late refusal comes between read and close."""
     show(server, family, **{paths.mode_field: "one_way_mode"})
     await venue.fetch_positions(SCOPE)
     server.set("POST", paths.place, error("40774"))
     await venue.submit_close(close_of(position_mode=HEDGE))
     server.set("POST", paths.place, placed)
     await venue.submit_close(close_of(position_mode=HEDGE))
-    first, second = (body_of(heard) for heard in server.of("POST", paths.place))
-    assert "reduceOnly" in first
-    assert "reduceOnly" not in second
-    before = len(server.of("GET", paths.mode))
+    bodies = [body_of(heard) for heard in server.of("POST", paths.place)]
+    assert [body.get("reduceOnly", "").lower() for body in bodies] == ["yes", "yes"]
+
+
+async def test_a_reading_that_comes_late_does_not_decide_the_form_of_a_close(
+    server: CannedVenue, venue: BitgetFutures, family: str, paths: Paths
+) -> None:
+    """It may be of before the mode was switched; the read that sized the close is not."""
+    server.set("POST", paths.place, placed)
+    show(server, family, **{paths.mode_field: "one_way_mode"})
+    await venue.fetch_positions(SCOPE)
+    show(server, family)
     await venue.fetch_reading(SCOPE)
-    assert len(server.of("GET", paths.mode)) == before + 1
+    await venue.submit_close(close_of(position_mode=HEDGE))
+    (heard,) = server.of("POST", paths.place)
+    assert "reduceOnly" in body_of(heard)
 
 
 async def test_work_for_another_account_is_refused(venue: BitgetFutures) -> None:

@@ -461,7 +461,7 @@ def test_an_order_that_moved_from_page_to_page_is_one_order() -> None:
 )
 def test_an_order_that_makes_no_sense_is_malformed(change: Row) -> None:
     """An unknown side or index, or more executed than ordered."""
-    with pytest.raises(Malformed, match="order fd4300ae"):
+    with pytest.raises(Malformed, match="order 9a5b3c1d"):
         parse_orders([order_row(**change)], scope=SCOPE)
 
 

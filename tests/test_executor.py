@@ -33,6 +33,7 @@ from model import (
     Done,
     IncidentId,
     MarketLimits,
+    Outcome,
     PositionMode,
     RefusalReason,
     Refused,
@@ -46,10 +47,13 @@ from model import (
 )
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
+from simulator.reasons import Reason, Rejected
 from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock
+from tests.conventions import BINANCE, Conventions
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
+from tests.other_conventions import BITGET
 from tests.virtual_house import EPOCH, Logbook, play
 
 SOL, XRP = Symbol("SOLUSDT"), Symbol("XRPUSDT")
@@ -85,6 +89,7 @@ class Bench:
     dry_run: bool = False
     limits: Mapping[Symbol, MarketLimits] | None = None
     mode: PositionMode | None = None
+    ways: Conventions = BINANCE
     earlier: Sequence[OrderRecord] | Exception | None = None
     store_takes_s: float = 0.0
     clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
@@ -96,6 +101,7 @@ class Bench:
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
         self.exchange = Exchange(now=EPOCH, markets=markets)
+        self.ways.rule(self.exchange)
         content = {
             "api_key": KEY,
             "api_secret": "test-secret",
@@ -104,7 +110,7 @@ class Bench:
             **self.seed,
         }
         apply_seed(self.exchange, content)
-        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock)
+        self.venue = MemoryVenue(exchange=self.exchange, clock=self.clock, ways=self.ways)
         self.incident = Incident(
             incident_id=IncidentId("test1"),
             book=BookName(SCOPE),
@@ -305,6 +311,33 @@ def test_a_position_larger_than_the_markets_maximum_goes_in_parts() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("knows_the_market", [True, False])
+def test_no_part_falls_below_the_least_value_of_an_order(*, knows_the_market: bool) -> None:
+    """123 at 0.1, at most 61 an order, least value 5: even parts of 41 would be worth 4.1 each.
+
+    Nothing would ever be closed. 61 and 61 go, and the 1 that is left is dust; without the market's
+    rules the sizes that were refused as too large and as too small say the same.
+    """
+
+    async def story() -> None:
+        doge = Symbol("DOGEUSDT")
+        bench = Bench(
+            targets=(target(1, RowKey(SCOPE, doge, Side.LONG), "0"),),
+            limits=None if knows_the_market else {},
+            ways=BITGET,
+            seed={
+                "markets": [{"symbol": "DOGEUSDT", "market_max": 61}],
+                "positions": [
+                    {"symbol": "DOGEUSDT", "side": "LONG", "quantity": 123, "entry_price": "0.1"}
+                ],
+            },
+        )
+        await bench.finish()
+        assert bench.held(doge) == 1
+
+    play(story)
+
+
 def test_an_unknown_maximum_is_found_by_halving() -> None:
     """Without market rules "too large" halves the next orders until they fit."""
 
@@ -363,12 +396,16 @@ def test_an_order_without_an_answer_is_looked_up_before_anything_is_sent_again(
     play(story)
 
 
-def test_an_order_that_may_still_land_is_not_sent_again_where_a_part_must_remain() -> None:
-    """It lands 10 s later: a second one would have closed the half that must remain (lesson 23)."""
+@pytest.mark.parametrize(("lands_within_s", "lands_after_s"), [(15.0, 10.0), (35.0, 30.0)])
+def test_an_order_that_may_still_land_is_not_sent_again_where_a_part_must_remain(
+    lands_within_s: float, lands_after_s: float
+) -> None:
+    """It lands late, as its venue may let it: a second one would close all of it (lesson 23)."""
 
     async def story() -> None:
         bench = Bench()
-        bench.venue.plan("submit_close", Trouble.LATE, times=1, seconds=10.0)
+        bench.venue.lands_within_s = lands_within_s
+        bench.venue.plan("submit_close", Trouble.LATE, times=1, seconds=lands_after_s)
         await bench.finish()
         assert bench.held(SOL) == -50
         assert len(bench.closes()) == 1
@@ -531,6 +568,46 @@ def test_a_resting_reduce_only_order_in_the_way_is_cancelled() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("stage", [Stage.REDUCED_TOP_RISK, Stage.ALL_CLOSED])
+def test_an_order_in_the_way_is_cancelled_where_the_venue_says_that_nothing_is_left(
+    stage: Stage,
+) -> None:
+    """Binance names -2022 for it as well, and Bybit has one code for both."""
+
+    def judge(refusal: Rejected) -> Outcome:
+        if refusal.reason is Reason.REDUCE_BLOCKED_BY_ORDERS:
+            return Refused(reason=RefusalReason.NOTHING_TO_REDUCE, code="-2022")
+        return BINANCE.judge(refusal)
+
+    async def story() -> None:
+        bench = Bench(
+            targets=ALL if stage is Stage.ALL_CLOSED else HALF,
+            stage=stage,
+            ways=replace(BINANCE, judge=judge),
+        )
+        bench.bot_order("SOLUSDT", "BUY", type="LIMIT", quantity=100, price=80, reduce_only=True)
+        await bench.finish()
+        assert bench.held(SOL) == (0 if stage is Stage.ALL_CLOSED else -50)
+
+    play(story)
+
+
+def test_protection_stays_while_nothing_is_left_only_does_not_show_yet() -> None:
+    """One refusal is what a read that lags behind brings about; the next read shows it."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.bot_order(
+            "SOLUSDT", "BUY", type="STOP_MARKET", quantity=100, trigger_price=130, reduce_only=True
+        )
+        reason = RefusalReason.NOTHING_TO_REDUCE
+        bench.venue.plan("submit_close", Trouble.REFUSE, times=1, reason=reason)
+        await bench.finish()
+        assert len(bench.exchange.account(KEY).orders) == 1
+
+    play(story)
+
+
 def test_protection_stays_in_stages_1_and_2_and_goes_with_its_position() -> None:
     """A reduce-only stop that blocks nothing survives half a close, and not a whole one."""
 
@@ -631,6 +708,26 @@ def test_a_refused_close_is_retried_for_ever_with_pauses_of_at_most_30_s() -> No
         times = [call.at for call in bench.venue.called("submit_close")]
         gaps = [after - before for before, after in pairwise(times)]
         assert max(gaps) <= 34
+
+    play(story)
+
+
+@pytest.mark.parametrize(("targets", "most"), [(ALL, 80), (HALF, 80)])
+def test_closes_that_are_acknowledged_in_vain_do_not_use_up_the_order_limit(
+    targets: tuple[CloseTarget, ...], most: int
+) -> None:
+    """An empty book cancels each: its pauses grow as those of refusals do, until it is executed."""
+
+    async def story() -> None:
+        bench = Bench(targets=targets)
+        bench.venue.plan("submit_close", Trouble.IN_VAIN)
+        began = bench.clock.monotonic()
+        while bench.clock.monotonic() - began < 600:
+            await bench.drive(within_s=3.0)
+            await bench.clock.sleep(0.2)
+        assert len(bench.closes()) <= most
+        bench.venue.calm()
+        await bench.finish()
 
     play(story)
 

@@ -421,10 +421,10 @@ def test_a_hedge_on_another_venue_of_the_book_is_a_hedge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sell", "why"), [(False, "not to be sold"), (True, "this version does not sell coins")]
+    ("sell", "why"), [(False, "not to be sold"), (True, "no way to sell them here")]
 )
 def test_coins_are_never_targets(sell: bool, why: str) -> None:
-    """Selling is not built: coins stay, are named, and their hedge stays with them."""
+    """Not for sale, or nowhere to be sold: they stay, are named, and their hedge with them."""
     found = plan(
         3,
         Source.LONG,

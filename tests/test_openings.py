@@ -8,8 +8,17 @@ from decimal import Decimal
 import pytest
 
 from drawdown import compute_drawdowns
-from memory import BookMemory, CloseTarget, History, Point, RowResults, ScopeMemory, TargetStatus
-from model import BookName, Position, Side, Source, Symbol
+from memory import (
+    BookMemory,
+    CloseTarget,
+    History,
+    Point,
+    RowResults,
+    ScopeMemory,
+    Suspicion,
+    TargetStatus,
+)
+from model import Asset, BookName, Coin, Position, RowKey, Side, Source, Symbol
 from openings import Facts, incident_id, open_for_appeared, open_for_breach, say_window
 from policy import BookPolicy
 from tests.decision_values import (
@@ -17,6 +26,7 @@ from tests.decision_values import (
     BOOK_POLICY,
     BTC,
     ETH,
+    LIMITS,
     LIVE,
     NOON,
     ONE,
@@ -249,6 +259,76 @@ def test_a_follow_up_leaves_dust(quantity: str, is_known: bool, is_followed: boo
         told = replace(told, seen=replace(told.seen, limits={}))
     found = open_for_appeared(NEVER, BOOK_POLICY.stages[2], told)
     assert (found is not None) is is_followed
+
+
+SPOT_BOOK = replace(BOOK_POLICY, sell_collateral=True)
+
+
+def coin(asset: str, quantity: str, price: float = 100.0) -> Coin:
+    """A coin that can be sold."""
+    amount = Decimal(quantity)
+    return Coin(asset=Asset(asset), quantity=amount, price=price, sellable=amount)
+
+
+def with_coins(*coins: Coin) -> Facts:
+    """A reading that holds coins alone; ADA is sold over BTC, which is sold for USDT."""
+    told = facts(policy=SPOT_BOOK)
+    limits = {
+        Symbol(base): replace(
+            LIMITS[SOL.symbol], symbol=Symbol(base), base=Asset(base), quote=Asset(quote)
+        )
+        for base, quote in (("ADA", "BTC"), ("BTC", "USDT"), ("SOL", "USDT"))
+    }
+    return replace(
+        told,
+        reading=replace(told.reading, coins=coins),
+        seen=replace(told.seen, limits=limits),
+    )
+
+
+def test_a_follow_up_sells_coins_and_brings_the_second_step_along() -> None:
+    """ADA appeared: BTC, of which nothing is held, is a target so that the proceeds go on."""
+    found = open_for_appeared(NEVER, SPOT_BOOK.stages[2], with_coins(coin("ADA", "10")))
+    assert found is not None
+    assert [(t.key.symbol, t.is_passage) for t in found.incident.targets] == [
+        ("ADA", False),
+        ("BTC", True),
+    ]
+
+
+def test_dust_over_another_coin_opens_no_follow_up() -> None:
+    """What is only passed through would not be a reason of its own."""
+    told = with_coins(coin("ADA", "0.0009"))
+    assert open_for_appeared(NEVER, SPOT_BOOK.stages[2], told) is None
+
+
+def test_a_running_incident_that_cares_for_every_coin_needs_no_follow_up() -> None:
+    """Its target stands already."""
+    key = RowKey(SCOPE, Symbol("SOL"), Side.LONG)
+    target = CloseTarget(number=1, key=key, may_remain=Decimal(0), initial_quantity=Decimal(10))
+    book = replace(NEVER, stage=THREE, incident=replace(at_stage_3().incident, targets=(target,)))
+    assert open_for_appeared(book, SPOT_BOOK.stages[2], with_coins(coin("SOL", "10"))) is None
+
+
+def test_in_a_doubt_the_coins_of_the_last_trusted_reading_are_followed_up() -> None:
+    """What a doubted reading lacks is planned, and judged for dust, as it was known."""
+    told = with_coins()
+    trusted = replace(told.reading, coins=(coin("SOL", "10"), coin("ADA", "0.0009")))
+    memory = replace(
+        told.memory,
+        last_trusted=trusted,
+        suspicion=Suspicion(since=NOON, doubts=(), consistent_since=NOON),
+    )
+    found = open_for_appeared(NEVER, SPOT_BOOK.stages[2], replace(told, memory=memory))
+    assert found is not None
+    assert [t.key.symbol for t in found.incident.targets if not t.is_passage] == ["SOL"]
+
+
+def test_coins_for_sale_count_as_held_when_stage_3_is_judged() -> None:
+    """A spot account that held coins is latched; one of stables alone is not."""
+    opened = open_for_appeared(NEVER, SPOT_BOOK.stages[2], with_coins(coin("SOL", "10")))
+    assert opened is not None
+    assert opened.incident.had_positions_since_peak
 
 
 def test_an_empty_account_needs_no_follow_up() -> None:

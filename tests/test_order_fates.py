@@ -25,7 +25,8 @@ from model import (
     Unknown,
     VenueOrderId,
 )
-from order_fates import FATE_KNOWN_AFTER_S, LOOK_UP_AFTER_S, SHOWS_WITHIN_S, OrderFates
+from order_fates import LOOK_UP_AFTER_S, SHOWS_WITHIN_S, OrderFates
+from order_safety import Sold
 from simulator.exchange import Exchange
 from simulator.seeds import apply_seed, order_request
 from simulator.virtual_time import LoopClock
@@ -35,6 +36,7 @@ from tests.virtual_house import EPOCH, Logbook, play
 ROW = RowKey(SCOPE, Symbol("SOLUSDT"), Side.SHORT)
 OTHER = RowKey(SCOPE, Symbol("DOGEUSDT"), Side.SHORT)
 LOST = Unknown(cause="no answer")
+LANDS_WITHIN_S = MemoryVenue.lands_within_s
 
 
 class Case:
@@ -58,9 +60,14 @@ class Case:
             position_mode=PositionMode.ONE_WAY,
         )
 
-    async def send(self, *outcomes: Outcome, held: str = "10", key: RowKey = ROW) -> float:
+    async def send(
+        self, *outcomes: Outcome, held: str = "10", key: RowKey = ROW, round_number: int = 1
+    ) -> float:
         """Send one close of 5 for each outcome and learn it; returns the pause asked for."""
-        records = tuple(close(number, key=key) for number in range(len(outcomes)))
+        records = tuple(
+            replace(close(number, key=key), round_number=round_number)
+            for number in range(len(outcomes))
+        )
         self.fates.sending(records, {key: Decimal(held)})
         return await self.fates.learn(
             tuple(
@@ -240,7 +247,7 @@ def test_an_unknown_order_is_sent_again_after_three_vain_look_ups_where_everythi
             await case.look()
         assert case.in_flight(partly=False) == {}
         assert case.in_flight(partly=True) == {ROW: 5}
-        await case.clock.sleep(FATE_KNOWN_AFTER_S)
+        await case.clock.sleep(LANDS_WITHIN_S)
         await case.fates.look_up()
         assert case.in_flight(partly=True) == {}
         assert not case.fates.is_waiting
@@ -254,7 +261,7 @@ def test_it_is_asked_once_more_after_it_can_no_longer_land() -> None:
     async def story() -> None:
         case = Case()
         await case.send(LOST)
-        await case.clock.sleep(FATE_KNOWN_AFTER_S + 1)
+        await case.clock.sleep(LANDS_WITHIN_S + 1)
         asked = len(case.venue.called("find_order"))
         await case.fates.look_up()
         assert len(case.venue.called("find_order")) == asked + 1
@@ -314,7 +321,7 @@ def test_an_order_that_never_arrived_is_recorded_as_unknown_once(known: Outcome 
 
     async def story() -> None:
         case = Case()
-        await case.clock.sleep(FATE_KNOWN_AFTER_S)
+        await case.clock.sleep(LANDS_WITHIN_S)
         case.fates.recall((close(outcome=known),))
         for _ in LOOK_UP_AFTER_S:
             await case.look()
@@ -332,7 +339,7 @@ def test_a_silence_of_this_run_is_not_recorded_over() -> None:
     async def story() -> None:
         case = Case()
         await case.send(LOST)
-        await case.clock.sleep(FATE_KNOWN_AFTER_S)
+        await case.clock.sleep(LANDS_WITHIN_S)
         for _ in LOOK_UP_AFTER_S:
             await case.look()
         assert case.learnt == []
@@ -383,9 +390,9 @@ def test_an_answer_that_was_mislaid_holds_its_row_up_for_seconds_only(partly: bo
         case = Case()
         case.fates.sending((close(),), {ROW: Decimal(10)})
         while case.in_flight(partly=partly):
-            assert case.clock.now() - EPOCH <= FATE_KNOWN_AFTER_S + 3
+            assert case.clock.now() - EPOCH <= LANDS_WITHIN_S + 3
             await case.look()
-        assert case.clock.now() - EPOCH > FATE_KNOWN_AFTER_S
+        assert case.clock.now() - EPOCH > LANDS_WITHIN_S
 
     play(story)
 
@@ -425,6 +432,29 @@ def test_refusals_teach_sizes_and_what_stands_in_the_way() -> None:
         assert learnt.blocked == (ROW,)
         await case.send(done())
         assert case.fates.answers({}, asked_at=0.0, must_partly_remain=()).blocked == ()
+
+    play(story)
+
+
+def test_nothing_left_to_reduce_twice_in_a_row_means_an_order_in_the_way() -> None:
+    """Of two parts of one round nothing is learnt; an execution between two refusals counts."""
+
+    async def story() -> None:
+        case = Case()
+        nothing = refused(RefusalReason.NOTHING_TO_REDUCE)
+        rounds: tuple[tuple[Outcome, ...], ...] = (
+            (nothing, nothing),
+            (nothing,),
+            (done(),),
+            (nothing,),
+            (nothing,),
+        )
+        blocked = []
+        for number, outcomes in enumerate(rounds, start=1):
+            await case.send(*outcomes, round_number=number)
+            learnt = case.fates.answers({}, asked_at=0.0, must_partly_remain=())
+            blocked.append(learnt.blocked)
+        assert blocked == [(), (ROW,), (), (), (ROW,)]
 
     play(story)
 
@@ -511,9 +541,67 @@ def test_what_an_earlier_run_left_unanswered_is_taken_up() -> None:
             )
         )
         assert case.in_flight() == {ROW: 10}
-        await case.clock.sleep(FATE_KNOWN_AFTER_S - 10)
+        await case.clock.sleep(LANDS_WITHIN_S - 10)
         for _ in LOOK_UP_AFTER_S:
             await case.look()
         assert case.in_flight() == {}
+
+    play(story)
+
+
+def sold(case: Case) -> Mapping[RowKey, Sold | None] | None:
+    """What the sales of an incident came to, as the next round gets it."""
+    learnt = case.fates.answers({}, asked_at=case.clock.monotonic(), must_partly_remain=())
+    return learnt.sold
+
+
+def brought(filled: str, amount: str | None) -> Done:
+    """A sale with what it brought."""
+    return replace(done(filled), brought=None if amount is None else Decimal(amount))
+
+
+def test_what_sales_brought_is_added_up_and_taken_over() -> None:
+    """3 and 2 brought 0.3 and 0.2; the incident of a higher stage goes on from there."""
+
+    async def story() -> None:
+        case = Case()
+        assert sold(case) == {}
+        await case.send(brought("3", "0.3"), brought("2", "0.2"))
+        expected = {ROW: Sold(quantity=Decimal(5), brought=Decimal("0.5"))}
+        assert sold(case) == expected
+        earlier, case.fates = case.fates, case.fresh()
+        case.fates.inherit(earlier)
+        assert sold(case) == expected
+
+    play(story)
+
+
+@pytest.mark.parametrize("untold", [brought("2", None), done(None), LOST])
+def test_one_sale_that_does_not_tell_spoils_the_sum(untold: Outcome) -> None:
+    """Half of the sum would keep proceeds back; a sale under way is not told either."""
+
+    async def story() -> None:
+        case = Case()
+        await case.send(brought("3", "0.3"), untold)
+        assert sold(case) == {ROW: None}
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_what_an_earlier_run_sold_is_not_known(is_read: bool) -> None:
+    """Its records do not hold what its sales brought, whether they can be read or not."""
+
+    async def story() -> None:
+        case = Case()
+        if is_read:
+            case.fates.recall(())
+        else:
+            case.fates.miss()
+        await case.send(brought("3", "0.3"))
+        assert sold(case) is None
+        earlier, case.fates = case.fates, case.fresh()
+        case.fates.inherit(earlier)
+        assert sold(case) is None
 
     play(story)

@@ -13,6 +13,7 @@ from order_sizes import (
     MAX_PARTS,
     compute_remainder,
     is_too_small,
+    least_order,
     round_down,
     split,
     step_of,
@@ -140,6 +141,26 @@ def test_a_large_close_is_split_evenly(
         smallest=Decimal(smallest),
     )
     assert found == tuple(Decimal(part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("least", "value", "mark", "expected"),
+    [
+        ("1", "5", 0.1, "50"),  # 50 x 0.1 = 5
+        ("1", "5", 0.09, "56"),  # 55 x 0.09 = 4.95, 56 x 0.09 = 5.04
+        ("60", "5", 0.1, "60"),
+        ("1", "5", 0.0, "1"),  # an unknown price is not a price of 0
+        ("1", "0", 0.1, "1"),
+    ],
+)
+def test_the_least_order_reaches_both_minimums(
+    least: str, value: str, mark: float, expected: str
+) -> None:
+    """The minimum value counts even where it is waived: hedged closes may not be exempt."""
+    for waived in (False, True):
+        limits = market("X", least=least, value=value, waived=waived)
+        assert least_order(limits, step=Decimal(1), mark_price=mark) == Decimal(expected)
+    assert least_order(None, step=Decimal(1), mark_price=mark) == 0
 
 
 def test_a_round_sends_a_bounded_number_of_parts() -> None:

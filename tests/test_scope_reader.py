@@ -15,6 +15,7 @@ from scope_reader import LIMITS_MIN_PAUSE_S, ScopeReader
 from simulator.exchange import Exchange
 from simulator.seeds import apply_seed
 from simulator.virtual_time import LoopClock
+from tests.memory_spot import SPOT, MemorySpot
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import EPOCH, POSITIONS, Logbook, play
 from troubles import Troubles
@@ -270,6 +271,30 @@ def test_the_mark_of_a_position_that_is_gone_is_asked_for() -> None:
         began = desk.clock.monotonic()
         assert (await desk.reader.observe(known)).marks == {}
         assert desk.clock.monotonic() - began <= 2.5
+
+    play(story)
+
+
+def test_the_price_of_a_coin_that_is_gone_is_asked_for() -> None:
+    """A coin that was sold explains itself likewise, also beside one that nobody prices."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.exchange.spot.seed(KEY, {"SOL": Decimal(5), "USDT": Decimal(1000)})
+        venue = MemorySpot(exchange=desk.exchange, clock=desk.clock, scope=SPOT)
+        reader = ScopeReader(
+            scope=SPOT,
+            venue=venue,
+            clock=desk.clock,
+            log=cast("Logger", desk.log),
+            troubles=desk.troubles,
+        )
+        nothing = ScopeMemory(scope=SPOT)
+        first = await reader.observe(nothing)
+        known = ScopeMemory(scope=SPOT, last_trusted=first.reading)
+        desk.exchange.spot.seed(KEY, {"USDT": Decimal(1500)})
+        desk.exchange.set_prices({"SOLUSDT": Decimal(90)})
+        assert (await reader.observe(known)).marks == {"SOL": 90.0}
 
     play(story)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from configuration.schema import FUTURES_MODES
 from model import SourceMode, Stage, StageMode
 from policy import Threshold
 from settings import VenueSettings, load_settings
@@ -56,7 +57,7 @@ def test_defaults_are_the_table_of_the_specification(load: Load) -> None:
     ]
     assert [stage.confirm_consecutive for stage in stages] == [3, 2, 1]
     assert [stage.cooldown_s for stage in stages] == [1800.0, 5400.0, 21_600.0]
-    assert [stage.mode for stage in stages] == list(StageMode)
+    assert [stage.mode for stage in stages] == list(FUTURES_MODES)
 
 
 def test_defaults_of_the_top_level(load: Load, tmp_path: Path) -> None:
@@ -137,6 +138,43 @@ def test_every_key_reaches_the_policy(load: Load) -> None:
     assert stage.full_close_distance == 0
     assert not stage.cancel_entry_orders
     assert not stage.set_trading_lock
+
+
+def test_every_key_of_a_spot_account_reaches_its_book(load: Load) -> None:
+    """A spot book sells coins; a stage without a mode only locks, at the thresholds of the rest."""
+    loaded = load(
+        """
+        spot_routing: {sell_intermediate_delta_only: false}
+        exchanges:
+          binance:
+            accounts:
+              futures: {enabled: false}
+              spot:
+                enabled: true
+                windows: [15m, 1h]
+                never_touch: [btc, WBTC]
+                never_touch_even_in_stage_3: true
+                stage_1:
+                  thresholds: {15m: 0.05}
+                  mode: SELL_BLACKLIST_ONLY_KEEP_STABLES
+                  blacklist: [doge, SHIB]
+                stage_3: {mode: sell_all_non_usdt_keep_stables}
+        """
+    )
+    book = only_book(loaded)
+    assert (book.name, book.scopes) == ("binance_spot", ("binance_spot",))
+    assert book.sell_collateral
+    assert not book.sell_intermediate_delta_only
+    assert book.never_touch == ("BTC", "WBTC")
+    assert book.never_touch_even_in_stage_3
+    assert [stage.mode for stage in book.stages] == [
+        StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES,
+        StageMode.LOCK_ONLY,
+        StageMode.SELL_ALL_NON_USDT_KEEP_STABLES,
+    ]
+    assert [stage.blacklist for stage in book.stages] == [("DOGE", "SHIB"), (), ()]
+    assert book.stages[0].thresholds == (Threshold(window_s=900.0, fraction=0.05),)
+    assert [t.window_s for t in book.stages[1].thresholds] == [900.0, 3600.0]
 
 
 @pytest.mark.parametrize(
@@ -396,16 +434,55 @@ def test_a_venue_under_another_name_speaks_for_its_keys(load: Load) -> None:
     assert load(f"{text}    api_secret_env: BINANCE_API_SECRET\n").unwatched == ()
 
 
-def test_a_spot_account_under_auto_is_named_not_watched(load: Load) -> None:
-    """Spot has no adapter in this version."""
-    text = "exchanges:\n  binance:\n    accounts:\n      spot: {enabled: auto}\n"
-    assert load(text).unwatched == ("binance_spot: keys found, not supported yet, NOT WATCHED",)
+@pytest.mark.parametrize(
+    ("accounts", "scopes"),
+    [
+        ("{}", ("binance_futures",)),
+        ("{spot: {}}", ("binance_futures",)),
+        ("{spot: {enabled: false}}", ("binance_futures",)),
+        ("{spot: {enabled: true}}", ("binance_futures", "binance_spot")),
+        ("{spot: {enabled: auto}}", ("binance_futures", "binance_spot")),
+        ("{futures: {enabled: false}, spot: {enabled: auto}}", ("binance_spot",)),
+    ],
+)
+def test_a_spot_account_is_watched_only_where_it_is_switched_on(
+    load: Load, accounts: str, scopes: tuple[str, ...]
+) -> None:
+    """Off unless enabled; each watched account is a book of its own."""
+    loaded = load(f"exchanges:\n  binance:\n    accounts: {accounts}\n")
+    assert [scope for venue in loaded.venues for scope in venue.scopes] == list(scopes)
+    assert tuple(book.name for book in loaded.to_policy().books) == scopes
+    assert loaded.unwatched == ()
+
+
+@pytest.mark.parametrize(
+    ("venue", "said"),
+    [("bitget", ("bitget_spot: keys found, not supported yet, NOT WATCHED",)), ("bybit", ())],
+)
+def test_a_spot_account_without_an_adapter_is_named_unless_it_is_one_wallet(
+    load: Load, venue: str, said: tuple[str, ...]
+) -> None:
+    """Under auto, with keys: what nobody watches is told; a unified account is watched whole."""
+    keys = {
+        f"{venue.upper()}_API_KEY": "k",
+        f"{venue.upper()}_API_SECRET": "s",
+        f"{venue.upper()}_PASSWORD": "p",
+    }
+    text = f"exchanges:\n  {venue}:\n    accounts: {{spot: {{enabled: auto}}}}\n"
+    assert load(text, keys).unwatched == said
 
 
 @pytest.mark.parametrize(
     ("venue", "said"),
     [
-        ("binance: {enabled: true, accounts: {spot: {enabled: true}}}", "spot accounts are not"),
+        (
+            "bitget: {accounts: {spot: {enabled: true}}}",
+            "spot accounts of bitget are not supported",
+        ),
+        (
+            "bybit: {accounts: {spot: {enabled: true}}}",
+            "is the wallet that futures watches already",
+        ),
         ("binance: {enabled: true, accounts: {futures: {enabled: false}}}", "no account switched"),
         ("binanse: {enabled: auto}", "did you mean binance?"),
         ("sub1: {enabled: auto}", "add `id: binance` below it"),
@@ -419,7 +496,26 @@ def test_a_spot_account_under_auto_is_named_not_watched(load: Load) -> None:
         ("binance: auto", "is not a section"),
         ("binance: {accounts: {margin: {}}}", "is an unknown key"),
         ("binance: {accounts: {future: {}}}", "did you mean futures?"),
-        ("binance: {accounts: {spot: {stage_1: {}}}}", "does not watch yet"),
+        ("binance: {accounts: {spot: {sell_collateral: true}}}", "stands in the wrong place"),
+        ("binance: {accounts: {spot: {never_touch: [BTCUSDT]}}}", "is a market, and a spot acco"),
+        ("binance: {accounts: {futures: {stage_1: {blacklist: [DOGE]}}}}", "accounts.spot.stage_1"),
+        (
+            "binance: {accounts: {futures: {stage_3: {mode: SELL_ALL_NON_USDT_KEEP_STABLES}}}}",
+            "is for spot accounts -> write one of CLOSE_TOP_RISK_CONTRIBUTORS, ",
+        ),
+        (
+            "binance: {accounts: {spot: {stage_3: {mode: SELL_BLACKLIST_ONLY_KEEP_STABLES}}}}",
+            "has no blacklist of coins to sell -> add e.g. `blacklist: [DOGE]`",
+        ),
+        (
+            "binance: {accounts: {spot: {stage_3: {blacklist: [DOGE]}}}}",
+            "is used by no mode of this stage -> write mode: SELL_BLACKLIST_ONLY_KEEP_STABLES",
+        ),
+        (
+            "binance: {accounts: {spot: {stage_3: {mode: SELL_BLACKLIST_ONLY_KEEP_STABLES, "
+            "blacklist: [DOGE, USDC]}}}}",
+            "holds USDC, which stables_keep keeps -> remove it here",
+        ),
     ],
 )
 def test_a_venue_that_cannot_be_watched_is_one_line(load: Load, venue: str, said: str) -> None:

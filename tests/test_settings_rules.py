@@ -169,7 +169,7 @@ def test_sections_of_later_versions_are_refused(load: Load, section: str) -> Non
         ("stage_1: {source_threshold: 0.5}", "would let both sides be the source"),
         ("stage_1: {close_fraction: 50}", "is percent, but this is a fraction -> write 0.5"),
         ("stage_1: {full_close_if_liq_distance_below_pct: 5}", "write 0.05"),
-        ("stage_1: {blacklist: [X]}", "is not in this version yet"),
+        ("stage_1: {blacklist: [XX]}", "move it to exchanges.<venue>.accounts.spot.stage_1"),
         ("stage_4: {top_n: 3}", "did you mean stage_"),
         ("enabled: 1", "write auto, true or false"),
         ("never_touch: BTCUSDT", "is not a list"),

@@ -19,7 +19,9 @@ import pytest
 
 from memory import CloseTarget
 from model import RowKey, Side, Source, Stage, Symbol
+from simulator.exchange import Exchange
 from simulator.markets import default_market
+from simulator.seeds import apply_seed
 from simulator.state import OrderRequest
 from tests.memory_venue import SCOPE
 from tests.simulation import invariants
@@ -164,6 +166,41 @@ def test_an_end_that_is_none_is_found() -> None:
     assert invariants.unended(151.0, within_s=150.0) != ""
 
 
+@pytest.mark.parametrize(
+    ("remains", "position_side", "order", "is_fine"),
+    [
+        ("0", "", {"side": "BUY", "close_position": True}, False),
+        ("50", "", {"side": "BUY", "close_position": True}, True),  # a part is left to protect
+        ("0", "", {"side": "SELL", "close_position": True}, True),  # of a long
+        ("0", "", {"side": "SELL", "quantity": 1}, False),
+        ("0", "SHORT", {"side": "BUY", "quantity": 1}, False),
+        ("0", "LONG", {"side": "SELL", "quantity": 1}, True),
+    ],
+)
+def test_an_order_that_outlives_its_position_is_found(
+    remains: str, position_side: str, order: dict[str, Any], is_fine: bool
+) -> None:
+    """Invariant 3: of a short of SOL that was to go whole."""
+    exchange = Exchange()
+    stop = {"symbol": "SOLUSDT", "type": "STOP_MARKET", **order}
+    stop["trigger_price"] = 120 if order["side"] == "BUY" else 80
+    if position_side:
+        stop["position_side"] = position_side
+    mode = "hedge" if position_side else "one_way"
+    account = apply_seed(
+        exchange,
+        {
+            "api_key": "test-key",
+            "api_secret": "test-secret",
+            "position_mode": mode,
+            "prices": {"SOLUSDT": 100},
+            "orders": [stop],
+        },
+    )
+    target = replace(HALF, may_remain=Decimal(remains))
+    assert (invariants.left_behind(target, account.orders.values()) == "") is is_fine
+
+
 def test_a_stage_that_falls_by_itself_is_found() -> None:
     """Invariant 4: on disk the stage falls beside a re-arm or a reset only."""
     assert invariants.fell_without_reason(2, 0, ["rearmed"]) == ""
@@ -219,6 +256,7 @@ SABOTAGE: dict[str, tuple[int, str, Any]] = {
     "a lock that is never written": (4, "tests.virtual_house.House._replace_lock", nothing),
     "orders without a record": (6, "executor.Executor._write", nothing),
     "a guard that forgets its coins": (2, "plans.compute_staying", lambda **_given: {}),
+    "orders that are never cancelled": (3, "cancels.DONE_STATUSES", ()),
     "a guard that sees no breach": (7, "drawdown.breached_stages", lambda _drawdowns: ()),
 }
 

@@ -366,6 +366,15 @@ def test_a_hedged_close_takes_what_resting_closes_leave() -> None:
     assert line.order(**close) == "40757"
 
 
+def test_a_hedged_close_larger_than_its_leg_is_refused_as_such() -> None:
+    """Which is another answer than that nothing is there."""
+    line = Line(**hedged())
+    close = {"side": "buy", "tradeSide": "close", "reduceOnly": ""}
+    assert line.order(**close, size="0.6") == "40804"
+    assert line.order(**close, size="0.5") == "00000"
+    assert line.order(**close, size="0.5") == "22002"
+
+
 def test_in_one_way_mode_older_reducers_make_way_for_a_newer_one() -> None:
     """The oldest goes first, and the answer then has no id; orders of other kinds stay."""
     line = Line()

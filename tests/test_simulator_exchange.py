@@ -355,7 +355,7 @@ def test_hedge_mode_binds_orders_to_their_leg() -> None:
     assert reason(made, order(SELL, "1")) is Reason.LEG_MISMATCH
     flagged = order(SELL, "1", leg=Leg.LONG, reduce_only=False)
     assert reason(made, flagged) is Reason.REDUCE_ONLY_NOT_SENT_HERE
-    assert reason(made, order(SELL, "1.1", leg=Leg.LONG)) is Reason.NOTHING_TO_REDUCE
+    assert reason(made, order(SELL, "1.1", leg=Leg.LONG)) is Reason.MORE_THAN_HELD
     assert reason(made, order(BUY, "1", leg=Leg.SHORT)) is Reason.NOTHING_TO_REDUCE
     made.place(KEY, order(SELL, "1", leg=Leg.SHORT))
     made.place(KEY, order(SELL, "1", leg=Leg.LONG))

@@ -504,7 +504,8 @@ BUSY_JSON = """\
             "long_notional": 6000.0,
             "short_notional": 5500.0,
             "net_exposure": 500.0,
-            "unrealised_pnl": -500.0
+            "unrealised_pnl": -500.0,
+            "unpriced": []
           },
           "drawdowns": [
             {

@@ -27,10 +27,11 @@ from memory import (
     ScopeMemory,
     Suspicion,
 )
-from model import BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
+from model import Asset, BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
 from settings import Settings
 from tests.guard_files import (
     BOOK,
+    HELD,
     INCIDENT,
     LOCK,
     NOW,
@@ -431,3 +432,13 @@ def test_money_and_times() -> None:
     assert say_money(1234567.891) == "1,234,567.89"
     assert say_time(NOW, now=NOW) == "15:06:40"
     assert say_time(NOW - 86_400, now=NOW) == "06-14 15:06"
+
+
+def test_coins_that_nobody_prices_are_named(tmp_path: Path) -> None:
+    """They count 0, so a person has to know of them; also where nothing else is held."""
+    settings = quiet(tmp_path)
+    memory, readings = known((600, 10_000.0), (3, 9_800.0))
+    for positions in (HELD, ()):
+        seen = replace(readings[-1].reading, positions=positions, unpriced=(Asset("XYZ"),))
+        write(settings, Records(scopes=(replace(memory, last_trusted=seen),)))
+        assert "without a price, counted as 0: XYZ" in screen(held_report(settings))

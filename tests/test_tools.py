@@ -32,6 +32,7 @@ PROGRAMS = (
     ("tools/dryrun_smoke.py",),
     ("tools/kill_test.py",),
     ("tools/mutants.py",),
+    ("-m", "tools.check_recordings"),
     ("-m", "benchmarks.tick"),
     ("-m", "benchmarks.soak"),
 )

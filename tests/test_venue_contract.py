@@ -29,7 +29,9 @@ from model import (
     Unknown,
 )
 from simulator.state import Leg
-from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, number_of, rig_of
+from simulator.wire.bitget_gate import WINDOW_S
+from tests.conventions import number_of
+from tests.venue_rigs import BTC, RIGS, SOL, XRP, Rig, hedged, rig_of
 
 HOUR_S = 3600.0
 MANY = 230
@@ -337,6 +339,20 @@ async def test_an_order_says_what_it_can_still_do(rig: Rig) -> None:
     assert (order.price, order.position_side) == (Decimal(70_000), None)
 
 
+@pytest.mark.parametrize("symbol", [BTC, SOL])
+async def test_a_stop_is_of_the_side_that_it_closes(rig: Rig, symbol: Symbol) -> None:
+    """Also where the venue names none, and once its position is gone: else it would stay."""
+    (held,) = [h for h in await rig.venue.fetch_positions(rig.scope) if h.symbol == symbol]
+    closing = held.side.closing_order
+    price = "50000" if symbol == BTC else "120"
+    rig.rest(symbol, closing, "0.1", price=price, is_stop=True, reduce_only=True)
+    for _ in range(2):
+        (order,) = await rig.venue.fetch_orders(rig.scope)
+        assert (order.side, order.reduce_only, order.position_side) == (closing, True, None)
+        await rig.venue.submit_close(rig.close(symbol, held.side, f"{held.quantity}"))
+        assert rig.held(symbol) == 0
+
+
 async def test_an_order_of_a_hedge_names_its_leg(pair: Rig) -> None:
     """A sell of the long leg closes, a sell of the short leg opens."""
     pair.rest(BTC, OrderSide.SELL, "0.2", price="70000", leg=Leg.LONG)
@@ -456,6 +472,12 @@ async def test_closing_an_account_twice_is_allowed(rig: Rig) -> None:
     """The end of a run may come in more than one way."""
     await rig.venue.aclose()
     await rig.venue.aclose()
+
+
+async def test_a_lost_order_counts_for_as_long_as_the_venue_may_take_it(rig: Rig) -> None:
+    """It may wait 4 s before it is signed; then its stamp is good for as long as the venue says."""
+    windows_s = {"binance": 10, "bybit": 5, "bitget": WINDOW_S, "bitget-unified": WINDOW_S}
+    assert rig.venue.lands_within_s >= 4 + windows_s.get(rig.name, 10)
 
 
 # --- inspection -------------------------------------------------------------------------------

@@ -68,8 +68,8 @@ UNFINISHED = ("TO" + "DO", "FIX" + "ME")
 """Spelt in halves, so that this file does not break its own rule."""
 _UNFINISHED_WORD = re.compile(rf"\b({'|'.join(UNFINISHED)})\b")
 _SKIPS = frozenset({"skip", "skipif", "xfail", "importorskip", "skipUnless", "skipIf", "SkipTest"})
-NEEDS_A_PROGRAM = frozenset({"tests/test_service_unit.py"})
-"""Suites with a judge of their own, systemd, that not every machine has."""
+NEEDS_A_PROGRAM = frozenset({"tests/test_service_unit.py", "tests/test_node_bot.py"})
+"""Suites with a judge of their own, systemd or node, that not every machine has."""
 _BROAD = frozenset({"Exception", "BaseException"})
 
 
@@ -186,8 +186,8 @@ def pure_files_stay_pure(source: Source, *, pure: frozenset[str]) -> Found:
 
 
 def ccxt_stays_in_venues(source: Source) -> Found:
-    """Only adapters (and tests of the wire) meet the exchange library."""
-    if source.is_in(("venues/", "tests/")):
+    """Only adapters (and tests of the wire, and bots of users) meet the exchange library."""
+    if source.is_in(("venues/", "tests/", "examples/")):
         return
     for imported in source.imports():
         if imported.root == "ccxt":

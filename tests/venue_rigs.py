@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from clock import Clock, SystemClock
 from model import (
@@ -21,7 +20,6 @@ from model import (
     ClientOrderId,
     CloseInstruction,
     IncidentId,
-    Order,
     OrderSide,
     ScopeId,
     Side,
@@ -32,7 +30,9 @@ from simulator.faults import Fault, FaultKind
 from simulator.seeds import apply_seed
 from simulator.state import Account, Leg, OrderRequest, OrderType
 from simulator.wire.service import Service
+from tests.conventions import Conventions
 from tests.memory_venue import MemoryVenue, Trouble
+from tests.other_conventions import CONVENTIONS
 from tests.simulated import KEY, SECRET, seed, simulated
 from venues.access import Access
 from venues.adapters import connect_account
@@ -145,11 +145,14 @@ class Rig:
 
 
 @asynccontextmanager
-async def _in_memory(content: Mapping[str, Any], clock: Clock) -> AsyncIterator[Rig]:
+async def _in_memory(
+    ways: Conventions, content: Mapping[str, Any], clock: Clock
+) -> AsyncIterator[Rig]:
     exchange = Exchange(now=clock.now())
+    ways.rule(exchange)
     apply_seed(exchange, content)
-    venue = MemoryVenue(exchange=exchange, clock=clock, latency_s=0.0)
-    yield Rig(name="memory", exchange=exchange, venue=venue, scope=venue.scope)
+    venue = MemoryVenue(exchange=exchange, clock=clock, ways=ways, latency_s=0.0)
+    yield Rig(name=f"memory-{ways.name}", exchange=exchange, venue=venue, scope=venue.scope)
 
 
 WAYS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
@@ -187,7 +190,7 @@ async def _on_the_wire(way: str, content: Mapping[str, Any], clock: Clock) -> As
 
 
 RIGS: Mapping[str, MakeRig] = {
-    "memory": _in_memory,
+    **{f"memory-{name}": partial(_in_memory, ways) for name, ways in CONVENTIONS.items()},
     **{way: partial(_on_the_wire, way) for way in WAYS},
 }
 """The suite runs once with each."""
@@ -198,12 +201,6 @@ async def rig_of(name: str, **changes: Any) -> AsyncIterator[Rig]:
     """The rig of that name over the standard account, changed as asked."""
     async with RIGS[name](seed(**changes), SystemClock()) as rig:
         yield rig
-
-
-def number_of(order: Order) -> int:
-    """The exchange's own number of an order, which a venue may write in its own way."""
-    text = order.order_id
-    return UUID(text).int if "-" in text else int(text)
 
 
 def hedged(*positions: Mapping[str, Any]) -> dict[str, Any]:

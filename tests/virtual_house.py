@@ -40,6 +40,7 @@ from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock, VirtualLoop
 from store.access import ThreadedStore
 from store.views import StoreStatus, read_status
+from tests.conventions import BINANCE, Conventions
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
 from venues.protocol import Venue
@@ -211,10 +212,14 @@ class Guard:
 
 @dataclass(kw_only=True)
 class House:
-    """Machine, files and exchange. `policy` is what the next guard is started with."""
+    """Machine, files and exchange. `policy` is what the next guard is started with.
+
+    `ways` are the conventions of the venue.
+    """
 
     folder: Path
     policy: Policy = field(default_factory=policy)
+    ways: Conventions = BINANCE
     seed: Mapping[str, Any] = field(default_factory=dict)
     clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
     log: Logbook = field(default_factory=Logbook)
@@ -234,6 +239,7 @@ class House:
     def __post_init__(self) -> None:
         markets = [replace(market, depth=None) for market in CATALOGUE]
         self.exchange = Exchange(now=EPOCH, markets=markets)
+        self.ways.rule(self.exchange)
         apply_seed(
             self.exchange,
             {
@@ -248,7 +254,7 @@ class House:
 
     def _make_venue(self) -> MemoryVenue:
         """The venue as guards reach it."""
-        return MemoryVenue(exchange=self.exchange, clock=self.clock)
+        return MemoryVenue(exchange=self.exchange, clock=self.clock, ways=self.ways)
 
     @property
     def lock_path(self) -> Path:

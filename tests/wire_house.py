@@ -17,7 +17,8 @@ from policy import Policy
 from simulator.exchange import Exchange
 from simulator.faults import Fault
 from simulator.virtual_time import LoopClock, TapeClock
-from tests.memory_venue import KEY, SCOPE, MemoryVenue
+from simulator.wire.service import Service
+from tests.memory_venue import KEY, MemoryVenue
 from tests.simulated import SECRET, simulated
 from tests.venue_rigs import STABLES, WAYS, access_to
 from tests.virtual_house import EPOCH, House
@@ -51,17 +52,20 @@ async def play_over_http(
     script: Sequence[tuple[float, Happening]],
     ends_s: float,
     on_decision: Callable[[float, Decision], None],
+    account: str = "futures",
     faults: Sequence[Fault] = (),
+    on_open: Callable[[Service], None] = lambda _service: None,
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
-    `way` is one of `tests.venue_rigs.WAYS`, the script is in order of its seconds, and
-    `on_decision` gets the second and what was decided; `faults` are there from the beginning.
+    from simulator.wire.service import Service
+    from tests.memory_venue import KEY, SCOPE, MemoryVenue
     """
     exchange_id, dialect, changes = WAYS[way]
     content = {"api_key": KEY, "api_secret": SECRET, "at": EPOCH, **seed, **changes}
     moments = list(script)
     async with simulated(content, venue=dialect) as service:
+        on_open(service.service)
 
         async def advance(at: float) -> None:
             while moments and EPOCH + moments[0][0] <= at:
@@ -77,14 +81,15 @@ async def play_over_http(
         clock = TapeClock(starts_at=EPOCH, parties=0, advance=advance)
         venue = connect_account(
             exchange_id,
-            "futures",
-            scope=SCOPE,
+            account,
+            scope=policy.books[0].scopes[0],
             access=access_to(exchange_id, service.url, is_paced=False),
             clock=clock,
             stables=STABLES,
         )
         house = House(folder=home, policy=policy, clock=cast("LoopClock", clock))
-        house.exchange, house.venue = service.exchange, cast("MemoryVenue", venue)
+        house.exchange = service.exchange
+        house.others[policy.books[0].scopes[0]] = cast("MemoryVenue", venue)
         house.on_decision = lambda decision: on_decision(clock.now() - EPOCH, decision)
         guard = await house.assemble()
         clock.parties = guard.guardian.party_count

@@ -6,6 +6,7 @@ from clock import Clock
 from model import Asset, ScopeId
 from venues.access import Access
 from venues.binance import BinanceFutures
+from venues.binance_spot import BinanceSpot
 from venues.bitget import BitgetFutures
 from venues.bybit import BybitUnified
 from venues.protocol import Venue
@@ -22,12 +23,14 @@ def connect_account(
 ) -> Venue:
     """Make the connection to one account, without talking to it yet.
 
-    `exchange` is an id of the configuration, `account` the kind (`futures`). Raises
+    `exchange` is an id of the configuration, `account` the kind (`futures`, `spot`). Raises
     ConfigurationError for an access that cannot be used, ValueError for a pair nobody can read.
     """
     match exchange, account:
         case "binance", "futures":
             return BinanceFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case "binance", "spot":
+            return BinanceSpot(scope=scope, access=access, clock=clock, stables=stables)
         case "bitget", "futures":
             return BitgetFutures(scope=scope, access=access, clock=clock, stables=stables)
         case "bybit", "futures":

@@ -91,6 +91,8 @@ BATCH = 5
 """Most orders that the venue takes in one request."""
 BATCH_REST_S = 600.0
 """After a batch that proved nothing orders go one by one for so long, lest all fail together."""
+LANDS_WITHIN_S = 15.0
+"""It takes a request for 10 s, by the window that the library names to it."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -145,6 +147,7 @@ class BinanceFutures:
     def __init__(
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
+        self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._access = access
         self._clock = clock

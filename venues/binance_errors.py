@@ -119,6 +119,15 @@ def code_of(body: object) -> int | None:
 
 def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
     """Say what a failed order or cancel request proves."""
+    code = code_of(failure.body)
+    reason = None if code is None else REFUSALS.get(code)
+    return judge_by(failure, reason=reason, venue_now_ms=venue_now_ms)
+
+
+def judge_by(
+    failure: Failure, *, reason: RefusalReason | None, venue_now_ms: float
+) -> Refused | Unknown:
+    """Say what a failed request proves whose body, by its table, gives this reason (or none)."""
     if not failure.was_sent:
         is_held_back = failure.retry_after_s is not None
         return Refused(
@@ -128,7 +137,6 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
             retry_after_s=failure.retry_after_s,
         )
     code = code_of(failure.body)
-    reason = REFUSALS.get(code) if code is not None else None
     if failure.status in (418, 429):
         # The gateway turned it away; a body is not needed to know that.
         reason = reason or _R.RATE_LIMITED

@@ -70,6 +70,32 @@ _NAMES: Mapping[tuple[str, str, int], str] = {
 }
 
 
+SPOT_RATES: Mapping[str, Rate] = {
+    ORDERS_10S: Rate(most=50, within_s=10.0),
+    WEIGHT_1M: Rate(most=6000, within_s=60.0, reserve=1000),
+}
+"""Of `api/v3`, whose weight is another pool; the reserve is 50 reads of the balances."""
+_SPOT_WEIGHTS: Mapping[str, int] = {
+    "privateGetAccount": 20,
+    "privateGetOpenOrders": 80,
+    "privateGetOrder": 4,
+    "publicGetExchangeInfo": 20,
+    "publicGetTickerBookTicker": 4,
+    "publicGetTicker24hr": 2,
+}
+
+
+def spot_cost_of(endpoint: str, params: Params) -> Cost:
+    """What a request to the spot side takes; the records of `sapi` are counted elsewhere."""
+    if endpoint == "privatePostOrder":
+        return {ORDERS_10S: 1, WEIGHT_1M: 1}
+    if endpoint.startswith("sapi"):
+        return {}
+    if endpoint == "privateGetOpenOrders" and "symbol" in params:
+        return {WEIGHT_1M: 6}
+    return {WEIGHT_1M: _SPOT_WEIGHTS.get(endpoint, 1)}
+
+
 def cost_of(endpoint: str, params: Params) -> Cost:
     """What a request takes; a batch is one order in the minute and each of its own in 10 s."""
     if endpoint in _ORDERS:
@@ -104,8 +130,11 @@ def kept_as(name: str, url: str) -> str:
     return PORTFOLIO_WEIGHT_1M if "/papi/" in path else ELSEWHERE
 
 
-def parse_rates(answer: object) -> dict[str, Rate]:
-    """Read the limits out of `exchangeInfo`; one that cannot be read is left out, none raises."""
+def parse_rates(answer: object, *, defaults: Mapping[str, Rate] = DEFAULT_RATES) -> dict[str, Rate]:
+    """Read the limits out of `exchangeInfo`; one that cannot be read is left out, none raises.
+
+    `defaults` are the allowances that are counted; others are passed over.
+    """
     rates: dict[str, Rate] = {}
     try:
         rows = as_rows(as_fields(answer, "exchangeInfo").get("rateLimits"), "rateLimits")
@@ -119,8 +148,8 @@ def parse_rates(answer: object) -> dict[str, Rate]:
             most = required_integer(row, "limit", "rateLimits")
         except Malformed:
             continue
-        if name is not None and most > 0:
-            known = DEFAULT_RATES[name]
+        if name is not None and name in defaults and most > 0:
+            known = defaults[name]
             reserve = min(known.reserve, most // 2)
             rates[name] = replace(known, most=most, reserve=reserve)
     return rates

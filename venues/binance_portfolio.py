@@ -157,10 +157,13 @@ def parse_transfers(answer: object, *, direction: str) -> TransferPage:
     """Read one page of `sapi/v1/asset/transfer` of one direction.
 
     What is still under way, or failed, moved nothing. A state of another name, or a row of another
-    direction, raises Malformed: nobody could say what it did.
+    direction, raises Malformed: nobody could say what it did. Where there is none the venue leaves
+    the list out and says a total of 0.
     """
     fields = as_fields(answer, "transfer")
-    rows = required_rows(fields, "rows", "transfer")
+    total = required_integer(fields, "total", "transfer")
+    is_left_out = "rows" not in fields and total == 0
+    rows = () if is_left_out else required_rows(fields, "rows", "transfer")
     return TransferPage(
         rows=tuple(
             _parse_transfer(row, direction=direction)
@@ -168,7 +171,7 @@ def parse_transfers(answer: object, *, direction: str) -> TransferPage:
             if _has_moved(row, direction=direction)
         ),
         listed=len(rows),
-        total=required_integer(fields, "total", "transfer"),
+        total=total,
     )
 
 

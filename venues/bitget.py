@@ -72,6 +72,10 @@ LEDGER_WINDOW_S = 29 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
+LANDS_WITHIN_S = 35.0
+"""It takes a request for 30 s, and no request can name a shorter window to it."""
+FAMILY_WAIT_S = 1.0
+"""Longest that anything waits to learn whether a known account has become one of the other kind."""
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 
@@ -109,6 +113,7 @@ class BitgetFutures:
     def __init__(
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
+        self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)
@@ -123,7 +128,7 @@ class BitgetFutures:
         self._unified = UnifiedAccount(self._connection, stables=self._stables, bases=self._bases)
         self._family: Family | None = None
         self._is_family_doubted = False
-        self._probing = asyncio.Lock()
+        self._probe: asyncio.Task[ObservationError | None] | None = None
         self._mode = Kept(self._fetch_mode_set, clock)
 
     @property
@@ -143,23 +148,35 @@ class BitgetFutures:
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
+        if self._probe is not None:
+            self._probe.cancel()
         await self._connection.aclose()
 
     async def _known_family(self) -> Family:
         """The kind of account; asked for while it is not known or an answer contradicted it.
 
-        A doubt that the venue does not answer keeps what was known. Raises Unavailable or
-        Malformed when it never was.
+        A doubt that the venue does not answer within a moment keeps what was known: closes wait
+        for this. Raises Unavailable or Malformed when it never was.
         """
-        async with self._probing:
-            if self._family is None or self._is_family_doubted:
-                try:
-                    self._family = await self._probe_family()
-                    self._is_family_doubted = False
-                except ObservationError:
-                    if self._family is None:
-                        raise
+        if self._family is not None and not self._is_family_doubted:
             return self._family
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._try_to_probe())
+        # Shared, so that fifty closes ask once, and not cancelled with one that gives up waiting.
+        probe, is_known = self._probe, self._family is not None
+        await asyncio.wait((probe,), timeout=FAMILY_WAIT_S if is_known else None)
+        if self._family is None:
+            raise probe.result() or Unavailable("kind of account: not told")
+        return self._family
+
+    async def _try_to_probe(self) -> ObservationError | None:
+        """Learn the kind of account; the error as a value: perhaps nobody waits any more."""
+        try:
+            self._family = await self._probe_family()
+        except ObservationError as failed:
+            return failed
+        self._is_family_doubted = False
+        return None
 
     async def _probe_family(self) -> Family:
         """Ask which kind of account this is. Only two answers tell; any other raises.
@@ -183,7 +200,6 @@ class BitgetFutures:
         """Drop kept facts that a refused order contradicts."""
         if refused.reason is RefusalReason.WRONG_POSITION_MODE:
             self._mode.doubt()
-            self._modes.clear()
 
     def _heed_failure(self, failure: Failure) -> None:
         """Ask again for the kind of account when the other kind's endpoints were refused."""
@@ -199,7 +215,7 @@ class BitgetFutures:
         asked_at = self._clock.now()
         family = await self._known_family()
         account, mode = await together(family.fetch_account(), self._renew())
-        self._learn(account.held)
+        self._learn(account.held, is_late=True)
         self._own_prices |= {coin.asset: coin.price for coin in account.coins}
         shown = mode_shown(account.held)
         return Reading(
@@ -227,11 +243,17 @@ class BitgetFutures:
         self._learn(held)
         return tuple(each.position for each in held)
 
-    def _learn(self, held: Sequence[Held]) -> None:
-        """Remember what a close of these positions has to say."""
+    def _learn(self, held: Sequence[Held], *, is_late: bool = False) -> None:
+        """Remember what a close of these positions has to say.
+
+        A reading may come late and show what was before the mode was switched: it tells a mode
+        only where no read that closes are sized from has shown one.
+        """
         for each in held:
-            self._products[each.position.symbol] = each.product
-            self._modes[each.position.symbol] = each.mode
+            symbol = each.position.symbol
+            self._products[symbol] = each.product
+            if not (is_late and symbol in self._modes):
+                self._modes[symbol] = each.mode
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
         """Read orders of all kinds, products and pages; all lists, or it raises."""

@@ -142,10 +142,14 @@ def parse_unified(row: Fields, *, scope: ScopeId) -> Order:
     )
 
 
-def parse_strategy(row: Fields, *, scope: ScopeId, strategy: str) -> Order:
+def parse_strategy(
+    row: Fields, *, scope: ScopeId, strategy: str, held: Side | None = None
+) -> Order:
     """Read one conditional order of a unified account.
 
-    Its rows need not name a side or a leg. A take-profit or stop-loss can only close; a trigger
+    Its rows need not name a side or a leg. A take-profit or stop-loss can only close, and closes
+    the side that its symbol was last seen to hold: else it would be taken for one of the other side
+    and outlive the short that it belongs to. A trigger
     order of which that is not known is written as one that opens, so that it is cancelled as one.
     """
     order_id, what = _identify(row, _STRATEGY)
@@ -155,7 +159,7 @@ def parse_strategy(row: Fields, *, scope: ScopeId, strategy: str) -> Order:
         side = parse_order_side(row, what)
     else:
         leg = leg or (None if closes else Side.LONG)
-        side = _direction(leg or Side.LONG, closes=closes)
+        side = _direction(leg or (held if closes else None) or Side.LONG, closes=closes)
     return _order(
         row,
         _STRATEGY,

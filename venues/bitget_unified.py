@@ -39,6 +39,7 @@ from venues.bitget_family import (
     data_of,
     end_of,
     parse_mode,
+    required_symbol,
     rows_in,
 )
 from venues.bitget_ledger import parse_financial
@@ -47,12 +48,20 @@ from venues.bitget_markets import parse_listings, parse_marks
 from venues.bitget_records import (
     STRATEGIES,
     TPSL,
+    TRIGGER,
     judge_lookup,
     parse_strategy,
     parse_unified,
 )
 from venues.connection import VenueConnection, together
-from venues.parsing import Fields, as_fields, as_rows, plain_text, required_text
+from venues.parsing import (
+    Fields,
+    as_fields,
+    as_rows,
+    optional_decimal,
+    plain_text,
+    required_text,
+)
 
 PAGE = 100
 """Most rows that the venue gives at once."""
@@ -78,6 +87,7 @@ class UnifiedAccount:
         self._connection = connection
         self._stables = stables
         self._bases = bases
+        self._sides: dict[Symbol, Side] = {}
 
     async def fetch_account(self) -> Account:
         """Read the wallet and the positions of both products together."""
@@ -113,7 +123,8 @@ class UnifiedAccount:
         return held
 
     def _parse_held(self, answers: Sequence[object], *, is_lenient: bool) -> tuple[Held, ...]:
-        return tuple(
+        """Read the positions and keep their sides: orders that close them need not name one."""
+        held = tuple(
             chain.from_iterable(
                 parse_held(
                     rows_in(answer, "list", "current-position"),
@@ -125,6 +136,8 @@ class UnifiedAccount:
                 for product, answer in zip(PRODUCTS, answers, strict=True)
             )
         )
+        self._sides |= {each.position.symbol: each.position.side for each in held}
+        return held
 
     async def fetch_mode(self) -> PositionMode:
         """Read the mode that the whole account is set to."""
@@ -147,7 +160,12 @@ class UnifiedAccount:
         conditional: dict[str, Order] = {}
         for found in lists[len(PRODUCTS) :]:
             for strategy, row in found:
-                order = parse_strategy(row, scope=scope, strategy=strategy)
+                order = parse_strategy(
+                    row,
+                    scope=scope,
+                    strategy=strategy,
+                    held=self._sides.get(required_symbol(row, "unfilled-strategy-orders")),
+                )
                 conditional.setdefault(order.order_id, order)
         return (*(parse_unified(row, scope=scope) for row in regular), *conditional.values())
 
@@ -185,7 +203,7 @@ class UnifiedAccount:
             rows = rows_in(answer, "list", what)
         else:
             rows = () if data is None else as_rows(data, what)
-        return [(_strategy_of(row, strategy), row) for row in rows]
+        return [(strategy_of(row, strategy), row) for row in rows]
 
     async def fetch_records(self, *, start_ms: int, end_ms: int) -> Sequence[Record]:
         """Read every financial record of every category, each once."""
@@ -320,11 +338,14 @@ class UnifiedAccount:
         )
 
 
-def _strategy_of(row: Fields, asked_for: str) -> str:
-    """Which type a row is: only a take-profit or stop-loss may be believed to close."""
-    if asked_for == TPSL and not (row.get("takeProfit") or row.get("stopLoss")):
-        return STRATEGIES[1]
-    return asked_for
+def strategy_of(row: Fields, asked_for: str) -> str:
+    """Which type a row is: only a take-profit or stop-loss may be believed to close.
+
+    An order with a trigger price of its own may open, and have a stop-loss attached for later.
+    """
+    waits = optional_decimal(row, "triggerPrice", "unfilled-strategy-orders")
+    closes = row.get("takeProfit") or row.get("stopLoss")
+    return asked_for if asked_for != TPSL or (closes and not waits) else TRIGGER
 
 
 def _lists_null(answer: object) -> bool:

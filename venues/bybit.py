@@ -87,6 +87,8 @@ LEDGER_REACH_S = 89 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
+LANDS_WITHIN_S = 15.0
+"""It takes a request for 5 s, by the window that the library names to it."""
 ORDER_WAITS_S = 3.0
 """Sixty orders go out in three seconds, twenty in each."""
 _LINEAR: Params = {"category": "linear"}
@@ -140,6 +142,7 @@ class BybitUnified:
     def __init__(
         self, *, scope: ScopeId, access: Access, clock: Clock, stables: tuple[str, ...]
     ) -> None:
+        self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
         self._stables = frozenset(Asset(name) for name in stables)

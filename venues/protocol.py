@@ -33,6 +33,13 @@ class Venue(Protocol):
     def scopes(self) -> tuple[ScopeId, ...]:
         """The accounts this connection watches."""
 
+    @property
+    def lands_within_s(self) -> float:
+        """Past so many seconds an order whose answer was lost can no longer take effect.
+
+        The longest that one waits before it is signed, and as long as the venue takes its stamp.
+        """
+
     async def start(self) -> None:
         """Make the connection ready: clock offset, account kind; may be repeated.
 

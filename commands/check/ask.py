@@ -99,7 +99,9 @@ async def _check_scope(
         attempt(connection.fetch_orders(scope), within_s=READ_WITHIN_S, what="open orders"),
     )
     seen = reading.value if isinstance(reading, Got) else None
-    symbols = sorted({position.symbol for position in (() if seen is None else seen.positions)})
+    held = () if seen is None else seen.positions
+    sold = () if seen is None else (coin for coin in seen.coins if coin.sellable > 0)
+    symbols = sorted({p.symbol for p in held} | {Symbol(coin.asset) for coin in sold})
     inspected = await attempt(
         connection.inspect(scope, symbols), within_s=READ_WITHIN_S, what="inspection"
     )

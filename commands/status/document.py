@@ -110,6 +110,7 @@ def _holdings(holdings: Holdings) -> dict[str, object]:
         "short_notional": holdings.short_notional,
         "net_exposure": holdings.net_exposure,
         "unrealised_pnl": holdings.unrealised_pnl,
+        "unpriced": list(holdings.unpriced),
     }
 
 

@@ -43,6 +43,7 @@ class Holdings:
     net_exposure: float
     unrealised_pnl: float
     quantities: tuple[tuple[str, Side, str], ...]
+    unpriced: tuple[str, ...] = ()
 
     @staticmethod
     def of(reading: Reading) -> Holdings:
@@ -58,7 +59,11 @@ class Holdings:
             short_notional=sum(row.notional for row in shorts),
             net_exposure=compute_exposure(readings=(reading,), remains={}).total,
             unrealised_pnl=sum(row.unrealised_pnl for row in rows),
-            quantities=tuple((p.symbol, p.side, f"{p.quantity:f}") for p in reading.positions),
+            quantities=(
+                *((p.symbol, p.side, f"{p.quantity:f}") for p in reading.positions),
+                *((coin.asset, Side.LONG, f"{coin.sellable:f}") for coin in reading.coins),
+            ),
+            unpriced=reading.unpriced,
         )
 
     def quantity(self, symbol: str, side: Side) -> str:

@@ -163,8 +163,9 @@ def _say_doubt(scope: ScopeView, *, now: float) -> str:
 
 
 def _holdings(holdings: Holdings, scope: ScopeView, *, now: float) -> Text:
+    unpriced = [f"without a price, counted as 0: {', '.join(holdings.unpriced)}"]
     if not holdings.long_count and not holdings.short_count:
-        return Text("none")
+        return Text("\n".join(["none", *(unpriced if holdings.unpriced else [])]))
     lines = [
         f"{holdings.long_count} long {say_money(holdings.long_notional)}   "
         f"{holdings.short_count} short {say_money(holdings.short_notional)}",
@@ -176,6 +177,7 @@ def _holdings(holdings: Holdings, scope: ScopeView, *, now: float) -> Text:
         lines[1] += f"   gross {gross / scope.equity:.1f} x equity"
     if scope.equity_at is not None and scope.equity_at - holdings.at > 1:
         lines[0] += f"   {say_span(now - holdings.at)} ago"
+    lines += unpriced if holdings.unpriced else []
     return Text("\n".join(lines))
 
 

@@ -1,8 +1,8 @@
-"""Binance USD-M as a dialect: which path means what, who may ask, and how refusals are said.
+"""Binance, USD-M and spot, as a dialect: what a path means, who may ask, how refusals are said.
 
 Paths may carry the real host as their first segment (`/fapi.binance.com/fapi/v1/order`), which is
 how a client is redirected by rewriting its URLs. Of the parts of the venue that are not simulated
-(spot, coin-margined) only balances are told: what the seed names, else nothing.
+(coin-margined, options) only balances are told: what the seed names, else nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from simulator.wire import binance_gate as gate
 from simulator.wire import binance_orders as orders
 from simulator.wire import binance_portfolio as portfolio
 from simulator.wire import binance_public as public
+from simulator.wire import binance_spot as spot
 from simulator.wire.binance_codes import NOT_FOUND, BinanceError, error_body, translate
 from simulator.wire.binance_shapes import milliseconds
 from simulator.wire.call import Call, strip_host
@@ -68,6 +69,23 @@ def _place_batch(call: Call) -> object:
     )
 
 
+def _place_spot(call: Call) -> object:
+    return spot.place_order(
+        call.exchange,
+        call.account,
+        call.sent,
+        fill_fraction=call.circumstances.fill_fraction,
+        acknowledge_only=call.circumstances.acknowledge_only,
+    )
+
+
+def _transfers(call: Call) -> object:
+    """A portfolio-margin account is a wallet of its own beside the spot one."""
+    if call.account.is_unified:
+        return portfolio.transfers(call.account, call.sent, now=call.exchange.now)
+    return spot.transfers(call.exchange, call.account, call.sent)
+
+
 def _acting(handler: Callable[[Exchange, Account, Mapping[str, str]], object]) -> Answer:
     return lambda call: handler(call.exchange, call.account, call.sent)
 
@@ -105,11 +123,6 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
         lambda call: public.ticker_price(call.exchange, call.symbol), 1, 2
     ),
     ("GET", "/fapi/v1/assetIndex"): _public(lambda call: public.asset_index(call.exchange), 1, 10),
-    ("GET", "/api/v3/ping"): _public(lambda _: {}),
-    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
-    ("GET", "/api/v3/exchangeInfo"): _public(
-        lambda call: public.empty_exchange_info(call.exchange)
-    ),
     ("GET", "/dapi/v1/exchangeInfo"): _public(
         lambda call: public.empty_exchange_info(call.exchange)
     ),
@@ -117,10 +130,31 @@ MARKET_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/capital/config/getall"): _signed(_empty_list, 10),
     ("GET", "/sapi/v1/margin/allPairs"): _signed(_empty_list),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): _signed(_empty_list, 10),
-    ("GET", "/sapi/v1/asset/transfer"): _signed(
-        lambda call: portfolio.transfers(call.account, call.sent, now=call.exchange.now)
-    ),
     ("GET", "/sapi/v1/account/info"): _signed(lambda call: portfolio.owner_settings(call.account)),
+}
+
+SPOT_ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "/api/v3/ping"): _public(lambda _: {}),
+    ("GET", "/api/v3/time"): _public(lambda call: {"serverTime": milliseconds(call.exchange.now)}),
+    ("GET", "/api/v3/exchangeInfo"): _public(lambda call: spot.exchange_info(call.exchange), 20),
+    ("GET", "/api/v3/ticker/bookTicker"): _public(
+        lambda call: spot.book_ticker(call.exchange, call.symbol), 2, 4
+    ),
+    ("GET", "/api/v3/ticker/24hr"): _public(
+        lambda call: spot.ticker_24h(call.exchange, call.symbol), 2
+    ),
+    ("GET", "/api/v3/account"): _signed(
+        lambda call: spot.account(call.spot_view, call.account), 20
+    ),
+    ("GET", "/api/v3/openOrders"): _signed(
+        lambda call: spot.open_orders(call.spot_view, call.symbol), 6, 80
+    ),
+    ("GET", "/api/v3/order"): _signed(_acting(spot.query_order), 4),
+    ("POST", "/api/v3/order"): Route(handler=_place_spot, weight=1, counts_orders=True),
+    ("DELETE", "/api/v3/order"): _signed(_acting(spot.cancel_order)),
+    ("GET", "/sapi/v1/capital/deposit/hisrec"): _signed(_acting(spot.deposits)),
+    ("GET", "/sapi/v1/capital/withdraw/history"): _signed(_acting(spot.withdrawals)),
+    ("GET", "/sapi/v1/asset/transfer"): _signed(_transfers),
 }
 
 ACCOUNT_ROUTES: dict[tuple[str, str], Route] = {
@@ -250,7 +284,6 @@ ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/fapi/v1/commissionRate"): _signed(
         lambda call: elsewhere.commission_rate(call.exchange, call.sent), 20
     ),
-    ("GET", "/api/v3/account"): _signed(lambda call: elsewhere.spot_account(call.account), 20),
     ("GET", "/sapi/v1/margin/account"): _signed(
         lambda call: elsewhere.margin_account(call.account), 10
     ),
@@ -263,10 +296,26 @@ ELSEWHERE_ROUTES: dict[tuple[str, str], Route] = {
     ),
 }
 
-ROUTES = MARKET_ROUTES | ACCOUNT_ROUTES | ORDER_ROUTES | ELSEWHERE_ROUTES | PORTFOLIO_ROUTES
+ROUTES = (
+    MARKET_ROUTES
+    | ACCOUNT_ROUTES
+    | ORDER_ROUTES
+    | SPOT_ROUTES
+    | ELSEWHERE_ROUTES
+    | PORTFOLIO_ROUTES
+)
 
 
-_RECORDS = frozenset({"/fapi/v1/income", "/papi/v1/um/income", "/sapi/v1/asset/transfer"})
+_RECORDS = frozenset(
+    {
+        "/fapi/v1/income",
+        "/papi/v1/um/income",
+        "/sapi/v1/capital/deposit/hisrec",
+        "/sapi/v1/capital/withdraw/history",
+        "/sapi/v1/asset/transfer",
+    }
+)
+"""What tells a withdrawal from a loss."""
 
 
 class BinanceDialect:
@@ -277,6 +326,10 @@ class BinanceDialect:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.limits = gate.Limits()
+        self.spot_limits = gate.Limits(
+            weight_per_minute=gate.SPOT_WEIGHT_PER_MINUTE,
+            orders_per_ten_s=gate.SPOT_ORDERS_PER_TEN_SECONDS,
+        )
         self.portfolio_limits = gate.Limits(weight_per_minute=gate.PORTFOLIO_WEIGHT_PER_MINUTE)
 
     def normalise(self, path: str) -> str:
@@ -305,7 +358,10 @@ class BinanceDialect:
         """Answer a request completely; refusals are answers too."""
         path = self.normalise(request.path)
         route = ROUTES.get((request.method, path))
-        limits = self.portfolio_limits if path.startswith("/papi/") else self.limits
+        is_spot = path.startswith(("/api/", "/sapi/"))
+        limits = self.spot_limits if is_spot else self.limits
+        if path.startswith("/papi/"):
+            limits = self.portfolio_limits
         counted: str | None = None
         try:
             if route is None:
@@ -315,7 +371,7 @@ class BinanceDialect:
                 route, request, path=path, circumstances=circumstances, limits=limits
             )
         except Rejected as refusal:
-            return _refusal(translate(refusal), limits.headers(counted))
+            return _refusal(translate(refusal, is_spot=is_spot), limits.headers(counted))
         except BinanceError as error:
             return _refusal(error, limits.headers(counted))
         return WireAnswer(

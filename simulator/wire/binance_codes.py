@@ -53,6 +53,7 @@ CODES: dict[Reason, tuple[int, str]] = {
     Reason.LEG_MISMATCH: (-4061, "Order's position side does not match user's setting."),
     Reason.REDUCE_ONLY_NOT_SENT_HERE: (-1106, "Parameter '{detail}' sent when not required."),
     Reason.NOTHING_TO_REDUCE: (-2022, "ReduceOnly Order is rejected."),
+    Reason.MORE_THAN_HELD: (-2022, "ReduceOnly Order is rejected."),
     Reason.REDUCE_BLOCKED_BY_ORDERS: (
         -4118,
         "ReduceOnly Order Failed. Please check your existing position and open orders",
@@ -117,14 +118,42 @@ CODES: dict[Reason, tuple[int, str]] = {
 }
 
 
+SPOT_CODES: dict[Reason, tuple[int, str]] = {
+    Reason.SYMBOL_CLOSED: (-1013, "Market is closed."),
+    Reason.BAD_CLIENT_ID: (
+        -1100,
+        "Illegal characters found in parameter 'newClientOrderId'; legal range is"
+        " '^[\\.A-Z\\:/a-z0-9_-]{1,36}$'.",
+    ),
+    Reason.DUPLICATE_CLIENT_ID: (-2010, "Duplicate order sent."),
+    Reason.QUANTITY_NOT_POSITIVE: (-1013, "Invalid quantity."),
+    Reason.QUANTITY_TOO_PRECISE: (
+        -1111,
+        "Parameter 'quantity' has too much precision.",
+    ),
+    Reason.QUANTITY_OFF_STEP: (-1013, "Filter failure: LOT_SIZE"),
+    Reason.QUANTITY_TOO_SMALL: (-1013, "Filter failure: LOT_SIZE"),
+    Reason.QUANTITY_TOO_LARGE: (-1013, "Filter failure: LOT_SIZE"),
+    Reason.MARKET_QUANTITY_TOO_LARGE: (-1013, "Filter failure: MARKET_LOT_SIZE"),
+    Reason.NOTIONAL_TOO_SMALL: (-1013, "Filter failure: NOTIONAL"),
+    Reason.PRICE_NOT_POSITIVE: (-1013, "Invalid price."),
+    Reason.PRICE_OFF_TICK: (-1013, "Filter failure: PRICE_FILTER"),
+    Reason.BALANCE_INSUFFICIENT: (-2010, "Account has insufficient balance for requested action."),
+    Reason.TOO_MANY_ORDERS: (-1013, "Filter failure: MAX_NUM_ORDERS"),
+    Reason.NO_PRICE: (-2010, "Market is closed."),
+}
+"""What the spot side says where it has words of its own."""
+
+
 def error_body(code: int, message: str) -> str:
     """Return the JSON body of an error."""
     return json.dumps({"code": code, "msg": message}, separators=(",", ":"))
 
 
-def translate(refusal: Rejected) -> BinanceError:
+def translate(refusal: Rejected, *, is_spot: bool = False) -> BinanceError:
     """Say a neutral refusal in the venue's words."""
-    code, text = CODES[refusal.reason]
+    codes = CODES | SPOT_CODES if is_spot else CODES
+    code, text = codes[refusal.reason]
     return BinanceError(code, text.format(detail=refusal.detail))
 
 

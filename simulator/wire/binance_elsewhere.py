@@ -32,7 +32,7 @@ def key_permissions(account: Account) -> Row:
         "enableVanillaOptions": False,
         "enableFixApiTrade": False,
         "enableFixReadOnly": False,
-        "enableSpotAndMarginTrading": False,
+        "enableSpotAndMarginTrading": account.can_trade,
         "enablePortfolioMarginTrading": account.can_trade
         and (account.is_unified or PORTFOLIO_MARGIN in account.elsewhere),
     }
@@ -50,22 +50,6 @@ def commission_rate(exchange: Exchange, sent: Mapping[str, str]) -> Row:
         "symbol": market.symbol,
         "makerCommissionRate": plain(market.maker_fee),
         "takerCommissionRate": plain(market.taker_fee),
-    }
-
-
-def spot_account(account: Account) -> Row:
-    """Return the spot host's `account`, without what only a trader there needs."""
-    return {
-        "canTrade": False,
-        "canWithdraw": True,
-        "canDeposit": True,
-        "updateTime": 0,
-        "accountType": "SPOT",
-        "balances": [
-            {"asset": asset, "free": money(amount), "locked": money(ZERO)}
-            for asset, amount in account.elsewhere.get("spot", {}).items()
-        ],
-        "permissions": ["SPOT"],
     }
 
 

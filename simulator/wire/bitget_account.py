@@ -93,7 +93,7 @@ def account(view: AccountView, sent: Mapping[str, object]) -> Row:
     symbol = str(sent.get("symbol") or "").upper()
     if symbol not in view.markets:
         raise BitgetError("40034", "Parameter symbol does not exist")
-    leverage = view.setting(symbol).leverage
+    leverage = str(view.setting(symbol).leverage)
     row = _account_row(view, product)
     for name in ("unionTotalMargin", "unionAvailable", "unionMm", "assetList"):
         row.pop(name, None)

@@ -38,6 +38,10 @@ CODES: dict[Reason, tuple[str, str]] = {
     ),
     Reason.REDUCE_ONLY_NOT_SENT_HERE: ("40017", "Parameter verification failed {detail}"),
     Reason.NOTHING_TO_REDUCE: ("22002", "No position to close"),
+    Reason.MORE_THAN_HELD: (
+        "40804",
+        "The number of closed positions cannot exceed the number of positions held",
+    ),
     Reason.REDUCE_BLOCKED_BY_ORDERS: ("40757", "Not enough position is available."),
     Reason.CLOSE_POSITION_WITH_QUANTITY: ("40017", "Parameter verification failed size"),
     Reason.QUANTITY_NOT_POSITIVE: ("40020", "Parameter size error"),

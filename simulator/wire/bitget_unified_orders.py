@@ -109,12 +109,13 @@ def unfilled(view: AccountView, sent: Mapping[str, object]) -> Row:
         if (last is None or order.order_id < last) and symbol in ("", order.symbol)
     ][: page_size(sent, default=PAGE_DEFAULT)]
     return {
-        "list": [_order_row(view, order) for order in mine],
+        "list": [order_row(view, order) for order in mine],
         "cursor": str(mine[-1].order_id) if mine else None,
     }
 
 
-def _order_row(view: AccountView, order: ExchangeOrder) -> Row:
+def order_row(view: AccountView, order: ExchangeOrder) -> Row:
+    """Write an ordinary order."""
     is_net = order.leg is Leg.BOTH
     mode = PositionMode.ONE_WAY if is_net else PositionMode.HEDGE
     return {
@@ -165,10 +166,11 @@ def strategies(view: AccountView, sent: Mapping[str, object]) -> list[Row]:
     product = product_named(sent.get("category"))
     wanted = word(sent, "type", (TPSL, TRIGGER)) if sent.get("type") else TPSL
     mine = orders_of(view, OrderKind.CONDITIONAL, product=product)
-    return [_strategy_row(view, order) for order in mine if strategy_type(order) == wanted]
+    return [strategy_row(view, order) for order in mine if strategy_type(order) == wanted]
 
 
-def _strategy_row(view: AccountView, order: ExchangeOrder) -> Row:
+def strategy_row(view: AccountView, order: ExchangeOrder) -> Row:
+    """Write a conditional order, which names no side."""
     trigger = text(order.trigger_price or order.activation_price or Decimal(0))
     is_tpsl = strategy_type(order) == TPSL
     stops = is_tpsl and order.order_type in STOPS
@@ -200,7 +202,7 @@ def _strategy_row(view: AccountView, order: ExchangeOrder) -> Row:
 def order_info(exchange: Exchange, account: Account, sent: Mapping[str, object]) -> Row:
     """Return `trade/order-info`, by the venue's id or our own. Raises BitgetError."""
     order = named(exchange, account, sent, OrderKind.REGULAR, symbol="")
-    return _order_row(account.view(exchange.world), order)
+    return order_row(account.view(exchange.world), order)
 
 
 def cancel(exchange: Exchange, account: Account, sent: Mapping[str, object]) -> Row:

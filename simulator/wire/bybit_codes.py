@@ -48,6 +48,7 @@ CODES: dict[Reason, tuple[int, str]] = {
         110017,
         "current position is zero, cannot fix reduce-only order qty",
     ),
+    Reason.MORE_THAN_HELD: (110017, "orderQty will be truncated to zero."),
     Reason.REDUCE_BLOCKED_BY_ORDERS: (110017, "orderQty will be truncated to zero."),
     Reason.CLOSE_POSITION_WITH_QUANTITY: _BAD_QUANTITY,
     Reason.QUANTITY_NOT_POSITIVE: _BAD_QUANTITY,

@@ -8,6 +8,7 @@ from typing import Any
 
 from model import PositionMode
 from simulator.exchange import Exchange
+from simulator.spot_state import SpotView
 from simulator.state import Account, AccountView
 from simulator.wire.protocol import Circumstances
 
@@ -42,6 +43,15 @@ class Call:
         if self.account is not self.exchange.account(self.account.api_key):
             return self.account.view(self.exchange.world)
         return self.exchange.view(
+            self.account.api_key,
+            as_of=self.circumstances.stale_as_of,
+            revision=self.circumstances.stale_revision,
+        )
+
+    @property
+    def spot_view(self) -> SpotView:
+        """What a read of the spot side answers from."""
+        return self.exchange.spot.view(
             self.account.api_key,
             as_of=self.circumstances.stale_as_of,
             revision=self.circumstances.stale_revision,

@@ -16,7 +16,8 @@ from model import LedgerKind, OrderKind
 from simulator import margin
 from simulator.faults import fault_from_mapping
 from simulator.reasons import Rejected
-from simulator.seeds import apply_seed, order_request
+from simulator.seeds import apply_seed, order_request, spot_order_request
+from simulator.spot_state import SpotOrder, SpotRecordKind, SpotView
 from simulator.state import Account, AccountView, Cause, ExchangeOrder, to_decimal
 from simulator.wire.server import SERVICE
 from simulator.wire.service import Service
@@ -38,6 +39,9 @@ def build_control(service: Service) -> web.Application:
             web.post("/bot_order", _bot_order),
             web.post("/bot_cancel", _bot_cancel),
             web.post("/funding", _funding),
+            web.post("/spot/prices", _spot_prices),
+            web.post("/spot/book", _spot_book),
+            web.post("/spot/bot_order", _spot_bot_order),
             web.get("/faults", _list_faults),
             web.post("/faults", _add_faults),
             web.delete("/faults", _clear_faults),
@@ -148,6 +152,33 @@ async def _funding(request: web.Request) -> web.Response:
     return _state_answer(service)
 
 
+async def _spot_prices(request: web.Request) -> web.Response:
+    service, body = request.app[SERVICE], await _body(request)
+    service.exchange.spot.set_prices(body["prices"])
+    return _state_answer(service)
+
+
+async def _spot_book(request: web.Request) -> web.Response:
+    """Let money come to the spot side, or leave it; TRANSFER moves it from the futures side."""
+    service, body = request.app[SERVICE], await _body(request)
+    api_key = _account(service, body).api_key
+    kind = SpotRecordKind(str(body["kind"]).upper())
+    asset, amount = str(body["asset"]), to_decimal(body["amount"])
+    if kind is SpotRecordKind.TRANSFER:
+        service.exchange.move_to_spot(api_key, asset, amount)
+    else:
+        service.exchange.spot.book(api_key, asset, amount, kind=kind)
+    return _state_answer(service)
+
+
+async def _spot_bot_order(request: web.Request) -> web.Response:
+    service, body = request.app[SERVICE], await _body(request)
+    account = _account(service, body)
+    entry = {name: value for name, value in body.items() if name != "account"}
+    asked = spot_order_request(entry, cause=Cause.BOT)
+    return web.json_response(_spot_order(service.exchange.spot.place(account.api_key, asked)))
+
+
 async def _list_faults(request: web.Request) -> web.Response:
     return web.json_response({"faults": request.app[SERVICE].plan.describe()})
 
@@ -216,6 +247,7 @@ def _state_answer(service: Service) -> web.Response:
             "prices": {symbol: _text(price) for symbol, price in exchange.marks.items()},
             "accounts": {
                 name: _describe(account, exchange.view(name))
+                | {"spot": _describe_spot(exchange.spot.view(name))}
                 for name, account in exchange.accounts.items()
             },
         }
@@ -242,6 +274,30 @@ def _describe(account: Account, view: AccountView) -> dict[str, object]:
             for leg in view.legs.values()
         ],
         "orders": [_order(order) for order in view.orders.values()],
+    }
+
+
+def _describe_spot(view: SpotView) -> dict[str, object]:
+    return {
+        "balances": {
+            asset: {"free": _text(view.free(asset)), "locked": _text(view.locked(asset))}
+            for asset in sorted(view.balances)
+        },
+        "orders": [_spot_order(order) for order in view.orders.values()],
+    }
+
+
+def _spot_order(order: SpotOrder) -> dict[str, object]:
+    return {
+        "order_id": order.order_id,
+        "client_id": order.client_id,
+        "symbol": order.symbol,
+        "type": order.order_type.value,
+        "side": order.side.value,
+        "quantity": _text(order.quantity),
+        "filled": _text(order.filled),
+        "price": _text(order.price),
+        "status": order.status.value,
     }
 
 

@@ -12,6 +12,7 @@ from simulator.exchange import Exchange
 from simulator.reasons import Rejected
 from simulator.seeds import order_request
 from simulator.state import Account, Cause, Leg
+from tests.conventions import Conventions
 from tests.memory_venue import KEY
 from tests.simulation.books import Book
 from tests.simulation.draw import Act, Move
@@ -26,6 +27,7 @@ class Bots:
 
     exchange: Exchange
     book: Book
+    ways: Conventions
 
     @property
     def account(self) -> Account:
@@ -39,7 +41,7 @@ class Bots:
             self._act(move, symbol, side, quantity)
 
     def _act(self, move: Move, symbol: str, side: Side, quantity: Decimal) -> None:
-        leg = self._leg(side)
+        leg = self._leg(symbol, side)
         held = self.account.amount(symbol, leg)
         present = side if held == 0 else (Side.LONG if held > 0 else Side.SHORT)
         match move.act:
@@ -94,8 +96,8 @@ class Bots:
             case _:
                 assert_never(move.act)
 
-    def _leg(self, side: Side) -> Leg:
-        is_hedged = self.account.position_mode is PositionMode.HEDGE
+    def _leg(self, symbol: str, side: Side) -> Leg:
+        is_hedged = self.account.mode_of(symbol) is PositionMode.HEDGE
         return Leg(side.value) if is_hedged else Leg.BOTH
 
     def _floor(self, symbol: str, quantity: Decimal) -> Decimal:
@@ -109,7 +111,7 @@ class Bots:
         self, symbol: str, towards: Side, quantity: Decimal, of: Side | None, **order: Any
     ) -> None:
         """An order that goes `towards` a side, on the position of side `of`."""
-        leg = self._leg(of or towards)
+        leg = self._leg(symbol, of or towards)
         entry = {
             "symbol": symbol,
             "side": towards.opposite.closing_order.value,
@@ -144,19 +146,24 @@ class Bots:
         self._place(symbol, towards, quantity * share, of, **order, **{name: price})
 
     def _switch_mode(self) -> None:
-        """Close everything, change the mode, and open the first position anew."""
+        """Close everything, change the mode, and open the first position anew.
+
+        Where each symbol has a mode of its own, only that of the first is changed.
+        """
         account = self.account
-        for symbol in sorted({order.symbol for order in account.orders.values()}):
+        symbol, side, quantity = self.book.rows[0]
+        only = symbol if self.ways.has_modes_by_symbol else None
+        for resting in sorted({order.symbol for order in account.orders.values()}):
             for kind in OrderKind:
-                self.exchange.cancel_all(KEY, symbol, kind)
-        for leg in list(account.legs.values()):
+                if only in (None, resting):
+                    self.exchange.cancel_all(KEY, resting, kind)
+        for leg in [leg for leg in account.legs.values() if only in (None, leg.symbol)]:
             left = abs(leg.amount)
             while left > 0:
                 part = min(left, self.exchange.markets[leg.symbol].market_max)
                 self._place(leg.symbol, leg.side.opposite, part, leg.side)
                 left -= part
-        is_hedged = account.position_mode is PositionMode.HEDGE
+        is_hedged = account.mode_of(symbol) is PositionMode.HEDGE
         mode = PositionMode.ONE_WAY if is_hedged else PositionMode.HEDGE
-        self.exchange.set_position_mode(KEY, mode)
-        symbol, side, quantity = self.book.rows[0]
+        self.exchange.set_position_mode(KEY, mode, symbol=only)
         self._market(symbol, side, quantity)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 
 from tests.simulation.draw import Effect
 from tests.simulation.faults import Fault, Phase
+from tests.simulation.venues import DRAWN
 
 LEAST_SEEDS = 5_000
 LEAST_MET = 20
@@ -21,12 +22,19 @@ REFUSALS = (
     "NOTHING_TO_REDUCE", "RATE_LIMITED", "RESTING_ORDER_IN_THE_WAY", "TOO_LARGE",
     "WRONG_POSITION_MODE",
 )  # fmt: skip
-"""Reasons that the venue of a story can give. The others cannot be met here: DUPLICATE_ID needs a
-resting order of ours, and ours are market orders; NO_SUCH_ORDER answers look-ups alone;
-NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that this one does not give; TOO_SMALL
-and BAD_PRECISION need market rules that were wrong, and stories have right ones or none."""
+"""Reasons that the venues of stories give. The others cannot be met here, or not often enough to be
+asked for: DUPLICATE_ID needs an id that is sent twice by us; NO_SUCH_ORDER answers look-ups alone;
+NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that these do not give; TOO_SMALL and
+BAD_PRECISION need market rules that were wrong, and stories have right ones or none. With none, a
+venue that does not exempt closing orders says TOO_SMALL of what is near its minimum."""
 
 COINS = ("stories with coins", "coins moved", "hedges of coins kept")
+VENUES = tuple(
+    f"{name} {met}"
+    for name in sorted({ways.name for ways in DRAWN})
+    for met in ("drawn", "closed at")
+)
+"""Stories at each venue, and incidents that closed something there."""
 TRANSITIONS = ("0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0")
 MOMENTS = ("before", "after")
 
@@ -45,6 +53,7 @@ class Tally:
     transitions: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    venues: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
@@ -70,6 +79,7 @@ class Tally:
         yield from ((name, self.outcomes[name]) for name in ("DONE", "REFUSED", "UNKNOWN"))
         yield from ((name, self.refusals[name]) for name in REFUSALS)
         yield from ((name, self.counts[name]) for name in COINS)
+        yield from ((f"venue {name}", self.venues[name]) for name in VENUES)
 
     @property
     def closing_share(self) -> float:
@@ -103,6 +113,7 @@ class Tally:
             ("stages", self.transitions),
             ("outcomes", self.outcomes),
             ("refusals", self.refusals),
+            ("venues", self.venues),
             ("in all", self.counts),
         ):
             told = ", ".join(f"{name} {counter[name]}" for name in sorted(counter))

@@ -15,9 +15,11 @@ from enum import StrEnum
 from configuration.schema import STAGE_DEFAULTS
 from model import Side, Symbol
 from policy import Policy
+from tests.conventions import Conventions
 from tests.simulation.books import EQUITY, Book, draw_book
 from tests.simulation.coins import QUOTE, add_coin_prices, add_coins, symbol_of
 from tests.simulation.faults import Fault, Phase, Span, draw_seconds
+from tests.simulation.venues import draw_ways, settle
 from tests.virtual_house import policy
 
 WARM_S = 16.0
@@ -99,6 +101,7 @@ class Story:
     """Everything that will happen. After `ends_s` nothing goes wrong and nobody acts."""
 
     seed: int
+    ways: Conventions
     policy: Policy
     book: Book
     prices: tuple[tuple[float, Mapping[str, Decimal]], ...]
@@ -116,20 +119,23 @@ class Story:
         """One line for a person."""
         kinds = ", ".join(sorted({span.fault.value for span in self.spans})) or "no faults"
         return (
-            f"seed {self.seed}: {len(self.book.rows)} positions, {len(self.book.coins)} coins, "
+            f"seed {self.seed}: {self.ways.name}, {len(self.book.rows)} positions, "
+            f"{len(self.book.coins)} coins, "
             f"{len(self.crashes)} crashes, {len(self.moves)} moves of bots, {kinds}"
         )
 
 
-def draw_story(seed: int) -> Story:
-    """The story of a seed."""
+def draw_story(seed: int, *, ways: Conventions | None = None) -> Story:
+    """The story of a seed, at the venue that it has drawn or at that of `ways`."""
 
     def generator(concern: str) -> random.Random:
         return random.Random(f"{seed} {concern}")
 
     timing = generator("timing")
     ends_s = WARM_S + timing.uniform(40.0, 110.0)
-    book = add_coins(generator("coins"), draw_book(generator("book")))
+    venue = generator("venue")
+    ways = ways or draw_ways(venue)
+    book = settle(venue, add_coins(generator("coins"), draw_book(generator("book"))), ways)
     rules = draw_policy(generator("policy"), book)
     spans = draw_spans(generator("spans"), ends_s=ends_s, policy=rules)
     transfers = draw_transfers(generator("transfers"), policy=rules, ends_s=ends_s)
@@ -142,6 +148,7 @@ def draw_story(seed: int) -> Story:
         transfers = ()
     return Story(
         seed=seed,
+        ways=ways,
         policy=rules,
         book=book,
         prices=add_coin_prices(generator("coin prices"), book, prices, moments),

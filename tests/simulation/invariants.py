@@ -25,6 +25,7 @@ from lock_document import LockMode, parse_lock_entries
 from memory import CloseTarget
 from model import Side, Source, Stage
 from simulator.markets import Market
+from simulator.state import ExchangeOrder, Leg
 
 LOOSENING = ("rearmed", "reset")
 """Audit events of a decision that may lower the stage."""
@@ -136,6 +137,22 @@ def unkept(target: CloseTarget, *, held: Decimal, is_dust: bool) -> str:
     return (
         f"done with {held} of {target.key.symbol} {target.key.side}, {target.may_remain} may remain"
     )
+
+
+def left_behind(target: CloseTarget, orders: Iterable[ExchangeOrder]) -> str:
+    """(3) An order from before an incident, of a position that went whole, after its end.
+
+    One that can only reduce the other side is not of this position.
+    """
+    side = target.key.side
+    for order in orders:
+        only_reduces = order.reduce_only or order.close_position
+        is_of_it = order.leg.value == side.value or (
+            order.leg is Leg.BOTH and not (only_reduces and order.side is not side.closing_order)
+        )
+        if target.may_remain == 0 and order.symbol == target.key.symbol and is_of_it:
+            return f"{order.order_type} {order.order_id} is left of {order.symbol} {side}"
+    return ""
 
 
 def unended(open_s: float, *, within_s: float) -> str:

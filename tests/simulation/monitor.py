@@ -28,7 +28,7 @@ from tests.simulation.draw import Story
 from tests.simulation.faults import Fault
 from tests.simulation.invariants import Aim
 from tests.simulation.truth import Truth
-from tests.virtual_house import BOOK
+from tests.virtual_house import BOOK, EPOCH
 
 ENDS_WITHIN_S = 150.0
 """Of calm until an incident ends: pauses of 30 s, a fate of 15 s, leftovers of 60 s, margins."""
@@ -161,6 +161,7 @@ class Monitor:
             before = Decimal(str(entry["position_before"]))
             after = Decimal(str(entry["position_after"]))
             if not client_id.startswith(f"{PREFIX}-"):
+                self.truth.on_close_by_others(entry)
                 self.moved_by_others.append((self.now_s(), symbol, abs(before) - abs(after)))
                 continue
             self.closed.add(client_id.split("-")[1])
@@ -308,7 +309,7 @@ class Monitor:
             symbol = target.key.symbol
             if symbol in moved or target.status in ("MISSED", "SIMULATED"):
                 continue
-            is_hedged = account.position_mode is PositionMode.HEDGE
+            is_hedged = account.mode_of(symbol) is PositionMode.HEDGE
             leg = Leg(target.key.side.value) if is_hedged else Leg.BOTH
             amount = account.amount(symbol, leg) * target.key.side.sign
             held = max(Decimal(0), amount)
@@ -318,6 +319,10 @@ class Monitor:
                 excess * self.exchange.marks[symbol] < market.min_notional
             )
             self.hold(3, invariants.unkept(target, held=held, is_dust=is_dust))
+            opened_s = self.opened_s.get(incident.incident_id, self.now_s())
+            if not self._had_trouble("", since_s=opened_s):
+                orders = [o for o in account.orders.values() if o.created_at < EPOCH + opened_s]
+                self.hold(3, invariants.left_behind(target, orders))
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -371,6 +376,7 @@ class Monitor:
         """Judge what a run left that was stopped in good order."""
         self._compare()
         self.tally.counts["closed"] += len(self.closed)
+        self.tally.venues[f"{self.story.ways.name} closed at"] += len(self.closed)
         lost = {key for key in self.sent if key not in self.committed and key not in self.excused}
         self.hold(6, f"sent and never recorded: {sorted(lost)[:3]}" if lost else "")
         self.hold(6, invariants.unanswered(self.committed, excused=self.excused))

@@ -240,6 +240,7 @@ def simulate_story(story: Story, *, is_traced: bool = False) -> Result:
             house = StoryHouse(
                 folder=home,
                 policy=story.policy,
+                ways=story.ways,
                 seed=story.book.seed,
                 story=story,
                 tally=tally,
@@ -248,7 +249,9 @@ def simulate_story(story: Story, *, is_traced: bool = False) -> Result:
             stray: list[str] = []
             try:
                 await Teller(
-                    house=house, bots=Bots(exchange=house.exchange, book=story.book), stray=stray
+                    house=house,
+                    bots=Bots(exchange=house.exchange, book=story.book, ways=story.ways),
+                    stray=stray,
                 ).tell()
             finally:
                 violations.extend(house.monitor.violations)
@@ -261,6 +264,7 @@ def simulate_story(story: Story, *, is_traced: bool = False) -> Result:
         except InvariantViolation as deadlock:
             violations.append(Violation(0.0, 8, f"{deadlock}"))
     tally.counts["stories"] += 1
+    tally.venues[f"{story.ways.name} drawn"] += 1
     tally.counts["stories with coins"] += bool(story.book.coins)
     return Result(
         seed=story.seed,

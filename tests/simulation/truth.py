@@ -6,7 +6,7 @@ that only a loss is a loss. Nothing here is read from the guard but which stages
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -74,6 +74,7 @@ class Truth:
     coins_moved_s: float = float("-inf")
     _coins: dict[str, tuple[float, float]] = field(default_factory=dict)
     _made_by_coins: dict[str, float] = field(default_factory=dict)
+    _closed_by_others: list[tuple[float, str, float, float]] = field(default_factory=list)
     _below_s: dict[Stage, float] = field(default_factory=dict)
     _realised: dict[tuple[str, Side], float] = field(default_factory=dict)
     _trades_seen: int = 0
@@ -81,7 +82,7 @@ class Truth:
     def equity(self) -> float:
         """The account's equity in quote."""
         view = self.exchange.account(KEY).view(self.exchange.world)
-        return float(value_account(view).equity)
+        return float(value_account(view, self.story.ways).equity)
 
     def on_transfer(self, asset: str, amount: Decimal, record: int, *, before: float) -> None:
         """Something came or went; it is in the account already, and will be listed as this record.
@@ -98,6 +99,28 @@ class Truth:
             self.coin_flows.append(CoinFlow(asset, float(amount), worth, record))
             self.coins_moved_s = self.now_s()
         self.unreadable_s = self.now_s() + FLOW_DOUBT_S
+
+    def on_close_by_others(self, entry: Mapping[str, object]) -> None:
+        """Somebody else made a position smaller."""
+        before, after = (float(str(entry[f"position_{when}"])) for when in ("before", "after"))
+        if abs(after) < abs(before):
+            symbol = str(entry["symbol"])
+            price = float(self.exchange.marks[symbol])
+            self._closed_by_others.append((self.now_s(), symbol, before - after, price))
+
+    def _not_lost(self) -> float:
+        """What positions closed by others would have lost since, had they been kept.
+
+        Behaviour.md section 7 counts a closed part to the later mark; so much of an unlisted
+        withdrawal between the same two readings passes for a loss.
+        """
+        since_s = self.now_s() - LONGEST_PAUSE_S
+        made = (
+            amount * (float(self.exchange.marks[symbol]) - price)
+            for at_s, symbol, amount, price in self._closed_by_others
+            if at_s >= since_s
+        )
+        return -sum(min(0.0, each) for each in made)
 
     def on_decision(self, decision: Decision) -> None:
         """Whether the guard doubts what it reads, and what it has inferred and still believes."""
@@ -134,7 +157,7 @@ class Truth:
         view = self.exchange.view(KEY)
         for flow in self.coin_flows:
             if flow.record not in self.told:
-                listed = flow.amount * float(worth_of_one(view, flow.asset))
+                listed = flow.amount * float(worth_of_one(view, flow.asset, self.story.ways))
                 flow.differs_by = max(flow.differs_by, abs(listed - flow.worth))
         if self.reference is None:
             return
@@ -231,6 +254,10 @@ class Truth:
             # Behaviour.md section 3: a fall for which the ledger cannot be read is a loss then.
             is_untold = record not in self.told and age_s >= grace_s
             hidden += abs(share) if is_small or is_untold else 0.0
+        unlisted = sum(
+            max(0.0, -share) for _, share, record in self.flows if record not in self.told
+        )
+        hidden += min(unlisted, self._not_lost() / max(1.0, self.equity()))
         # Section 3: a record replaces an inferred inflow within 10 %. One that a loss of the same
         # step made smaller than that stands beside its record: KNOWN_LIMITATIONS.md.
         beside = self.inferred / max(1.0, self.equity())

@@ -1,9 +1,10 @@
 """The same story twice: over the venue in memory, and over real HTTP through ccxt and the adapter.
 
-The simulation proves what it proves for a venue without a wire. Here a story without faults is
-played on both; what the guard decides and what the exchange executes must be the same to the last
-digit, or one of the two venues is not what the other is. Prices move a third of a second after the
-guard has looked, so that neither way of making time decides who comes first.
+The simulation proves what it proves for venues without a wire. Here a story without faults is
+played on both, with the rules and conventions of any of them; what the guard decides and what the
+exchange executes must be the same to the last digit, or one of the two venues is not what the other
+is. Prices move a third of a second after the guard has looked, so that neither way of making time
+decides who comes first.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from decision import Decision
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
+from simulator.wire.service import Service
 from tests.memory_venue import KEY
+from tests.other_conventions import CONVENTIONS
 from tests.simulation.draw import Story, draw_story
 from tests.virtual_house import House, play
 from tests.wire_house import Prices, play_over_http
@@ -70,9 +73,9 @@ class Course:
                 self.lines.append(f"{told} {quantity:f}")
 
 
-def plain_story(seed: int) -> Story:
-    """The story of a seed without anything that goes wrong, and without other people."""
-    story = draw_story(seed)
+def plain_story(seed: int, way: str = "binance") -> Story:
+    """The story of a seed at a venue, without anything that goes wrong or other people."""
+    story = draw_story(seed, ways=CONVENTIONS[way])
     rules = replace(story.policy, dry_run=False)
     return replace(story, policy=rules, spans=(), crashes=(), moves=(), transfers=(), wishes=())
 
@@ -82,7 +85,7 @@ def in_memory(story: Story) -> Course:
     course = Course()
 
     async def tell(home: Path) -> None:
-        house = House(folder=home, policy=story.policy, seed=_seed_of(story))
+        house = House(folder=home, policy=story.policy, ways=story.ways, seed=_seed_of(story))
         house.venue.latency_s = 0.0
         house.on_decision = lambda decision: course.take(house.clock.monotonic(), decision)
         async with house.guard():
@@ -97,20 +100,38 @@ def in_memory(story: Story) -> Course:
     return course
 
 
-async def over_http(story: Story, home: Path, way: str = "binance") -> Course:
+async def over_http(story: Story, home: Path) -> Course:
     """The course of a story over a simulated exchange, through the real adapter and ccxt."""
     course = Course()
     exchange = await play_over_http(
-        way,
+        story.ways.name,
         home=home,
         seed=_seed_of(story),
         policy=story.policy,
         script=[(at_s + PRICES_AFTER_S, Prices(marks)) for at_s, marks in story.prices],
         ends_s=_ends_s(story),
         on_decision=course.take,
+        on_open=_lift_limits,
     )
     course.end(exchange)
     return course
+
+
+class _Unlimited:
+    """Counts nothing."""
+
+    def enter(self, *, at: float) -> None:
+        """Let every address in."""
+
+    def spend(self, *_request: object, **_limits: object) -> dict[str, str]:
+        """Let every request in."""
+        return {}
+
+
+def _lift_limits(service: Service) -> None:
+    """Two exchanges count requests by the second, and here time stands still while they come."""
+    if service.dialect.name in ("bitget", "bybit"):
+        cast("Any", service.dialect).limits = _Unlimited()
 
 
 def _seed_of(story: Story) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,8 +29,7 @@ from model import (
     outcome_word,
 )
 from simulator.state import AccountView
-from tests.memory_venue import KEY, MemoryVenue, Planned
-from tests.memory_venue import Effect as Deed
+from tests.memory_venue import KEY, Deed, MemoryVenue, Planned
 from tests.simulation.coverage import Tally
 from tests.simulation.draw import Crash, Effect, Story
 from tests.simulation.faults import Fault, Misfortune, Phase
@@ -73,10 +72,12 @@ class StoryVenue(MemoryVenue):
         self.house.monitor.truth.told.update(int(entry.record_id) for entry in entries)
         return replace(ledger, since=since, asked_at=asked_at, entries=entries)
 
-    async def submit_close(self, instruction: CloseInstruction) -> Outcome:
-        """Send one closing order."""
-        self.house.monitor.on_instruction(instruction)
-        return await super().submit_close(instruction)
+    async def _send_closes(
+        self, name: str, instructions: Sequence[CloseInstruction]
+    ) -> tuple[Outcome, ...]:
+        for instruction in instructions:
+            self.house.monitor.on_instruction(instruction)
+        return await super()._send_closes(name, instructions)
 
     async def _read(self, name: str, about: str = "") -> AccountView:
         answer = "given up"
@@ -90,30 +91,33 @@ class StoryVenue(MemoryVenue):
         finally:
             self.house.note("read", f"{name} {about} {answer}")
 
-    async def _submit(self, name: str, about: str, effect: Deed) -> Outcome:
+    async def _submit_together(
+        self, name: str, about: str, deed: Deed, count: int
+    ) -> tuple[Outcome, ...]:
         house = self.house
-        kind = Effect.ORDER if name == "submit_close" else Effect.CANCEL
+        kind = Effect.ORDER if name.startswith("submit_close") else Effect.CANCEL
         house.monitor.on_send(name, about)
 
         arrived = 0
 
-        def carry_out() -> Outcome:
+        def carry_out() -> tuple[Outcome, ...]:
             nonlocal arrived
             arrived += 1
             if house.may_cut(kind, is_after=False):
-                return Unknown(cause="the power failed")
+                return (Unknown(cause="the power failed"),) * count
             try:
-                return effect()
+                return deed()
             finally:
                 house.monitor.look_at_fills(is_repeated=arrived > 1)
                 house.may_cut(kind, is_after=True)
 
-        outcome = await super()._submit(name, about, carry_out)
-        house.note("sent", f"{name} {about} {outcome_word(outcome)} {_reason(outcome)}")
-        house.tally.outcomes[outcome_word(outcome)] += 1
-        if isinstance(outcome, Refused):
-            house.tally.refusals[outcome.reason.value] += 1
-        return outcome
+        outcomes = await super()._submit_together(name, about, carry_out, count)
+        for outcome in outcomes:
+            house.note("sent", f"{name} {about} {outcome_word(outcome)} {_reason(outcome)}")
+            house.tally.outcomes[outcome_word(outcome)] += 1
+            if isinstance(outcome, Refused):
+                house.tally.refusals[outcome.reason.value] += 1
+        return outcomes
 
 
 def _reason(outcome: Outcome) -> str:
@@ -211,6 +215,7 @@ class StoryHouse(House):
         return StoryVenue(
             exchange=self.exchange,
             clock=self.clock,
+            ways=self.ways,
             latency_s=self.story.latency_s,
             house=self,
             misfortune=self.misfortune,

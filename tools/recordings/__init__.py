@@ -1,0 +1,1 @@
+"""Recorded answers of exchanges, read with the project's own parsers."""
