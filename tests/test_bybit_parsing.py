@@ -192,10 +192,26 @@ def test_equity_is_the_total_that_includes_profit() -> None:
     assert found.unstable(STABLES) == ()
 
 
+def test_the_profit_of_inverse_contracts_is_not_counted_against_the_positions() -> None:
+    """-17.96 in USDT and 3 in USDC are listed; 1,200 lost in BTC are seen in the equity alone."""
+    coins = (
+        coin_row("USDT", "3304.30", walletBalance="3322.26", unrealisedPnl="-17.96"),
+        coin_row("USDC", "103", walletBalance="100", unrealisedPnl="3"),
+        coin_row("BTC", "0.08", walletBalance="0.1", usdValue="4800", unrealisedPnl="-0.02"),
+    )
+    found = parse_wallet(wallet(*coins, equity="8207.30", totalPerpUPL="-1214.96"))
+    assert found.unrealised_pnl == pytest.approx(-14.96)
+
+
 def test_totals_that_a_margin_mode_leaves_empty_are_unknown_and_not_zero() -> None:
     """Only the equity is indispensable."""
     found = parse_wallet(
-        wallet(coin_row("USDT", "5"), equity="5", totalWalletBalance="", totalPerpUPL="")
+        wallet(
+            coin_row("USDT", "5", unrealisedPnl=""),
+            equity="5",
+            totalWalletBalance="",
+            totalPerpUPL="",
+        )
     )
     assert (found.equity, found.wallet, found.unrealised_pnl) == (5, None, None)
 

@@ -153,7 +153,7 @@ MUTANTS = (
     Mutant(
         name="bybit-one-coin",
         money="Positions settled in USDC are neither judged nor closed.",
-        file="venues/bybit.py",
+        file="venues/bybit_account.py",
         old='SETTLE_COINS = (Asset("USDT"), Asset("USDC"))',
         new='SETTLE_COINS = (Asset("USDT"),)',
         tests=("tests/test_bybit_simulated.py::test_a_reading_agrees_with_the_exchange",),

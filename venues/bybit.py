@@ -38,6 +38,7 @@ from model import (
 )
 from venues.access import Access
 from venues.bybit_account import (
+    SETTLE_COINS,
     Held,
     parse_margin_mode,
     parse_mode,
@@ -71,8 +72,6 @@ from venues.ccxt_client import Params
 from venues.connection import Kept, Manners, VenueConnection, together
 from venues.parsing import Fields, required_integer
 
-SETTLE_COINS = (Asset("USDT"), Asset("USDC"))
-"""Coins in which linear contracts are settled; each has lists of its own."""
 POSITION_PAGE = 200
 ORDER_PAGE = 50
 LOG_PAGE = 50

@@ -15,6 +15,7 @@ from model import Asset, Coin, MarginMode, Position, PositionMode, Side, Symbol
 from venues.parsing import (
     Fields,
     as_fields,
+    optional_decimal,
     required_decimal,
     required_integer,
     required_number,
@@ -23,6 +24,8 @@ from venues.parsing import (
 )
 from venues.position_rows import mend_prices, require_each_once
 
+SETTLE_COINS = (Asset("USDT"), Asset("USDC"))
+"""Coins in which linear contracts are settled; each has lists of its own."""
 UNIFIED = frozenset({3, 4, 5, 6})
 """`unifiedMarginStatus` of unified accounts; 1 is a classic one."""
 
@@ -55,8 +58,9 @@ class Holding:
 class Wallet:
     """A wallet answer in USD. `equity` includes profit, and coins that back nothing.
 
-    The other totals are None where the venue gives none. They count collateral alone, so that
-    they do not add up to the equity.
+    The wallet's total is None where the venue gives none. It counts collateral alone, so that it
+    does not add up to the equity. The profit is that of linear contracts, None where it is not
+    told: the venue's own total counts inverse ones as well, whose positions are not read.
     """
 
     equity: float
@@ -140,9 +144,21 @@ def parse_wallet(answer: object) -> Wallet:
     return Wallet(
         equity=equity,
         wallet=_number_or_empty(account, "totalWalletBalance", "wallet"),
-        unrealised_pnl=_number_or_empty(account, "totalPerpUPL", "wallet"),
+        unrealised_pnl=_linear_profit(account),
         holdings=holdings,
     )
+
+
+def _linear_profit(account: Fields) -> float | None:
+    """The profit in the coins that linear contracts are settled in."""
+    total = Decimal(0)
+    for row in required_rows(account, "coin", "wallet"):
+        if row.get("coin") in SETTLE_COINS:
+            profit = optional_decimal(row, "unrealisedPnl", "wallet.coin")
+            if profit is None:
+                return None
+            total += profit
+    return float(total)
 
 
 def _parse_holding(row: Fields) -> Holding:
