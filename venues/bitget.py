@@ -270,7 +270,8 @@ class BitgetFutures:
             return {}
         marks = await (await self._known_family()).fetch_marks()
         priced = self._own_prices | coin_prices(marks)
-        prices = {Symbol(asset): price for asset, price in priced.items()} | marks
+        prices = {Symbol(asset): price for asset, price in priced.items()}
+        prices.update(marks)
         missing = sorted(set(symbols) - set(prices))
         if missing:
             raise Unavailable(f"tickers: no mark for {', '.join(missing)}")
