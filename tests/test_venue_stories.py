@@ -81,17 +81,17 @@ def play(
 
 def test_a_withdrawal_of_thirty_percent_in_a_calm_hour_is_no_loss(way: str, tmp_path: Path) -> None:
     """9,400 to 6,580: nothing is opened, nothing closed, while any window would hold the fall."""
-    told, exchange = play(way, tmp_path, [(300.0, transfer(-2_820))], ends_s=1_320.0)
+    told, exchange = play(way, tmp_path, [(60.0, transfer(-2_820))], ends_s=420.0)
     assert told.opened == []
     assert exchange.amount(KEY, "BTCUSDT") == Decimal("0.5")
 
 
 def test_the_same_fall_without_a_record_is_a_loss_after_the_doubt(way: str, tmp_path: Path) -> None:
     """Doubted for 120 s of agreeing readings, then stage 3."""
-    told, exchange = play(way, tmp_path, [(300.0, vanish(2_820))], ends_s=600.0)
+    told, exchange = play(way, tmp_path, [(60.0, vanish(2_820))], ends_s=300.0)
     ((stage, at_s),) = told.opened
     assert stage is Stage.ALL_CLOSED
-    assert 420 <= at_s <= 440
+    assert 180 <= at_s <= 200
     assert not exchange.account(KEY).legs
 
 
@@ -100,9 +100,9 @@ def test_a_deposit_during_a_drawdown_does_not_hide_it(way: str, tmp_path: Path) 
 
     Ten SOL from 100 to 150 lose 500 of 9,400, with the deposit equity is above where it began.
     """
-    fall = [(300.0 + 5 * n, Prices({"SOLUSDT": 100 + n})) for n in range(1, 51)]
-    script = sorted([*fall, (400.0, transfer(2_000))], key=lambda moment: moment[0])
-    told, exchange = play(way, tmp_path, script, ends_s=700.0)
+    fall = [(60.0 + 5 * n, Prices({"SOLUSDT": 100 + n})) for n in range(1, 51)]
+    script = sorted([*fall, (160.0, transfer(2_000))], key=lambda moment: moment[0])
+    told, exchange = play(way, tmp_path, script, ends_s=430.0)
     assert told.stages[:1] == [Stage.REDUCED_TOP_RISK]
     assert exchange.amount(KEY, "SOLUSDT") == -5
     assert exchange.amount(KEY, "BTCUSDT") == Decimal("0.5")
