@@ -135,7 +135,7 @@ def read_log(recording: Recording) -> str:
     rows = rows_at(recording.answer, "result", "list")
     as_many(len(page), len(rows), "records")
     for row in rows:
-        if row["type"] not in LEDGER_KINDS:
+        if row["type"] not in (*LEDGER_KINDS, "SETTLEMENT"):
             raise Lost(f"the type {row['type']} is not known")
         parts = sum((Decimal(str(part.amount)) for part in parse_log([row])), Decimal(0))
         same(parts, number(row, "change"), f"change of {row['id']}")
