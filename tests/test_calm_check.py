@@ -155,7 +155,7 @@ def test_nothing_is_reviewed_while_something_is_being_closed(tmp_path: Path) -> 
             await house.wait(30)
             house.prices(SOL=113)
             await house.until(lambda: guard.book.incident is not None, within_s=30)
-            await house.wait(2 * A_WHILE_S)
+            await house.wait(A_WHILE_S)
             assert guard.book.incident is not None
             assert guard.book.incident.stage is Stage.ALL_CLOSED
         assert told(house) == []
