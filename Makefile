@@ -1,7 +1,7 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model inspection policy errors memory lock_document exposure order_sizes client_ids coin_sales plans \
+PURE := model switch_model inspection policy errors memory lock_document exposure order_sizes client_ids coin_sales plans \
 	cancels order_safety \
 	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \

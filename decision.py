@@ -32,6 +32,7 @@ from model import BookName, OperatorRequest, ScopeId, ScopeObservation, Stage, T
 from operator_requests import answer_request
 from policy import BookPolicy, Policy
 from stage_recovery import with_past_baselines
+from switch_model import RedisWrite, SwitchSeen
 from timekeeping import judge_silences, keep_books, move_with_clock, start
 
 
@@ -52,6 +53,7 @@ class Observation:
     scopes: tuple[ScopeObservation, ...] = ()
     reports: tuple[IncidentReport, ...] = ()
     requests: tuple[OperatorRequest, ...] = ()
+    switch: SwitchSeen | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Decision:
     records: Records
     verdicts: tuple[ScopeVerdict, ...] = ()
     opened: tuple[openings.Opening, ...] = ()
+    redis_writes: tuple[RedisWrite, ...] = ()
 
     def wants_of(self, scope: ScopeId) -> tuple[Want, ...]:
         """The reads that the scope's next observation should bring."""

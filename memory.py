@@ -36,6 +36,7 @@ from model import (
     Stage,
     Trust,
 )
+from switch_model import SwitchMemory, SwitchTransition
 
 RowResults = tuple[tuple[RowKey, float], ...]
 """Money each row has made since the store began, ordered by key; differences are what count."""
@@ -349,6 +350,7 @@ class Memory:
 
     scopes: tuple[ScopeMemory, ...] = ()
     books: tuple[BookMemory, ...] = ()
+    switch: SwitchMemory = field(default_factory=SwitchMemory)
 
     def scope(self, scope: ScopeId) -> ScopeMemory:
         """What is remembered of `scope`, a blank memory when nothing is."""
@@ -467,8 +469,10 @@ class Records:
     orders: tuple[OrderRecord, ...] = ()
     answers: tuple[RequestAnswer, ...] = ()
     audits: tuple[AuditEntry, ...] = ()
+    switch: SwitchMemory | None = None
+    transitions: tuple[SwitchTransition, ...] = ()
 
     @property
     def needs_full_sync(self) -> bool:
         """True when losing this commit in a power cut would lose a decision."""
-        return bool(self.books or self.incidents or self.orders or self.answers)
+        return bool(self.books or self.incidents or self.orders or self.answers or self.switch)

@@ -76,6 +76,18 @@ def unconfigured(name: BookName) -> BookPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchPolicy:
+    """How the operator's switch is obeyed (behaviour.md section 12).
+
+    `halt_suspends_stages`: a halt keeps stages 1 and 2 from opening incidents. `redis_grace_s`: a
+    halt that only a silent Redis stands for cancels no order before that.
+    """
+
+    halt_suspends_stages: bool = False
+    redis_grace_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The validated settings that decisions depend on. Seconds, quote money, fractions.
 
@@ -98,6 +110,7 @@ class Policy:
     practice_scopes: tuple[tuple[ScopeId, AccountKind], ...] = ()
     unwatched: tuple[str, ...] = ()
     instance_tag: str = "0000"
+    switch: SwitchPolicy = SwitchPolicy()
 
     def book(self, name: BookName) -> BookPolicy | None:
         """The settings of the named book, None when it is not configured."""

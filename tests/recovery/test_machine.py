@@ -80,7 +80,7 @@ async def test_a_second_guard_ends_at_once_and_changes_nothing(tmp_path: Path, c
             assert scene.here.lock()["pid"] == scene.process.pid
 
         await through_every_phase(scene, trial)
-        assert "recovered" not in await scene.stop()
+        assert '"event": "recovered"' not in await scene.stop()
 
 
 @pytest.mark.parametrize("is_closed", [False, True], ids=["full", "closed"])
