@@ -136,6 +136,18 @@ async def nap(clock: Clock, seconds: float, *, unless: asyncio.Event) -> None:
         abandon(waker)
 
 
+async def attempt_unless(event: asyncio.Event, work: Coroutine[Any, Any, Value]) -> Value | None:
+    """Do the work until the event is set; what is not done then is given up, and None."""
+    task = asyncio.ensure_future(work)
+    waker = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, waker), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        abandon(task)
+        abandon(waker)
+
+
 class Unbroken:
     """Work that a cancelled caller leaves running: what has begun to write or to close."""
 

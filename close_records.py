@@ -6,7 +6,7 @@ Pure. Owns no decision: it turns what a round did and found into records and sen
 from __future__ import annotations
 
 from memory import Incident, OrderAction, OrderRecord
-from model import ClientOrderId, CloseInstruction, Order, RowKey
+from model import ClientOrderId, CloseInstruction, Done, Order, RowKey
 from order_safety import RoundPlan
 
 
@@ -65,3 +65,18 @@ def aims_of(incident: Incident) -> tuple[object, ...]:
     """What an incident is after: the same one with other targets is another task."""
     targets = tuple((t.number, t.key, t.may_remain) for t in incident.targets)
     return (incident.incident_id, incident.stage, targets)
+
+
+def was_taken(record: OrderRecord) -> bool:
+    """True for a close that the venue accepted, unless it says that nothing was executed.
+
+    Some only acknowledge: what became of the order shows in the positions, a moment later.
+    """
+    done = record.outcome
+    return isinstance(done, Done) and done.filled != 0
+
+
+def is_told(record: OrderRecord) -> bool:
+    """True for a cancel, and for a close of which the venue tells that something was executed."""
+    is_close = record.action is OrderAction.CLOSE
+    return not is_close or (isinstance(record.outcome, Done) and record.outcome.filled is not None)
