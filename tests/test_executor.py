@@ -1053,7 +1053,7 @@ def test_a_kill_tells_once_of_what_it_finds_beside_its_targets() -> None:
         bench = Bench()
         bench.incident = killed(bench, ALL[0])
         bench.bot_order(
-            "XRPUSDT", "BUY", type="STOP_MARKET", quantity=5000, stop_price=1, reduce_only=True
+            "XRPUSDT", "BUY", type="STOP_MARKET", quantity=5000, trigger_price=1, reduce_only=True
         )
         report = await bench.drive()
         assert report is not None
@@ -1073,7 +1073,7 @@ def test_a_kill_without_targets_takes_no_stop_from_what_it_finds() -> None:
         bench = Bench()
         bench.incident = killed(bench)
         bench.bot_order(
-            "XRPUSDT", "BUY", type="STOP_MARKET", quantity=5000, stop_price=1, reduce_only=True
+            "XRPUSDT", "BUY", type="STOP_MARKET", quantity=5000, trigger_price=1, reduce_only=True
         )
         report = await bench.drive()
         assert report is not None
