@@ -6,7 +6,7 @@ Pure. Owns no decision: it turns what a round did and found into records and sen
 from __future__ import annotations
 
 from memory import Incident, OrderAction, OrderRecord
-from model import ClientOrderId, CloseInstruction, Done, Order, RowKey
+from model import ClientOrderId, CloseInstruction, Done, IncidentId, Order, RowKey
 from order_safety import RoundPlan
 
 
@@ -27,18 +27,20 @@ def close_record(incident: Incident, close: CloseInstruction, now: float) -> Ord
     )
 
 
-def cancel_record(incident: Incident, order: Order, *, number: int, now: float) -> OrderRecord:
+def cancel_record(
+    order: Order, *, incident_id: IncidentId, round_number: int, number: int, now: float
+) -> OrderRecord:
     """The intent of one cancel, the `number`-th of its round."""
     return OrderRecord(
-        client_id=ClientOrderId(f"{incident.incident_id}-c{incident.rounds}-{number}"),
-        incident_id=incident.incident_id,
+        client_id=ClientOrderId(f"{incident_id}-c{round_number}-{number}"),
+        incident_id=incident_id,
         scope=order.scope,
         key=None,
         action=OrderAction.CANCEL,
         symbol=order.symbol,
         order_side=order.side.value,
         quantity=order.quantity,
-        round_number=incident.rounds,
+        round_number=round_number,
         created_at=now,
         dry_run=False,
         subject=order.order_id,

@@ -385,7 +385,13 @@ class Executor:
         """
         now = self._clock.now()
         records = tuple(close_record(incident, close, now) for close in plan.closes) + tuple(
-            cancel_record(incident, order, number=number, now=now)
+            cancel_record(
+                order,
+                incident_id=incident.incident_id,
+                round_number=incident.rounds,
+                number=number,
+                now=now,
+            )
             for number, order in enumerate(plan.cancels, start=1)
         )
         await self._write(Records(orders=records, incidents=(incident,)), work)

@@ -156,7 +156,7 @@ class Guardian:
         self._untried = {
             scope: incident.book
             for scope in executors
-            if (incident := self._open_incident(scope)) is not None
+            if (incident := self._drives.open_incident(scope)) is not None
         }
 
     @property
@@ -227,10 +227,8 @@ class Guardian:
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:
         """End what reads or sleeps at once, and let what writes or closes come to its end."""
+        self._drives.finish()
         for watch in self._watches.values():
-            if watch.executor is not None:
-                watch.executor.finish()
-                self._unbroken.begin(watch.executor.settle())
             watch.reader.close()
         for task in (*tasks, stopper):
             task.cancel()
@@ -274,7 +272,7 @@ class Guardian:
     def _scope_step(self, scope: ScopeId) -> Callable[[], Awaitable[float]]:
         async def step() -> float:
             if scope in self._untried:
-                await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
+                await self._supervisor.attend(f"recovery {scope}", lambda: self._drives.recover(scope))
                 del self._untried[scope]
             watch = self._watches[scope]
             began, looks = self._clock.monotonic(), watch.looks
@@ -288,13 +286,8 @@ class Guardian:
         return step
 
     def _pace(self, scope: ScopeId) -> float:
-        is_closing = self._open_incident(scope) is not None
+        is_closing = self._drives.open_incident(scope) is not None
         return self._watches[scope].pace(self._policy, is_closing=is_closing)
-
-    async def _recover(self, scope: ScopeId) -> None:
-        """Go on with an incident that an earlier run left open, before anything else."""
-        if await self._watches[scope].reader.prepare():
-            await self._act(scope)
 
     async def tick(self, scope: ScopeId) -> None:
         """Observe one scope, decide, write, and act on what is open there.
@@ -308,14 +301,14 @@ class Guardian:
         decision = await self._supervisor.attend(name, lambda: self._look(scope))
         is_second_wanted = decision is not None and Want.SECOND_READING in decision.wants_of(scope)
         if not is_second_wanted:
-            await self._act(scope)
+            await self._drives.act(scope)
             return
         # What a lower stage closes does not wait for the second reading, nor holds it up.
         began = self._clock.monotonic()
-        await self._act(scope, within_s=SECOND_READING_AFTER_S)
+        await self._drives.act(scope, within_s=SECOND_READING_AFTER_S)
         await self._clock.sleep(SECOND_READING_AFTER_S - (self._clock.monotonic() - began))
         await self._supervisor.attend(name, lambda: self._look(scope, is_second_reading=True))
-        await self._act(scope)
+        await self._drives.act(scope)
 
     async def _look(self, scope: ScopeId, *, is_second_reading: bool = False) -> Decision:
         """Observe and settle."""
@@ -382,47 +375,6 @@ class Guardian:
         if self._on_decision is not None:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 
-    async def _act(self, scope: ScopeId, *, within_s: float = DRIVE_WITHIN_S) -> None:
-        """Work on the scope's open incident and settle what came of it.
-
-        No longer than until the account is due to be looked at again, which may show that it needs
-        a higher stage; where looking takes long, closing gets as much time.
-        """
-        due_s = max(self._policy.alert_poll_s, self._watches[scope].look_s)
-        within_s = min(within_s, due_s)
-        incident = self._open_incident(scope)
-        executor = self._watches[scope].executor
-        if incident is None or executor is None or self._stopping.is_set():
-            return
-        await self._unbroken.do(self._drive(executor, incident, scope=scope, within_s=within_s))
-
-    async def _drive(
-        self, executor: Executor, incident: Incident, *, scope: ScopeId, within_s: float
-    ) -> None:
-        watch = self._watches[scope]
-        report = await executor.drive(
-            incident,
-            rules=watch.drive_rules(incident, self._policy),
-            is_current=self._is_current,
-            is_recorded=not self._recorder.is_in_trouble,
-            within_s=within_s,
-            not_before=watch.reader.quiet_until,
-        )
-        if executor.doubts_limits:
-            watch.reader.doubt_limits()
-        if report is not None:
-            await self._settle(Observation(now=self._clock.now(), reports=(report,)))
-
-    def _open_incident(self, scope: ScopeId) -> Incident | None:
-        book = self._policy.book_of(scope)
-        incident = None if book is None else self.memory.book(book.name).incident
-        return incident if incident and incident.status is IncidentStatus.OPEN else None
-
-    def _is_current(self, incident: Incident) -> bool:
-        """Whether the incident still asks for the same: a reset may end it, a kill may raise it."""
-        known = self.memory.book(incident.book).incident
-        return known is not None and aims_of(known) == aims_of(incident)
-
     # --- the operator, and the heartbeat ------------------------------------------------------
 
     async def _office_step(self) -> float:
@@ -436,7 +388,7 @@ class Guardian:
     def _find_subject(self, scope: ScopeId) -> Subject | None:
         """What is known of a scope for judging whether it could be closed; None while it is not."""
         reading, limits = self.memory.scope(scope).last_trusted, self._watches[scope].reader.limits
-        if reading is None or not limits or self._open_incident(scope) is not None:
+        if reading is None or not limits or self._drives.open_incident(scope) is not None:
             return None
         if self._clock.now() - reading.asked_at > self._policy.max_reading_age_s:
             return None
@@ -448,7 +400,7 @@ class Guardian:
         return (
             not self._recorder.is_behind
             and all(watch.rests_until >= soon for watch in self._watches.values())
-            and all(self._open_incident(scope) is None for scope in self._watches)
+            and all(self._drives.open_incident(scope) is None for scope in self._watches)
         )
 
     async def answer_requests(self) -> None:

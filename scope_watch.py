@@ -7,7 +7,8 @@ the process stands in the memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import dataclass, field, replace
 
 from clock import Clock
 from decision import Decision, Observation, decide
@@ -43,7 +44,7 @@ class ScopeWatch:
 
     `looks` counts the readings that came to a decision, the latest took `look_s` seconds;
     `rests_until` is when the next one begins, on the monotonic clock, and never while one is under
-    way. `waiting_since` is when a complete streak would have acted but for the venue's records, on
+    way; whoever sets the `bell` wants it at once. `waiting_since` is when a complete streak would have acted but for the venue's records, on
     the same clock. `trial` is what the latest observation comes to, where that was tried out.
     """
 
@@ -54,6 +55,7 @@ class ScopeWatch:
     looks: int = 0
     look_s: float = 0.0
     rests_until: float = float("-inf")
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
     waiting_since: float | None = None
     trial: Trial | None = None
 
