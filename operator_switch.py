@@ -84,7 +84,7 @@ class RedisSwitch:
         if value is None:
             return RedisMissing()
         if not isinstance(value, bytes):
-            return RedisSilent(why="it answers what is no value of a key")
+            return RedisSilent(why=f"{self._place}: it answers what is no value of a key")
         text = _printable(value.decode(errors="backslashreplace").strip())
         actor, reason = _signed(by, text)
         return RedisValue(text=text, actor=actor, reason=reason)
@@ -232,7 +232,7 @@ def _client(place: RedisPlace, sentinel: Sentinel | None) -> Redis:
     host, port = place.hosts[0]
     kind: type[Connection] = SSLConnection if place.is_tls else Connection
     pool = ConnectionPool(connection_class=kind, host=host, port=port, **options)
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 def _sentinel(place: RedisPlace) -> Sentinel:
