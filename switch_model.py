@@ -23,6 +23,12 @@ class SwitchState(StrEnum):
         """Rank: kill > halt > pause > running."""
         return list(SwitchState).index(self)
 
+    @staticmethod
+    def parse(text: str) -> SwitchState | None:
+        """The state that a text names, trimmed and in any case; None for no state at all."""
+        word = text.strip().lower()
+        return SwitchState(word) if word in list(SwitchState) else None
+
 
 class SwitchStore(StrEnum):
     """Where a state is kept."""

