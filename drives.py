@@ -33,7 +33,8 @@ Settle = Callable[[Observation], Coroutine[Any, Any, None]]
 class Drives:
     """The closing side of every watched account.
 
-    `remembered` gives the memory as it is now. `is_trusting` says whether records reach the disk.
+    `remembered` gives the memory as it is now. `is_trusting` says whether records reach the disk,
+    `is_finishing` that nothing more begins.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class Drives:
         self._unbroken = unbroken
         self._supervisor = supervisor
         self._clock = clock
-        self._is_finishing = False
+        self.is_finishing = False
 
     def finish(self) -> None:
         """Begin nothing more, and let what is in hand come to its end."""
-        self._is_finishing = True
+        self.is_finishing = True
         for watch in self._watches.values():
             if watch.executor is not None:
                 watch.executor.finish()
@@ -87,7 +88,7 @@ class Drives:
         within_s = min(within_s, due_s)
         incident = self.open_incident(scope)
         executor = self._watches[scope].executor
-        if incident is None or executor is None or self._is_finishing:
+        if incident is None or executor is None or self.is_finishing:
             return
         await self._unbroken.do(self._drive(executor, incident, scope=scope, within_s=within_s))
 

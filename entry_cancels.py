@@ -87,12 +87,15 @@ class EntryCancels:
         self._began_at: dict[ScopeId, float] = {}
         self._rests_until: dict[ScopeId, float] = {}
         self._rounds = 0
+        self._is_asked = False
 
-    def begin_all(self) -> None:
-        """Begin a round on every account at once: a halt has just begun to ask for it."""
-        self._began_at.clear()
-        for scope in self._venues:
-            self.begin(scope)
+    def follow(self, *, is_asked: bool) -> None:
+        """Begin a round on every account at once when a halt begins to ask for it."""
+        was_asked, self._is_asked = self._is_asked, is_asked
+        if is_asked and not was_asked:
+            self._began_at.clear()
+            for scope in self._venues:
+                self.begin(scope)
 
     def begin(self, scope: ScopeId) -> None:
         """Begin a round, unless one is under way, too short ago, or not asked for."""

@@ -1,7 +1,7 @@
-"""Watches the operator's switch, apart from the polling of accounts, and tells what it does.
+"""Watches the operator's switch, apart from the polling of accounts, and has it carried out.
 
-Owns when the two stores are looked at, that a change of either is settled at once, and what Redis
-is told. What a look means is for `switch_rules`. Its rules:
+Owns when the two stores are looked at, that a change of either is settled and acted on at once, on
+every account, and what Redis is told. What a look means is for `switch_rules`. Its rules:
 
 - Four looks a second at each store, side by side: neither waits for the other, and only one look
   at a store is under way.
@@ -18,12 +18,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from attempts import Got, abandon, attempt
+from attempts import Got, Unbroken, abandon, attempt
 from clock import Clock
 from decision import Decision, Observation
+from drives import Drives, Settle
+from entry_cancels import EntryCancels, HaltedScope
+from logger import Logger
 from memory import Memory
-from policy import SwitchPolicy
+from model import ScopeId
+from policy import Policy
 from recorder import Recorder
+from scope_watch import ScopeWatch
 from supervision import Supervisor
 from switch_model import (
     RedisSeen,
@@ -35,8 +40,9 @@ from switch_model import (
     SwitchStore,
     SwitchTransition,
 )
-from switch_rules import look
+from switch_rules import cancels_entries, look
 from troubles import Troubles
+from venues.protocol import Venue
 
 LOOK_EVERY_S = 0.25
 FIRST_LOOK_WITHIN_S = 2.0
@@ -70,75 +76,90 @@ class SwitchStores:
 
 
 class SwitchWatch:
-    """Looks at the stores of the switch and has every change settled.
+    """Looks at the stores of the switch; without `stores` there is none to look at.
 
     `remembered` gives the memory as it is now, `settle` decides on an observation and writes the
-    decision. `on_look` is called after every look, because some of what the switch asks for comes
-    with time alone.
+    decision. Entry orders are cancelled where a watch has an executor: in no dry run.
     """
 
     def __init__(
         self,
-        stores: SwitchStores,
+        stores: SwitchStores | None,
         *,
-        policy: SwitchPolicy,
+        policy: Policy,
+        venues: Mapping[ScopeId, Venue],
+        watches: Mapping[ScopeId, ScopeWatch],
+        drives: Drives,
         remembered: Callable[[], Memory],
-        settle: Callable[[Observation], Coroutine[Any, Any, None]],
-        on_look: Callable[[], None],
-        recorder: Recorder,
+        settle: Settle,
+        unbroken: Unbroken,
         supervisor: Supervisor,
+        recorder: Recorder,
         troubles: Troubles,
         clock: Clock,
+        log: Logger,
     ) -> None:
         self._stores = stores
         self._policy = policy
+        self._watches = watches
+        self._drives = drives
         self._remembered = remembered
         self._settle = settle
-        self._on_look = on_look
-        self._recorder = recorder
+        self._unbroken = unbroken
         self._supervisor = supervisor
+        self._recorder = recorder
         self._troubles = troubles
         self._clock = clock
         self._errands: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
         self._write_after = float("-inf")
+        self._cancels = EntryCancels(
+            venues={scope: venues[scope] for scope, watch in watches.items() if watch.executor},
+            find_halted=self._find_halted,
+            unbroken=unbroken,
+            supervisor=supervisor,
+            recorder=recorder,
+            troubles=troubles,
+            clock=clock,
+            log=log,
+        )
+
+    # --- looking ------------------------------------------------------------------------------
 
     @property
     def steps(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, float]]]:
         """What is to be repeated, each for itself, by its name."""
-        if self._stores.redis is None:
-            return {"local switch": self._look_locally}
-        return {"local switch": self._look_locally, "redis switch": self._look_at_redis}
+        if self._stores is None:
+            return {}
+        steps = {"local switch": partial(self._look_locally, self._stores)}
+        if self._stores.redis is not None:
+            steps["redis switch"] = partial(self._look_at_redis, self._stores.redis)
+        return steps
 
-    async def first_look(self) -> SwitchSeen:
+    async def first_look(self) -> SwitchSeen | None:
         """Look at both stores before anything is announced; what is silent so long is silent."""
+        if self._stores is None:
+            return None
         local, redis = await asyncio.gather(
             attempt(self._stores.read_local(), within_s=FIRST_LOOK_WITHIN_S, what="local switch"),
-            self._first_of_redis(),
+            _look_first(self._stores.redis),
         )
         return SwitchSeen(local=local.value if isinstance(local, Got) else None, redis=redis)
 
-    async def _first_of_redis(self) -> RedisSeen | None:
-        redis = self._stores.redis
-        if redis is None:
-            return None
-        seen = await attempt(redis.read(), within_s=FIRST_LOOK_WITHIN_S, what="redis")
-        return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)
+    async def _look_locally(self, stores: SwitchStores) -> float:
+        return await self._take_in(SwitchSeen(local=await stores.read_local()))
 
-    async def _look_locally(self) -> float:
-        return await self._take_in(SwitchSeen(local=await self._stores.read_local()))
-
-    async def _look_at_redis(self) -> float:
-        assert self._stores.redis is not None
-        return await self._take_in(SwitchSeen(redis=await self._stores.redis.read()))
+    async def _look_at_redis(self, redis: RedisPort) -> float:
+        return await self._take_in(SwitchSeen(redis=await redis.read()))
 
     async def _take_in(self, seen: SwitchSeen) -> float:
         """Settle what was seen where it changes anything; returns the pause before the next."""
         known, now = self._remembered().switch, self._clock.now()
-        found = look(known, seen, policy=self._policy, now=now)
+        found = look(known, seen, policy=self._policy.switch, now=now)
         if found.memory != known or (found.writes and self._may_write):
-            await self._settle(Observation(now=now, switch=seen))
-        self._on_look()
+            await self._unbroken.do(self._settle(Observation(now=now, switch=seen)))
+        # Some of what the switch asks for comes with time alone.
+        self._cancels.follow(is_asked=self._must_cancel)
         return LOOK_EVERY_S
 
     @property
@@ -146,18 +167,38 @@ class SwitchWatch:
         is_due = self._clock.monotonic() >= self._write_after
         return is_due and not self._writing.locked()
 
-    # --- what Redis is told -------------------------------------------------------------------
+    # --- carrying it out ----------------------------------------------------------------------
 
-    def follow(self, decision: Decision, *, before: SwitchMemory) -> None:
-        """Tell Redis what a decision that was just queued for the disk wants it to know."""
-        redis = self._stores.redis
-        if redis is None:
+    def follow(self, decision: Decision, *, before: Memory) -> None:
+        """Begin what a decision that has just taken effect asks for, on every account at once."""
+        self._drives.kill(before)
+        self._cancels.follow(is_asked=self._must_cancel)
+        if self._stores is None or self._stores.redis is None:
             return
         for what in decision.redis_writes:
             self._write_after = self._clock.monotonic() + WRITE_AGAIN_AFTER_S
-            self._run("redis write", partial(self._write, redis, what))
-        for told in changes_between(before, decision.memory.switch, at=self._clock.now()):
-            self._run("redis event", partial(self._publish, redis, told))
+            self._run("redis write", partial(self._write, self._stores.redis, what))
+        changes = changes_between(before.switch, decision.memory.switch, at=self._clock.now())
+        for told in changes:
+            self._run("redis event", partial(self._publish, self._stores.redis, told))
+
+    def cancel_entries(self, scope: ScopeId) -> None:
+        """Have what could open cancelled on an account that was just looked at."""
+        self._cancels.begin(scope)
+
+    @property
+    def _must_cancel(self) -> bool:
+        """Whether the switch asks for entry orders to be cancelled by now."""
+        return cancels_entries(self._remembered().switch, self._policy.switch, self._clock.now())
+
+    def _find_halted(self, scope: ScopeId) -> HaltedScope | None:
+        """What is known of an account whose entry orders are to go, None where they are not."""
+        is_closing = self._drives.is_finishing or self._drives.open_incident(scope) is not None
+        if is_closing or not self._must_cancel:
+            return None
+        return self._watches[scope].halted(self._remembered(), self._policy)
+
+    # --- what Redis is told -------------------------------------------------------------------
 
     def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         errand = asyncio.create_task(self._do(name, work))
@@ -198,6 +239,13 @@ class SwitchWatch:
             await asyncio.wait(errands, timeout=STOP_WITHIN_S)
         for errand in errands:
             abandon(errand)
+
+
+async def _look_first(redis: RedisPort | None) -> RedisSeen | None:
+    if redis is None:
+        return None
+    seen = await attempt(redis.read(), within_s=FIRST_LOOK_WITHIN_S, what="redis")
+    return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)
 
 
 def changes_between(

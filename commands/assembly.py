@@ -37,6 +37,8 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from store.switch_reader import SwitchReader
+from switch_watch import SwitchStores
 from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
@@ -154,6 +156,7 @@ async def assemble(
         reserves=(descriptors, RoomReserve(settings.trading_lock_file)),
         troubles=troubles,
     )
+    switch = SwitchReader(settings.state_db)
     connections: dict[ScopeId, Venue] = {}
     try:
         await _check_origins(settings, store)
@@ -173,6 +176,7 @@ async def assemble(
             on_decision=on_decision,
             request_poll_s=request_poll_s,
             troubles=troubles,
+            switch=SwitchStores(read_local=switch.read),
         )
     finally:
         closing = [asyncio.ensure_future(venue.aclose()) for venue in connections.values()]
@@ -180,6 +184,7 @@ async def assemble(
             await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
         for task in closing:
             abandon(task)
+        await switch.aclose()
         await store.aclose()
         lock.close()
         descriptors.release()
@@ -229,6 +234,7 @@ def put_together(
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
+    switch: SwitchStores | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
 
@@ -290,6 +296,7 @@ def put_together(
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
         notices=notices,
+        switch=switch,
         tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(
