@@ -32,6 +32,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as NotConnectedInTime
 
 from attempts import Got, Missed, attempt
 from clock import Clock
@@ -195,11 +196,11 @@ class _Line:
                 await attempt(closing.aclose(), within_s=CLOSE_WITHIN_S, what="closing")
 
 
-def _options(*, within_s: float) -> dict[str, Any]:
+def _options(*, connect_within_s: float, answer_within_s: float | None) -> dict[str, Any]:
     """What every connection has. RESP2 and no greeting: a user then needs no right for those."""
     return {
-        "socket_timeout": min(DEADLINE_S, within_s),
-        "socket_connect_timeout": min(CONNECT_WITHIN_S, within_s),
+        "socket_timeout": answer_within_s,
+        "socket_connect_timeout": connect_within_s,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "driver_info": None,
@@ -221,7 +222,7 @@ def _login(place: RedisPlace) -> dict[str, Any]:
 
 
 def _client(place: RedisPlace, sentinel: Sentinel | None) -> Redis:
-    options = _options(within_s=DEADLINE_S) | _login(place)
+    options = _options(connect_within_s=CONNECT_WITHIN_S, answer_within_s=None) | _login(place)
     if place.is_tls:
         options |= _tls(place)
     if sentinel is not None:
@@ -236,7 +237,7 @@ def _client(place: RedisPlace, sentinel: Sentinel | None) -> Redis:
 
 
 def _sentinel(place: RedisPlace) -> Sentinel:
-    options = _options(within_s=SENTINEL_WITHIN_S)
+    options = _options(connect_within_s=SENTINEL_WITHIN_S, answer_within_s=SENTINEL_WITHIN_S)
     options["password"] = place.sentinel_password.get_secret_value() or None
     if place.is_tls:
         options |= {"ssl": True, **_tls(place)}
@@ -255,6 +256,10 @@ _SAID: tuple[tuple[type[Exception], str], ...] = (
     (ReadOnlyError, "it is a replica and takes no writes -> name the master"),
     (OutOfMemoryError, "its memory is full -> raise maxmemory"),
     (MovedError, "it is a cluster and keeps the key elsewhere -> use a Redis that is none"),
+    (
+        NotConnectedInTime,
+        "no connection in time -> check host and port, a firewall, and whether TLS is spoken there",
+    ),
     (
         MasterNotFoundError,
         "no sentinel names a master -> check the name of the service, and that sentinels answer",
