@@ -225,6 +225,7 @@ class Guardian:
             raise
         finally:
             await self.flush()
+            await self._switch.finish()
 
     async def _watch(self) -> None:
         """Run every task until the guard is stopped or one of them finds our own bug."""
@@ -234,7 +235,8 @@ class Guardian:
             for scope, watch in self._watches.items()
         ]
         tasks += [
-            asyncio.create_task(repeat(name, step)) for name, step in self._switch.steps.items()
+            asyncio.create_task(repeat(name, step, bell=bell))
+            for name, step, bell in self._switch.steps
         ]
         tasks.append(asyncio.create_task(repeat("office", self._office_step, bell=self._bell)))
         tasks.append(asyncio.create_task(self._unbroken.fail()))

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import lock_mirror
 from attempts import Got, Unbroken, abandon, attempt
 from clock import Clock
 from decision import Decision, Observation
 from drives import Drives, Settle
 from entry_cancels import EntryCancels, HaltedScope
+from lock_mirror import LockMirror
 from logger import Logger
 from memory import Memory
 from model import ScopeId
@@ -54,6 +56,10 @@ STOP_WITHIN_S = 1.0
 TROUBLE = "redis"
 
 
+Step = Callable[[], Coroutine[Any, Any, float]]
+"""One of what is repeated; it returns the pause before the next in seconds."""
+
+
 class RedisPort(Protocol):
     """What the watch needs of Redis; none of it raises for what Redis does."""
 
@@ -69,10 +75,14 @@ class RedisPort(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchStores:
-    """Where the switch is read: `read_local` gives None while it cannot be known."""
+    """Where the switch is read: `read_local` gives None while it cannot be known.
+
+    `mirror` shows the lock document to other machines.
+    """
 
     read_local: Callable[[], Coroutine[Any, Any, SwitchSetting | None]]
     redis: RedisPort | None = None
+    mirror: LockMirror | None = None
 
 
 class SwitchWatch:
@@ -127,14 +137,19 @@ class SwitchWatch:
     # --- looking ------------------------------------------------------------------------------
 
     @property
-    def steps(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, float]]]:
-        """What is to be repeated, each for itself, by its name."""
+    def steps(self) -> tuple[tuple[str, Step, asyncio.Event | None], ...]:
+        """What is to be repeated, each for itself: its name, the step, and what ends its pause."""
         if self._stores is None:
-            return {}
-        steps = {"local switch": partial(self._look_locally, self._stores)}
-        if self._stores.redis is not None:
-            steps["redis switch"] = partial(self._look_at_redis, self._stores.redis)
-        return steps
+            return ()
+        stores = self._stores
+        steps: list[tuple[str, Step, asyncio.Event | None]] = [
+            ("local switch", partial(self._look_locally, stores), None)
+        ]
+        if stores.redis is not None:
+            steps.append(("redis switch", partial(self._look_at_redis, stores.redis), None))
+        if stores.mirror is not None:
+            steps.append((lock_mirror.NAME, stores.mirror.step, stores.mirror.bell))
+        return tuple(steps)
 
     async def first_look(self) -> SwitchSeen | None:
         """Look at both stores before anything is announced; what is silent so long is silent."""
@@ -239,6 +254,11 @@ class SwitchWatch:
             await asyncio.wait(errands, timeout=STOP_WITHIN_S)
         for errand in errands:
             abandon(errand)
+
+    async def finish(self) -> None:
+        """Show other machines the last lock that was written."""
+        if self._stores is not None and self._stores.mirror is not None:
+            await self._stores.mirror.finish()
 
 
 async def _look_first(redis: RedisPort | None) -> RedisSeen | None:
