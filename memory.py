@@ -366,8 +366,8 @@ class Memory:
 class IncidentReport:
     """How an incident stands after the executor worked on it.
 
-    `is_done`: its targets held in two position reads far enough apart. `found`: what was read held
-    beside the targets of a kill.
+    `is_done`: its targets held in two position reads far enough apart. `found` are positions that
+    were read while a LOCKDOWN incident was carried out and that no target of it covers.
     """
 
     incident: Incident
