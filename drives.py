@@ -21,7 +21,7 @@ from close_records import aims_of
 from decision import Observation
 from executor import DRIVE_WITHIN_S, Executor
 from memory import Incident, IncidentStatus, Memory
-from model import ScopeId, Stage
+from model import MarketLimits, ScopeId, Stage, Symbol
 from policy import Policy
 from scope_watch import ScopeWatch
 from supervision import Supervisor
@@ -73,6 +73,11 @@ class Drives:
         incident = None if book is None else self._remembered().book(book.name).incident
         return incident if incident and incident.status is IncidentStatus.OPEN else None
 
+    @property
+    def limits(self) -> Mapping[ScopeId, Mapping[Symbol, MarketLimits]]:
+        """The market rules of every account, as far as they were read."""
+        return {scope: watch.reader.limits for scope, watch in self._watches.items()}
+
     async def recover(self, scope: ScopeId) -> None:
         """Go on with an incident that an earlier run left open, before anything else."""
         if await self._watches[scope].reader.prepare():
@@ -108,7 +113,10 @@ class Drives:
             if executor.doubts_limits:
                 watch.reader.doubt_limits()
             if report is not None:
-                await self._settle(Observation(now=self._clock.now(), reports=(report,)))
+                observation = Observation(
+                    now=self._clock.now(), reports=(report,), limits=self.limits
+                )
+                await self._settle(observation)
             incident = self.open_incident(scope) if report is not None and report.found else None
 
     def _is_current(self, incident: Incident) -> bool:

@@ -13,7 +13,7 @@ every account, and what Redis is told. What a look means is for `switch_rules`. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -36,10 +36,8 @@ from switch_model import (
     RedisSeen,
     RedisSilent,
     RedisWrite,
-    SwitchMemory,
     SwitchSeen,
     SwitchSetting,
-    SwitchStore,
     SwitchTransition,
 )
 from switch_rules import cancels_entries, look
@@ -49,8 +47,6 @@ from venues.protocol import Venue
 LOOK_EVERY_S = 0.25
 FIRST_LOOK_WITHIN_S = 2.0
 """A start waits no longer for Redis to say what it holds: until it does it is a halt."""
-WRITE_AGAIN_AFTER_S = 5.0
-"""A Redis that refuses a write is asked as often as this, not with every look."""
 RECORD_WITHIN_S = 1.0
 STOP_WITHIN_S = 1.0
 TROUBLE = "redis"
@@ -122,7 +118,6 @@ class SwitchWatch:
         self._clock = clock
         self._errands: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
-        self._write_after = float("-inf")
         self._cancels = EntryCancels(
             venues={scope: venues[scope] for scope, watch in watches.items() if watch.executor},
             find_halted=self._find_halted,
@@ -170,17 +165,12 @@ class SwitchWatch:
     async def _take_in(self, seen: SwitchSeen) -> float:
         """Settle what was seen where it changes anything; returns the pause before the next."""
         known, now = self._remembered().switch, self._clock.now()
-        found = look(known, seen, policy=self._policy.switch, now=now)
-        if found.memory != known or (found.writes and self._may_write):
-            await self._unbroken.do(self._settle(Observation(now=now, switch=seen)))
+        if look(known, seen, policy=self._policy, now=now).memory != known:
+            observation = Observation(now=now, switch=seen, limits=self._drives.limits)
+            await self._unbroken.do(self._settle(observation))
         # Some of what the switch asks for comes with time alone.
         self._cancels.follow(is_asked=self._must_cancel)
         return LOOK_EVERY_S
-
-    @property
-    def _may_write(self) -> bool:
-        is_due = self._clock.monotonic() >= self._write_after
-        return is_due and not self._writing.locked()
 
     # --- carrying it out ----------------------------------------------------------------------
 
@@ -191,10 +181,8 @@ class SwitchWatch:
         if self._stores is None or self._stores.redis is None:
             return
         for what in decision.redis_writes:
-            self._write_after = self._clock.monotonic() + WRITE_AGAIN_AFTER_S
             self._run("redis write", partial(self._write, self._stores.redis, what))
-        changes = changes_between(before.switch, decision.memory.switch, at=self._clock.now())
-        for told in changes:
+        for told in decision.transitions:
             self._run("redis event", partial(self._publish, self._stores.redis, told))
 
     def cancel_entries(self, scope: ScopeId) -> None:
@@ -204,7 +192,8 @@ class SwitchWatch:
     @property
     def _must_cancel(self) -> bool:
         """Whether the switch asks for entry orders to be cancelled by now."""
-        return cancels_entries(self._remembered().switch, self._policy.switch, self._clock.now())
+        switch, now = self._remembered().switch, self._clock.now()
+        return cancels_entries(switch, policy=self._policy, now=now)
 
     def _find_halted(self, scope: ScopeId) -> HaltedScope | None:
         """What is known of an account whose entry orders are to go, None where they are not."""
@@ -266,18 +255,3 @@ async def _look_first(redis: RedisPort | None) -> RedisSeen | None:
         return None
     seen = await attempt(redis.read(), within_s=FIRST_LOOK_WITHIN_S, what="redis")
     return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)
-
-
-def changes_between(
-    before: SwitchMemory, after: SwitchMemory, *, at: float
-) -> Iterator[SwitchTransition]:
-    """The changes of either store, as others are told of them; `at` in UTC seconds."""
-    pairs = (
-        (SwitchStore.LOCAL, before.local, after.local),
-        (SwitchStore.REDIS, before.redis or SwitchSetting(), after.redis or SwitchSetting()),
-    )
-    for store, old, new in pairs:
-        if old.state is not new.state:
-            yield SwitchTransition(
-                at=at, old=old.state, new=new.state, store=store, actor=new.actor, reason=new.reason
-            )

@@ -169,7 +169,7 @@ def test_symbols_that_must_not_be_touched_keep_their_entry_orders() -> None:
 
 @pytest.mark.parametrize(("is_known", "stays"), [(True, True), (False, False)])
 def test_a_failed_position_read_takes_no_protection_away(*, is_known: bool, stays: bool) -> None:
-    """What was last trusted says what a plain order closes; only without that it counts as entry."""
+    """What was last trusted says what a plain order closes; without that it counts as entry."""
 
     async def story() -> None:
         bench = Bench()

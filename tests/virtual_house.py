@@ -39,8 +39,8 @@ from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock, VirtualLoop
 from store.access import ThreadedStore
-from store.views import StoreStatus, read_status
 from store.switch_reader import SwitchReader
+from store.views import StoreStatus, read_status
 from switch_model import SwitchSetting, SwitchState
 from switch_watch import SwitchStores
 from tests.conventions import BINANCE, Conventions
