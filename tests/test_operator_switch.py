@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from pydantic import SecretStr
@@ -396,8 +399,43 @@ async def test_a_server_that_repeats_the_password_makes_nobody_read_it() -> None
     assert password not in why
 
 
-async def test_a_name_that_nobody_knows_is_silence() -> None:
+async def test_a_name_that_nobody_knows_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be known again at the next look."""
-    place = RedisPlace(hosts=(("no-such-host.invalid", 6379),))
+
+    def unknown(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    async with switch_at(RedisPlace(hosts=(("unknown.test", 6379),))) as switch:
+        assert "unknown.test:6379: nobody knows the name" in why_silent(await switch.read())
+
+
+async def test_a_lookup_that_hangs_takes_no_thread_of_the_exchanges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their names are looked up on the loop's own threads, of which there are few."""
+    let_go, asked = threading.Event(), list[str]()
+
+    def hang(host: str, *_: object, **__: object) -> NoReturn:
+        asked.append(threading.current_thread().name)
+        let_go.wait()
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(operator_switch, "CONNECT_WITHIN_S", 0.05)
+    async with switch_at(RedisPlace(hosts=(("slow.test", 6379),))) as switch:
+        for _ in range(3):
+            assert "looking its name up takes too long" in why_silent(await switch.read())
+            assert "looking its name up" in await switch.write(told(SwitchState.KILL))
+            assert "looking its name up" in await switch.mirror("{}", ttl_s=60.0)
+        assert asked == ["redis-names"]
+        let_go.set()
+
+
+async def test_a_name_is_as_good_as_an_address(server: RedisServer) -> None:
+    """Looked up once, and again after a failure."""
+    await server.cli("SET", KEY, "halt")
+    place = replace(server.place, hosts=(("localhost", server.port),))
     async with switch_at(place) as switch:
-        assert "no-such-host.invalid:6379: " in why_silent(await switch.read())
+        for _ in range(2):
+            assert await switch.read() == RedisValue(text="halt")
