@@ -234,22 +234,21 @@ async def test_looks_of_a_hanging_server_do_not_pile_up(
         assert sum("cmd=get" in line for line in clients.splitlines()) == 1
 
 
-async def test_a_slow_write_delays_no_look(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_write_delays_no_look(server: RedisServer) -> None:
     """Redis holds writes back (a failover does) and goes on to answer looks."""
-    monkeypatch.setattr(operator_switch, "DEADLINE_S", SHORT_S)
     async with switch_at(server.place) as switch:
         await server.cli("SET", KEY, "halt")
+        assert await switch.mirror("{}", ttl_s=60.0) == ""
+        assert await switch.publish({}) == ""
         await server.cli("CLIENT", "PAUSE", "60000", "WRITE")
         writing = asyncio.ensure_future(switch.write(told(SwitchState.KILL)))
         showing = asyncio.ensure_future(switch.mirror("{}", ttl_s=60.0))
+        await asyncio.sleep(0)
         assert await switch.read() == RedisValue(text="halt")
-        assert "no answer" in await writing
-        assert "no answer" in await showing
+        assert not writing.done()
+        assert not showing.done()
         await server.cli("CLIENT", "UNPAUSE")
-        monkeypatch.undo()
-        assert await switch.write(told(SwitchState.PAUSE)) == ""
+        assert [await writing, await showing] == ["", ""]
 
 
 async def test_a_user_needs_no_more_than_the_least_rights(server: RedisServer) -> None:
