@@ -6,15 +6,21 @@ goes wrong is a `RedisSilent` or a reason, never an exception, and never holds a
 - A look ends within `DEADLINE_S`, whatever Redis does. The answer to a look that was given up is
   never taken for that of a later one: its connection is dropped.
 - Looks, writes and the mirror have a connection each: none waits for another's slow command.
+- Names are looked up on a thread of its own first: a lookup that hangs takes none of the threads
+  that the exchanges' names are looked up on.
 - Nothing is retried within a look; the next one is a quarter of a second away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
@@ -34,9 +40,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as NotConnectedInTime
 
-from attempts import Got, Missed, attempt
+from attempts import Got, Missed, attempt, look_away
 from clock import Clock
 from errors import Unavailable
+from own_thread import OwnThread
 from redaction import Redactor
 from redis_place import RedisPlace
 from switch_model import RedisMissing, RedisSeen, RedisSilent, RedisValue, RedisWrite
@@ -68,9 +75,10 @@ class RedisSwitch:
     def __init__(self, place: RedisPlace, *, clock: Clock) -> None:
         self._place = place
         self._clock = clock
-        self._looking = _Line(place, clock)
-        self._writing = _Line(place, clock)
-        self._mirroring = _Line(place, clock)
+        self._names = _Names(place)
+        self._looking = _Line(place, self._names, clock)
+        self._writing = _Line(place, self._names, clock)
+        self._mirroring = _Line(place, self._names, clock)
 
     async def read(self) -> RedisSeen:
         """What stands in the key now; never raises, and takes at most `DEADLINE_S`."""
@@ -122,6 +130,7 @@ class RedisSwitch:
         """Close all connections, without waiting long for any."""
         lines = (self._looking, self._writing, self._mirroring)
         await asyncio.gather(*(line.aclose() for line in lines))
+        self._names.close()
 
     async def _tell(self, *words: str) -> tuple[str, object]:
         """One command on the writing connection: why it failed, and what was answered."""
@@ -140,11 +149,52 @@ def _why(line: _Line, got: Got[list[Any]] | Missed) -> str:
     return line.say(answer) if isinstance(answer, Exception) else ""
 
 
+class _Names:
+    """Finds out that the names of the place can be looked up, one attempt at a time."""
+
+    def __init__(self, place: RedisPlace) -> None:
+        self._hosts = tuple(host for host, _ in place.hosts if not _is_address(host))
+        self._thread = OwnThread("redis-names")
+        self._asking: asyncio.Future[None] | None = None
+
+    async def settle(self) -> None:
+        """Return when every name was looked up, found or not; raises Unavailable when one hangs."""
+        if not self._hosts:
+            return
+        if self._asking is None or self._asking.done():
+            loop = asyncio.get_running_loop()
+            self._asking = loop.run_in_executor(self._thread, partial(_look_up, self._hosts))
+            look_away(self._asking)
+        await asyncio.wait((self._asking,), timeout=CONNECT_WITHIN_S)
+        if not self._asking.done():
+            said = "looking its name up takes too long -> check the name server, or use an address"
+            raise Unavailable(f"{','.join(self._hosts)}: {said}")
+
+    def close(self) -> None:
+        self._thread.close()
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return False
+
+
+def _look_up(hosts: tuple[str, ...]) -> None:
+    for host in hosts:
+        # What is not found says so when it is connected to.
+        with suppress(OSError, UnicodeError):
+            socket.getaddrinfo(host, None)
+
+
 class _Line:
     """One connection to the Redis; one command, or a few at once, at a time."""
 
-    def __init__(self, place: RedisPlace, clock: Clock) -> None:
+    def __init__(self, place: RedisPlace, names: _Names, clock: Clock) -> None:
         self._place = place
+        self._names = names
+        self._is_connected = False
         self._clock = clock
         secrets = (place.password.get_secret_value(), place.sentinel_password.get_secret_value())
         self._redactor = Redactor(secret for secret in secrets if secret)
@@ -163,14 +213,19 @@ class _Line:
 
     async def _ask(self, commands: tuple[tuple[str | int, ...], ...]) -> list[Any]:
         async with self._turn:
+            was_connected, self._is_connected = self._is_connected, False
+            if not was_connected:
+                await self._names.settle()
             try:
                 await self._follow_the_master()
                 pipeline = self._client.pipeline(transaction=False)
                 for words in commands:
                     pipeline.execute_command(*words)
-                return await pipeline.execute(raise_on_error=False)
+                answers = await pipeline.execute(raise_on_error=False)
             except (RedisError, OSError) as error:
                 raise Unavailable(self.say(error)) from error
+            self._is_connected = True
+            return answers
 
     async def _follow_the_master(self) -> None:
         """Ask the sentinels again once in a while; another master means another connection."""
@@ -274,6 +329,7 @@ _NOT_REACHED: tuple[tuple[type[BaseException], str], ...] = (
         " the host be a name that stands in it",
     ),
     (ssl.SSLError, "no TLS is spoken there -> check the port, or use redis:// without TLS"),
+    (socket.gaierror, "nobody knows the name -> check the host, or use an address"),
     (ConnectionRefusedError, "nothing listens there -> start redis-server, check host and port"),
     (FileNotFoundError, "the file of tls_ca_file is not there -> correct the path"),
     (PermissionError, "the file of tls_ca_file may not be read -> correct its rights"),
