@@ -311,6 +311,22 @@ async def test_a_replica_takes_no_write(server: RedisServer) -> None:
         assert await switch.read() == RedisValue(text="halt")
 
 
+async def test_a_redis_without_room_takes_no_write(server: RedisServer) -> None:
+    """It still answers looks."""
+    await server.cli("SET", KEY, "halt")
+    await server.cli("CONFIG", "SET", "maxmemory", "1")
+    async with switch_at(server.place) as switch:
+        assert "its memory is full" in await switch.write(told(SwitchState.KILL))
+        assert await switch.read() == RedisValue(text="halt")
+
+
+async def test_a_redis_that_cannot_save_takes_no_write() -> None:
+    """The words are those of a server whose last save failed."""
+    said = b"-MISCONF Redis is configured to save RDB snapshots, but it is failing\r\n"
+    async with answering(lambda _: said) as port, switch_at(place_at(port)) as switch:
+        assert "look at its disk" in await switch.write(told(SwitchState.KILL))
+
+
 @pytest.mark.parametrize(
     ("username", "password", "words"),
     [
