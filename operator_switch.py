@@ -67,6 +67,7 @@ MOST_WORDS = 300
 NOT_A_TEXT = "(a value that is no text)"
 """What a key of another kind than a string is read as: no state, so it counts as halt."""
 _WRONG_KIND = "WRONGTYPE"
+_NOT_SAVING = "MISCONF"
 
 
 class RedisSwitch:
@@ -344,6 +345,8 @@ def _plain(error: Exception) -> str:
             return words
     if isinstance(error, AuthenticationError):
         return _refused(str(error))
+    if str(error).startswith(_NOT_SAVING):
+        return "it cannot save and takes no writes -> look at its disk and its log"
     beneath = error.__cause__ or error.__context__ or error
     for reached, words in _NOT_REACHED:
         if isinstance(beneath, reached):
