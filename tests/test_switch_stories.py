@@ -21,8 +21,9 @@ from policy import BookPolicy, SwitchPolicy
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
 from simulator.seeds import apply_seed
+from store.switch_reader import SwitchReader
 from store.views import read_answer
-from switch_model import SwitchState
+from switch_model import RedisSeen, SwitchState
 from tests.memory_redis import MemoryRedis
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import BOOK, EPOCH, POSITIONS, Guard, House, play, policy
@@ -538,6 +539,29 @@ def test_loosening_reaches_redis_only_when_its_record_is_safe(tmp_path: Path) ->
     play(story)
 
 
+def test_a_switch_is_left_where_no_guard_runs(tmp_path: Path) -> None:
+    """Both stores are loosened before the command ends, and no book is locked down by it."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard():
+            await house.wait(35)
+        redis.set("kill")
+        house.switch(SwitchState.HALT)
+        house.ask("switch", confirm="kill", state="running", actor="me", reason="a drill")
+        guard = await house.assemble()
+        await guard.guardian.answer_alone()
+        await guard.switch.aclose()
+        await guard.store.aclose()
+        assert redis.value == "running"
+        async with house.guard() as guard:
+            await house.wait(35)
+            assert not house.stops_a_bot()
+            assert guard.book.stage is Stage.NORMAL
+
+    play(story)
+
+
 def test_every_change_is_told_on_the_channel_and_kept(tmp_path: Path) -> None:
     """Time, old and new state, store and actor."""
 
@@ -559,26 +583,80 @@ def test_every_change_is_told_on_the_channel_and_kept(tmp_path: Path) -> None:
     play(story)
 
 
-def test_faults_of_the_watch_are_told_and_end_nothing(tmp_path: Path) -> None:
-    """A look that trips over its store is tried again; the other store is looked at as before."""
+def test_a_fault_in_reading_redis_is_silence_and_hides_no_kill(tmp_path: Path) -> None:
+    """A look that trips over its store knows nothing: a halt, while the other store is seen."""
 
     async def story() -> None:
         house, redis = house_with_redis(tmp_path)
-        real = redis.read
         async with house.guard():
             await house.wait(35)
 
-            async def trip() -> object:
+            async def trip() -> RedisSeen:
                 raise RuntimeError("a fault of ours")
 
-            redis.read = trip  # type: ignore[method-assign, assignment]
-            await house.wait(5)
-            house.switch(SwitchState.HALT)
+            real, redis.read = redis.read, trip  # type: ignore[method-assign]
             await house.until(house.stops_a_bot, within_s=1)
+            assert house.lock()["reason"] == "operator_redis_silent"
             redis.read = real  # type: ignore[method-assign]
+            await house.until(lambda: not house.stops_a_bot(), within_s=1)
+            redis.read = trip  # type: ignore[method-assign]
+            house.switch(SwitchState.KILL)
+            await house.until(lambda: not any(held(house)), within_s=KILLED_WITHIN_S)
+        (told, _) = house.audit("switch_silent")
+        assert "a fault of ours" in told.message
+
+    play(story)
+
+
+def test_a_local_store_that_cannot_be_read_holds_what_it_held_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kill stands, and a person learns within seconds that the next would not be seen."""
+
+    async def unknown(_reader: SwitchReader) -> None:
+        return None
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard():
+            await house.wait(35)
+            house.switch(SwitchState.PAUSE)
+            await house.until(house.stops_a_bot, within_s=1)
+            monkeypatch.setattr(SwitchReader, "read", unknown)
+            await house.wait(12)
+            assert house.lock()["mode"] == "pause"
+            assert "trouble_local_switch" in " ".join(house.lock()["details"])
             redis.set("kill")
-            await house.until(lambda: is_flat(house), within_s=20)
-        assert house.audit("task_failed")
+            await house.until(lambda: not any(held(house)), within_s=KILLED_WITHIN_S)
+            monkeypatch.undo()
+            await house.wait(12)
+        assert [e.message for e in house.audit("local_switch_trouble")] == [
+            "cannot be read, so what is set there is not seen"
+        ]
+        assert len(house.audit("local_switch_recovered")) == 1
+
+    play(story)
+
+
+@pytest.mark.parametrize("since", ["kill", "pause"])
+def test_a_loosening_overwrites_nothing_more_severe_that_was_set_meanwhile(
+    tmp_path: Path, since: str
+) -> None:
+    """Asked to leave halt while its record waits; a kill set by then stays, a pause is lifted."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("halt")
+            await house.until(house.stops_a_bot, within_s=1)
+            guard.store.is_down = True
+            house.ask("switch", state="running", actor="me", reason="over")
+            await house.wait(3)
+            redis.set(since)
+            guard.store.is_down = False
+            await house.wait(15)
+            assert redis.value == ("kill" if since == "kill" else "running")
 
     play(story)
 
