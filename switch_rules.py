@@ -371,6 +371,11 @@ def locked_state(entry: LockEntry) -> SwitchState | None:
     return SwitchState.parse(entry.mode)
 
 
+def adoption(before: SwitchMemory, after: SwitchMemory, *, now: float) -> SwitchTransition:
+    """The change of the local store by which a lock file was taken over."""
+    return _transition(SwitchStore.LOCAL, before.local.state, after.local, now=now)
+
+
 def adoption_audit(
     before: SwitchMemory, after: SwitchMemory, *, source: str, now: float, dry_run: bool
 ) -> AuditEntry:

@@ -547,6 +547,8 @@ def test_the_operators_lock_is_adopted_as_the_local_state() -> None:
         held(PAUSE), adopted, source="lost", now=NOON + 5, dry_run=True
     )
     assert (audit.severity, audit.dry_run, audit.mode) == (Severity.CRITICAL, True, "halt")
+    change = switch_rules.adoption(held(PAUSE), adopted, now=NOON + 5)
+    assert (change.at, change.old, change.new, change.store) == (NOON + 5, PAUSE, HALT, LOCAL)
 
 
 def test_a_silence_is_adopted_as_a_halt() -> None:
