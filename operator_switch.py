@@ -306,8 +306,8 @@ _SAID: tuple[tuple[type[Exception], str], ...] = (
     (BusyLoadingError, "it is loading its data -> wait until it has"),
     (
         NoPermissionError,
-        f"the user may not do that -> give it the keys {KEY}*, {KEY_LOCK} and the channel {CHANNEL}"
-        " (ACL SETUSER, see docs/operator.md)",
+        f"the user may not do that -> give it +get +set +publish, ~{KEY} ~{KEY_BY} ~{KEY_LOCK} and"
+        f" &{CHANNEL}, and +select for a database other than 0 (ACL SETUSER)",
     ),
     (ReadOnlyError, "it is a replica and takes no writes -> name the master"),
     (OutOfMemoryError, "its memory is full -> raise maxmemory"),

@@ -280,6 +280,10 @@ async def test_a_user_needs_no_more_than_the_least_rights(server: RedisServer) -
         assert await switch.read() == RedisValue(text="halt")
         await server.cli("ACL", "SETUSER", "guard", "-get")
         assert "the user may not do that -> " in why_silent(await switch.read())
+    async with switch_at(replace(place, db=1)) as switch:
+        assert "+select for a database other than 0" in why_silent(await switch.read())
+        await server.cli("ACL", "SETUSER", "guard", "+get", "+select")
+        assert await switch.read() == RedisMissing()
 
 
 async def test_events_are_heard_on_the_channel(server: RedisServer) -> None:
