@@ -180,12 +180,13 @@ class SwitchWatch:
         read = await attempt(stores.read_local(), within_s=FIRST_LOOK_WITHIN_S, what=LOCAL)
         if isinstance(read, Got) and read.value is not None:
             self._unknown_looks = 0
-            self._troubles.end(LOCAL)
+            self._troubles.end("local_switch")
             return read.value
         self._unknown_looks += 1
         if self._unknown_looks >= UNKNOWN_LOOKS:
             why = "cannot be read, so what is set there is not seen"
-            self._troubles.begin(LOCAL, why if isinstance(read, Got) else f"{why}: {read.why}")
+            why = why if isinstance(read, Got) else f"{why}: {read.why}"
+            self._troubles.begin("local_switch", why)
         return None
 
     def _take_in(self, seen: SwitchSeen) -> None:
@@ -252,9 +253,9 @@ class SwitchWatch:
                 return
             why = await redis.write(what)
         if why:
-            self._troubles.begin(REDIS, f"cannot be told {what.state}: {why}")
+            self._troubles.begin("redis_switch", f"cannot be told {what.state}: {why}")
         else:
-            self._troubles.end(REDIS)
+            self._troubles.end("redis_switch")
 
     async def _publish(self, redis: RedisPort, told: SwitchTransition) -> None:
         event = {

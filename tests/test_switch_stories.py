@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from configuration.schema import STAGE_DEFAULTS
+from errors import InvariantViolation
 from model import BookName, ScopeId, Stage
 from policy import BookPolicy, SwitchPolicy
 from simulator.exchange import Exchange
@@ -657,6 +658,30 @@ def test_a_loosening_overwrites_nothing_more_severe_that_was_set_meanwhile(
             guard.store.is_down = False
             await house.wait(15)
             assert redis.value == ("kill" if since == "kill" else "running")
+
+    play(story)
+
+
+def test_our_own_bug_in_a_kill_locks_every_bot_and_ends_the_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for its drive, and a guard that goes on would hide it."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise InvariantViolation("a size that must never be")
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            guard.is_crashed = True
+            await house.wait(35)
+            house.venue.plan("fetch_reading", Trouble.HANG)
+            await house.wait(12)
+            monkeypatch.setattr("executor.plan_round", broken)
+            redis.set("kill")
+            with pytest.raises(InvariantViolation):
+                await asyncio.wait_for(guard.running, 2.0)
+            assert {lock["mode"] for lock in house.lock()["locks"]} == {"kill", "blind"}
 
     play(story)
 
