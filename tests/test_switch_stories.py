@@ -17,7 +17,7 @@ import pytest
 
 from configuration.schema import STAGE_DEFAULTS
 from errors import InvariantViolation
-from model import BookName, ScopeId, Stage
+from model import BookName, ScopeId, Stage, Symbol
 from policy import BookPolicy, SwitchPolicy
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
@@ -362,6 +362,29 @@ def test_a_halt_cancels_entry_orders_and_keeps_the_rest(tmp_path: Path, store: s
             cancels = {call.name for call in house.venue.sent}
             assert cancels == {"submit_cancel"}
         assert len(house.audit("entry_orders_cancelled")) == 2
+
+    play(story)
+
+
+@pytest.mark.parametrize(("state", "stays"), [("halt", True), ("kill", False)])
+def test_an_entry_on_a_symbol_of_never_touch_goes_with_a_kill_alone(
+    tmp_path: Path, state: str, stays: bool
+) -> None:
+    """Also one that appears when the kill is done."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        book = replace(house.policy.books[0], never_touch=(Symbol("ETHUSDT"),))
+        house.policy = replace(house.policy, books=(book,))
+        house.prices(ETH=3000)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set(state)
+            await house.wait(15)
+            assert guard.book.incident is None
+            house.bot_order("ETHUSDT", "BUY", type="LIMIT", quantity=1, price=2000)
+            await house.wait(15)
+            assert bool(house.open_orders) is stays
 
     play(story)
 
