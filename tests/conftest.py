@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -16,6 +18,12 @@ from hypothesis import settings
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+# A story writes thousands of safe files, and each waits for the disk: in memory none does.
+MEMORY_FOLDER = Path("/dev/shm")
+ENOUGH_BYTES = 2 * 2**30
+if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free >= ENOUGH_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
 
 
 @pytest.fixture(autouse=True)
