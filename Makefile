@@ -1,11 +1,11 @@
 # `make demo` and `make test` are the only set-up commands; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-PURE := model switch_model inspection policy errors memory lock_document exposure order_sizes client_ids coin_sales plans \
+PURE := model switch_model switch_rules inspection policy errors memory lock_document exposure order_sizes client_ids coin_sales plans \
 	cancels order_safety \
 	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
-	draft timekeeping decision findings closability close_previews account_findings
+	draft timekeeping switch_steps decision findings closability close_previews account_findings
 
 .PHONY: demo test test-examples kill-test mutants soak simulate check format lock clean
 
