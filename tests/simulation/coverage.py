@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from tests.simulation.draw import Effect
+from switch_model import SwitchState
 from tests.simulation.faults import Fault, Phase
+from tests.simulation.operator import RedisFault
 from tests.simulation.venues import DRAWN
 
 LEAST_SEEDS = 5_000
@@ -35,7 +37,10 @@ VENUES = tuple(
     for met in ("drawn", "closed at")
 )
 """Stories at each venue, and incidents that closed something there."""
-TRANSITIONS = ("0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0")
+TRANSITIONS = (
+    "0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0", "0>4", "1>4", "2>4", "3>4",
+    "4>0",
+)  # fmt: skip
 MOMENTS = ("before", "after")
 
 
@@ -55,6 +60,8 @@ class Tally:
     refusals: Counter[str] = field(default_factory=Counter)
     venues: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    switched: Counter[tuple[SwitchState, Phase]] = field(default_factory=Counter)
+    redis: Counter[tuple[RedisFault, SwitchState]] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
         """Take in what another run met."""
@@ -80,6 +87,9 @@ class Tally:
         yield from ((name, self.refusals[name]) for name in REFUSALS)
         yield from ((name, self.counts[name]) for name in COINS)
         yield from ((f"venue {name}", self.venues[name]) for name in VENUES)
+        for state in SwitchState:
+            yield from ((f"switch {state} {p}", self.switched[state, p]) for p in Phase)
+            yield from ((f"{each} {state}", self.redis[each, state]) for each in RedisFault)
 
     @property
     def closing_share(self) -> float:
@@ -109,6 +119,13 @@ class Tally:
                 met = (self.crashes[effect, moment, phase] for phase in Phase)
                 name = f"crash {moment} {effect}"
                 lines.append(f"{name:<20}" + "".join(f"{n:>12}" for n in met)[2:])
+        lines.append(f"{'':<18}" + "".join(f"{state:>12}" for state in SwitchState))
+        for phase in Phase:
+            cells = (str(self.switched[state, phase]) for state in SwitchState)
+            lines.append(f"{'switch, ' + phase:<18}" + "".join(f"{cell:>12}" for cell in cells))
+        for each in RedisFault:
+            cells = (str(self.redis[each, state]) for state in SwitchState)
+            lines.append(f"{each:<18}" + "".join(f"{cell:>12}" for cell in cells))
         for title, counter in (
             ("stages", self.transitions),
             ("outcomes", self.outcomes),

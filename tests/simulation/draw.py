@@ -14,17 +14,14 @@ from enum import StrEnum
 
 from configuration.schema import STAGE_DEFAULTS
 from model import Side, Symbol
-from policy import Policy
+from policy import Policy, SwitchPolicy
 from tests.conventions import Conventions
 from tests.simulation.books import EQUITY, Book, draw_book
 from tests.simulation.coins import QUOTE, add_coin_prices, add_coins, symbol_of
-from tests.simulation.faults import Fault, Phase, Span, draw_seconds
+from tests.simulation.faults import WARM_S, Fault, Phase, Span, draw_seconds
+from tests.simulation.operator import SwitchStory, Wish, draw_switch, draw_wishes
 from tests.simulation.venues import draw_ways, settle
 from tests.virtual_house import policy
-
-WARM_S = 16.0
-"""Nothing happens before: the guard has seen the account when the first thing goes wrong."""
-
 
 class Effect(StrEnum):
     """A side effect of the guard, beside which it may be killed."""
@@ -87,16 +84,6 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What the operator asks for."""
-
-    at_s: float
-    command: str
-    arguments: tuple[tuple[str, str], ...] = ()
-    is_confirmed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """Everything that will happen. After `ends_s` nothing goes wrong and nobody acts."""
 
@@ -113,6 +100,7 @@ class Story:
     ends_s: float
     lingers_s: float
     latency_s: float
+    switch: SwitchStory | None = None
 
     @property
     def name(self) -> str:
@@ -121,7 +109,8 @@ class Story:
         return (
             f"seed {self.seed}: {self.ways.name}, {len(self.book.rows)} positions, "
             f"{len(self.book.coins)} coins, "
-            f"{len(self.crashes)} crashes, {len(self.moves)} moves of bots, {kinds}"
+            f"{len(self.crashes)} crashes, {len(self.moves)} moves of bots, "
+            f"{kinds}{'' if self.switch is None else ', and a switch'}"
         )
 
 
@@ -146,6 +135,12 @@ def draw_story(seed: int, *, ways: Conventions | None = None) -> Story:
         # KNOWN_LIMITATIONS.md: a position that a list lacked and that is gone before the next one,
         # beside a withdrawal that is not listed yet, counts twice.
         transfers = ()
+    switch = draw_switch(generator("switch"), ends_s=ends_s)
+    if switch is not None:
+        halt = SwitchPolicy(
+            halt_suspends_stages=switch.suspends, redis_grace_s=switch.grace_s
+        )
+        rules = replace(rules, switch=halt)
     return Story(
         seed=seed,
         ways=ways,
@@ -160,6 +155,7 @@ def draw_story(seed: int, *, ways: Conventions | None = None) -> Story:
         ends_s=ends_s,
         lingers_s=timing.choice((0.0, 0.0, 0.0, 60.0)),
         latency_s=timing.choice((0.02, 0.05, 0.2, 0.6)),
+        switch=switch,
     )
 
 
@@ -381,18 +377,3 @@ def draw_coin_transfers(
             asset=asset,
         ),
     )
-
-
-def draw_wishes(rng: random.Random, *, ends_s: float) -> tuple[Wish, ...]:
-    """Resets, with and without the name typed, and flows booked by hand."""
-    if rng.random() < 0.75:
-        return ()
-    made = []
-    for _ in range(rng.choice((1, 1, 2))):
-        at_s = rng.uniform(WARM_S + 10.0, ends_s - 1.0)
-        if rng.random() < 0.8:
-            made.append(Wish(at_s=at_s, command="reset", is_confirmed=rng.random() < 0.7))
-        else:
-            amount = rng.choice(("50", "-50"))
-            made.append(Wish(at_s=at_s, command="flow", arguments=(("amount", amount),)))
-    return tuple(sorted(made, key=lambda wish: wish.at_s))

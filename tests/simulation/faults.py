@@ -24,6 +24,8 @@ from enum import StrEnum
 from model import RefusalReason
 from tests.memory_venue import Planned, Trouble
 
+WARM_S = 16.0
+"""Nothing happens before: the guard has seen the account when the first thing goes wrong."""
 LIES_APART_S = 30.0
 JUMPS_S = (5.0137, 45.0137, 90.0137, 3600.0137)
 """No round numbers: everything in a story happens at one of few fractions of a second, and the

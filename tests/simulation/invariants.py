@@ -12,7 +12,12 @@ violations are reported:
 5. a dry run sends nothing;
 6. what is sent was recorded before, is completed by its outcome, and survives every crash;
 7. a loss that stays is acted upon in time, and nothing is without a loss;
-8. nothing goes wrong that nobody planned: no stray exception, no deadlock.
+8. nothing goes wrong that nobody planned: no stray exception, no deadlock;
+9. the switch loosens only by a milder value of that store or a request that was accepted, and the
+   lock on disk is never milder than what both stores say, in a dry run as well;
+10. a kill leads to LOCKDOWN with nothing held, and only a reset leads out of it;
+11. a halt or a pause closes nothing; what could open goes under a halt that somebody set, and under
+    a silence not before its grace; protective orders stay.
 """
 
 from __future__ import annotations
@@ -21,11 +26,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from lock_document import LockMode, parse_lock_entries
+from lock_document import EVERY_BOOK, LockMode, parse_lock_entries
 from memory import CloseTarget
 from model import Side, Source, Stage
 from simulator.markets import Market
 from simulator.state import ExchangeOrder, Leg
+from switch_model import SwitchState
 
 LOOSENING = ("rearmed", "reset")
 """Audit events of a decision that may lower the stage."""
@@ -222,3 +228,55 @@ def groundless(lost: float, threshold: float, *, slack: float) -> str:
     if lost >= threshold - slack:
         return ""
     return f"a stage of {threshold:.2%} opened after a loss of {lost:.2%}"
+
+
+# --- the switch ---------------------------------------------------------------------------------
+
+SHOWN = {
+    LockMode.PAUSE: SwitchState.PAUSE,
+    LockMode.HALT: SwitchState.HALT,
+    LockMode.KILL: SwitchState.KILL,
+}
+
+
+def lock_switch(
+    document: Mapping[str, object] | None, *, explicit_only: bool = False
+) -> SwitchState:
+    """What a lock document says of the switch, where wanted only what somebody has set."""
+    if document is None or not document["locked"]:
+        return SwitchState.RUNNING
+    states = [
+        SHOWN[entry.mode]
+        for entry in parse_lock_entries(document)
+        if entry.scope == EVERY_BOOK and not (explicit_only and "silent" in entry.reason)
+    ]
+    return max(states, key=lambda state: state.severity, default=SwitchState.RUNNING)
+
+
+def unlocked(shown: SwitchState, wanted: SwitchState) -> str:
+    """(9) A lock that is milder than the switch."""
+    return "" if shown.severity >= wanted.severity else f"the lock says {shown}, wanted {wanted}"
+
+
+def loosened(before: SwitchState, after: SwitchState, *, wished: Collection[str]) -> str:
+    """(9) A store that became milder without an accepted request for that very state."""
+    if after.severity >= before.severity or after.value in wished:
+        return ""
+    return f"{before} became {after} and nobody asked for it"
+
+
+def forgotten(before: SwitchState, after: SwitchState) -> str:
+    """(9) What was known, and is milder after a start or a write that restores it."""
+    return "" if after.severity >= before.severity else f"{before} was known and became {after}"
+
+
+def left_lockdown(before: int, after: int, *, is_reset: bool) -> str:
+    """(10) A LOCKDOWN that ends by itself."""
+    if before < Stage.LOCKDOWN or after >= Stage.LOCKDOWN or is_reset:
+        return ""
+    return f"LOCKDOWN became stage {after} without a reset"
+
+
+def unasked(about: str, *, for_s: float, within_s: float) -> str:
+    """(11) A cancel without an incident, while the switch asks for none."""
+    return "" if for_s <= within_s else f"{about} is cancelled and no halt asks for it"

@@ -20,13 +20,15 @@ from model import CloseInstruction, IncidentId, PositionMode, RowKey, Stage, Sym
 from plans import KeepReason
 from simulator.exchange import Exchange
 from simulator.state import Leg
+from switch_model import SwitchState
 from tests.memory_venue import KEY
 from tests.simulation import invariants
 from tests.simulation.coins import symbol_of
 from tests.simulation.coverage import Tally
 from tests.simulation.draw import Story
-from tests.simulation.faults import Fault
+from tests.simulation.faults import Fault, Phase
 from tests.simulation.invariants import Aim
+from tests.simulation.switch_judge import SwitchJudge
 from tests.simulation.truth import Truth
 from tests.virtual_house import BOOK, EPOCH
 
@@ -57,6 +59,7 @@ class Monitor:
     now_s: Callable[[], float]
     wall: Callable[[], float]
     note: Callable[[str, str], None]
+    phase: Callable[[], Phase]
     memory: Callable[[], Memory | None]
     lock: Callable[[], dict[str, Any] | None]
     violations: list[Violation] = field(default_factory=list)
@@ -75,10 +78,23 @@ class Monitor:
     audits: int = 0
     excused: set[str] = field(default_factory=set)
     shown_s: float = float("-inf")
+    switch: SwitchJudge | None = None
     _reader: sqlite3.Connection | None = None
 
     def __post_init__(self) -> None:
         self.truth = Truth(story=self.story, exchange=self.exchange, now_s=self.now_s)
+        if self.story.switch is not None:
+            self.switch = SwitchJudge(
+                story=self.story,
+                exchange=self.exchange,
+                now_s=self.now_s,
+                hold=self.hold,
+                query=self._query,
+                memory=self.memory,
+                lock=self.lock,
+                had_trouble=self._had_trouble,
+                met=lambda state: self.on_switch(state),
+            )
 
     def hold(self, number: int, what: str) -> None:
         """Take note of a violation; nothing for an empty line."""
@@ -111,6 +127,8 @@ class Monitor:
         self.hold(
             5, invariants.sent_in_rehearsal(f"{name} {about}", dry_run=self.story.policy.dry_run)
         )
+        if self.switch is not None:
+            self.switch.on_send(name, about)
 
     def on_instruction(self, instruction: CloseInstruction) -> None:
         """A closing order leaves the guard: it is recorded, locked, and on the right side."""
@@ -195,6 +213,8 @@ class Monitor:
 
     def on_commit(self, records: Records) -> None:
         """A decision is on disk."""
+        if self.switch is not None:
+            self.switch.on_commit(records)
         for order in records.orders:
             if order.key is not None:
                 word = "" if order.outcome is None else outcome_word(order.outcome)
@@ -230,6 +250,8 @@ class Monitor:
         except ValueError as fault:
             self.hold(4, f"no lock document: {fault}")
             return
+        if self.switch is not None:
+            self.switch.on_lock()
         stood = invariants.lock_stage(before, now=self.wall())
         if not self.story.policy.dry_run:
             self.hold(4, invariants.lifted_early(stood, after, recorded=self.recorded_stage))
@@ -239,6 +261,8 @@ class Monitor:
     def on_decision(self, decision: Decision) -> None:
         """A decision took effect in the guard."""
         book = decision.memory.book(BOOK)
+        if self.switch is not None:
+            self.switch.on_decision(decision, before=self.stage)
         if book.stage != self.stage:
             self.tally.transitions[f"{self.stage}>{book.stage.value}"] += 1
             self.note("stage", f"{self.stage} > {book.stage.value}")
@@ -331,6 +355,11 @@ class Monitor:
         if fault.is_of_reads or fault.startswith("CLOCK"):
             self.truth.unreadable_s = self.now_s()
 
+    def on_switch(self, state: SwitchState) -> None:
+        """What binds the bots is another state from now on."""
+        self.note("switch", f"{state} binds")
+        self.tally.switched[state, self.phase()] += 1
+
     def on_cut(self) -> None:
         """The power failed: what was under way has no outcome on record, for good."""
         self.excused.update(key for key, word in self.committed.items() if not word)
@@ -348,6 +377,8 @@ class Monitor:
         self.hold(4, lower if stage < self.recorded_stage else "")
         self.stage = stage
         self.truth.acted = max(self.truth.acted, stage)
+        if self.switch is not None:
+            self.switch.on_start()
 
     def _compare(self) -> None:
         found = {
@@ -370,6 +401,9 @@ class Monitor:
             began_s = max(self.opened_s.get(incident.incident_id, 0.0), self.story.ends_s)
             open_s = self.now_s() - began_s
             self.hold(3, invariants.unended(open_s, within_s=ENDS_WITHIN_S))
+        if self.switch is not None:
+            self.switch.look()
+            self.truth.is_suspended = self.switch.is_suspended
         self.hold(7, self.truth.judge_delay())
 
     def finish(self) -> None:

@@ -81,7 +81,8 @@ class Teller:
             if settled_s > 8.0 + self.story.lingers_s:
                 break
             if now_s > ends_s:
-                monitor.hold(3, f"not settled {SETTLES_WITHIN_S:.0f} s after the last fault")
+                why = "" if monitor.switch is None else f": {monitor.switch.unsettled()}"
+                monitor.hold(3, f"not settled {SETTLES_WITHIN_S:.0f} s after the last fault{why}")
         await self._stop()
 
     def _on_stray(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -94,6 +95,8 @@ class Teller:
         house, story, exchange = self.house, self.story, self.house.exchange
         exchange.set_time(EPOCH + now_s)
         house.apply_machine_faults()
+        if house.hands is not None:
+            house.hands.move(now_s)
         while self._prices < len(story.prices) and story.prices[self._prices][0] <= now_s:
             exchange.set_prices(story.prices[self._prices][1])
             self._prices += 1
@@ -183,6 +186,9 @@ class Teller:
         """Close the files of a dead run, as the system does for a process."""
         for store in self.house.stores:
             store._store.close()
+        for reader in self.house.readers:
+            reader._let_go()
+        self.house.readers.clear()
 
     def _is_settled(self) -> bool:
         """Whether nothing is under way any more."""
@@ -194,6 +200,9 @@ class Teller:
         scope = memory.scope(house.venue.scope)
         is_open = book.incident is not None and book.incident.status is IncidentStatus.OPEN
         is_late = bool(house.monitor.truth.waiting())
+        switch = house.monitor.switch
+        if switch is not None and switch.unsettled():
+            return False
         return not (
             is_open or scope.suspicion or scope.trouble or is_late
             or house.current.recorder.is_behind
@@ -258,6 +267,8 @@ def simulate_story(story: Story, *, is_traced: bool = False) -> Result:
                 house.monitor.close()
                 for store in house.stores:
                     store._store.close()
+                for reader in house.readers:
+                    reader._let_go()
 
         try:
             play(tell)

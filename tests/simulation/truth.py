@@ -17,7 +17,8 @@ from simulator.state import Account
 from tests.memory_venue import KEY, SCOPE, value_account, worth_of_one
 from tests.simulation import invariants
 from tests.simulation.coins import QUOTE, symbol_of
-from tests.simulation.draw import WARM_S, Story
+from tests.simulation.draw import Story
+from tests.simulation.faults import WARM_S
 from tests.simulation.invariants import Made
 
 MARGIN = 0.004
@@ -68,6 +69,7 @@ class Truth:
     by_hand: float = 0.0
     blur: float = 0.0
     inferred: float = 0.0
+    is_suspended: bool = False
     flows: list[tuple[float, float, int]] = field(default_factory=list)
     told: set[int] = field(default_factory=set)
     coin_flows: list[CoinFlow] = field(default_factory=list)
@@ -164,7 +166,8 @@ class Truth:
         lost = 1 - nav / self.reference
         for stage, threshold in self._thresholds():
             slack = MARGIN + self.by_hand + self._misvalued()
-            if lost * (1 - min(0.9, self.blur)) >= threshold + slack:
+            is_held_up = self.is_suspended and stage < Stage.ALL_CLOSED
+            if not is_held_up and lost * (1 - min(0.9, self.blur)) >= threshold + slack:
                 self._below_s.setdefault(stage, now_s)
             else:
                 self._below_s.pop(stage, None)

@@ -77,7 +77,9 @@ def plain_story(seed: int, way: str = "binance") -> Story:
     """The story of a seed at a venue, without anything that goes wrong or other people."""
     story = draw_story(seed, ways=CONVENTIONS[way])
     rules = replace(story.policy, dry_run=False)
-    return replace(story, policy=rules, spans=(), crashes=(), moves=(), transfers=(), wishes=())
+    return replace(
+        story, policy=rules, spans=(), crashes=(), moves=(), transfers=(), wishes=(), switch=None
+    )
 
 
 def in_memory(story: Story) -> Course:

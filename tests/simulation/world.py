@@ -29,11 +29,13 @@ from model import (
     outcome_word,
 )
 from simulator.state import AccountView
+from store.switch_reader import SwitchReader
 from tests.memory_venue import KEY, Deed, MemoryVenue, Planned
 from tests.simulation.coverage import Tally
 from tests.simulation.draw import Crash, Effect, Story
 from tests.simulation.faults import Fault, Misfortune, Phase
 from tests.simulation.monitor import Monitor
+from tests.simulation.switching import Hands, StoryRedis
 from tests.simulation.trace import Trace
 from tests.virtual_house import BOOK, EPOCH, Guard, House, Logbook, TroubledStore
 
@@ -188,6 +190,8 @@ class StoryHouse(House):
     counted: int = 0
     listed_at: dict[int, float] = field(default_factory=dict)
     dead: list[asyncio.Task[Any]] = field(default_factory=list)
+    readers: list[SwitchReader] = field(default_factory=list)
+    hands: Hands | None = None
 
     def __post_init__(self) -> None:
         self.crashes = list(self.story.crashes)
@@ -199,6 +203,12 @@ class StoryHouse(House):
             met=self.met,
         )
         super().__post_init__()
+        switch = self.story.switch
+        if switch is not None:
+            self.has_switch = True
+            redis = StoryRedis(clock=self.clock, value=switch.value, house=self)
+            self.redis = redis if switch.has_redis else None
+            self.hands = Hands(house=self, switch=switch, redis=redis if self.redis else None)
         self.monitor = Monitor(
             story=self.story,
             exchange=self.exchange,
@@ -207,6 +217,7 @@ class StoryHouse(House):
             now_s=self.clock.monotonic,
             wall=self.clock.now,
             note=self.note,
+            phase=lambda: self.phase,
             memory=lambda: None if self.current is None else self.current.guardian.memory,
             lock=self.read_lock,
         )
@@ -351,6 +362,7 @@ class StoryHouse(House):
 
     async def _session(self, run: int) -> None:
         guard = await self.assemble()
+        self.readers.append(guard.switch)
         if run != self.runs or self.power.is_off:
             return
         self.current = guard

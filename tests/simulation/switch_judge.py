@@ -1,0 +1,264 @@
+"""Holds the guard to the operator's switch, from the lock on disk and the exchange's own books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from decision import Decision
+from memory import IncidentStatus, Memory, Records
+from model import PositionMode, Stage
+from simulator.exchange import Exchange
+from simulator.state import ExchangeOrder, Leg
+from switch_model import RedisSeen, RedisWrite, SwitchState
+from tests.memory_venue import KEY
+from tests.simulation import invariants
+from tests.simulation.coins import symbol_of
+from tests.simulation.draw import Story
+from tests.simulation.two_stores import HALT, KILL, RUNNING, TwoStores, more_severe
+from tests.virtual_house import BOOK
+
+SHOWN_WITHIN_S = 2.0
+"""From a look that shows something more severe to the lock that says so, and to LOCKDOWN."""
+ON_THE_WAY_S = 3.0
+"""A cancel that was asked for may leave so long after the switch asks for none any more."""
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+@dataclass(kw_only=True)
+class SwitchJudge:
+    """What is known of the switch in one story. `hold` is told what is wrong, `met` what was met.
+
+    `had_trouble` says whether the story has planned faults of a kind since a time.
+    """
+
+    story: Story
+    exchange: Exchange
+    now_s: Callable[[], float]
+    hold: Callable[[int, str], None]
+    query: Query
+    memory: Callable[[], Memory | None]
+    lock: Callable[[], dict[str, Any] | None]
+    had_trouble: Callable[..., bool]
+    met: Callable[[SwitchState], None]
+    stores: TwoStores = field(init=False)
+    is_locked: bool = False
+    was_killed: bool = False
+    last_effective: SwitchState = RUNNING
+
+    def __post_init__(self) -> None:
+        assert self.story.switch is not None
+        self.stores = TwoStores(grace_s=self.story.switch.grace_s)
+
+    # --- what the stores hold -------------------------------------------------------------------
+
+    def _row(self, store: str) -> SwitchState:
+        rows = self.query("SELECT state FROM switch_state WHERE store = ?", store)
+        return SwitchState(rows[0][0]) if rows else RUNNING
+
+    def _note(self) -> None:
+        """Take note of what binds by now."""
+        self.stores.note(self.now_s())
+        self.was_killed = self.was_killed or self.stores.explicit is KILL
+        if self.stores.effective is not self.last_effective:
+            self.last_effective = self.stores.effective
+            self.met(self.last_effective)
+
+    def on_start(self) -> None:
+        """A run begins: what was locked and stored binds it."""
+        memory = self.memory()
+        assert memory is not None
+        before = self.stores.explicit
+        redis = memory.switch.redis
+        known = (memory.switch.local.state, RUNNING if redis is None else redis.state)
+        stored = more_severe(self._row("local"), self._row("redis"))
+        locked = invariants.lock_switch(self.lock(), explicit_only=True)
+        began = more_severe(*known)
+        if not self.had_trouble("CLOCK", since_s=0.0):
+            # What nobody had written down and what was loosened meanwhile binds nobody.
+            least = min(before, locked, key=tuple(SwitchState).index)
+            self.hold(9, invariants.forgotten(more_severe(least, stored), began))
+        self.stores.begin(self.now_s(), local=known[0], redis=known[1])
+        self.is_locked = False
+        self._note()
+
+    def on_command(self) -> None:
+        """The operator's command has written the local row."""
+        self.stores.set_local(self.now_s(), self._row("local"))
+        self._note()
+
+    def hear(self, seen: RedisSeen, *, is_certain: bool) -> None:
+        """Redis has answered the guard."""
+        self.stores.hear(self.now_s(), seen, is_certain=is_certain)
+        self._note()
+
+    def on_commit(self, records: Records) -> None:
+        """A decision is on disk: the local row falls only by a request that was accepted."""
+        if records.switch is None:
+            return
+        after = self._row("local")
+        if after.severity < self.stores.local.severity:
+            asked = {answer.request_id for answer in records.answers if answer.accepted}
+            wished = [state for number, state in self._loosenings() if number in asked]
+            self.hold(9, invariants.loosened(self.stores.local, after, wished=wished))
+        self.stores.set_local(self.now_s(), after)
+        self._note()
+
+    def _loosenings(self) -> list[tuple[int, str]]:
+        """The requests of the switch that were accepted."""
+        rows = self.query(
+            "SELECT request_id, json_extract(arguments, '$.state') FROM operator_requests"
+            " WHERE command = 'switch' AND accepted = 1"
+        )
+        return [(int(number), str(state)) for number, state in rows]
+
+    def on_redis_write(self, what: RedisWrite, value: str | None) -> None:
+        """Redis was told a state in place of a value; a milder one needs a request."""
+        if what.is_only_if_missing:
+            self.hold(9, invariants.forgotten(self.stores.redis, what.state))
+            return
+        wished = [state for _, state in self._loosenings()]
+        self.hold(9, invariants.loosened(KILL, what.state, wished=wished))
+
+    # --- what the guard makes of it -------------------------------------------------------------
+
+    def on_lock(self) -> None:
+        """A lock document is on disk."""
+        self.is_locked = True
+        self._judge_lock()
+
+    def _judge_lock(self) -> None:
+        now_s = self.now_s()
+        if not self.is_locked or self.had_trouble("LOCK", since_s=now_s - 10.0):
+            return
+        _, effective = self.stores.least(now_s, within_s=SHOWN_WITHIN_S)
+        self.hold(9, invariants.unlocked(invariants.lock_switch(self.lock()), effective))
+
+    def look(self) -> None:
+        """Judge what time alone may bring."""
+        memory = self.memory()
+        self._note()
+        if memory is None:
+            return
+        self._judge_lock()
+        explicit, _ = self.stores.least(self.now_s(), within_s=SHOWN_WITHIN_S)
+        stage = memory.book(BOOK).stage
+        if explicit is KILL and self.is_locked and stage is not Stage.LOCKDOWN:
+            self.hold(10, f"killed and at stage {stage.value}")
+
+    def on_decision(self, decision: Decision, *, before: int) -> None:
+        """A decision took effect: LOCKDOWN begins with a kill and ends with a reset."""
+        stage = decision.memory.book(BOOK).stage
+        is_reset = any(entry.event == "reset" for entry in decision.records.audits)
+        self.hold(10, invariants.left_lockdown(before, stage.value, is_reset=is_reset))
+        if is_reset:
+            self.was_killed = self.stores.explicit is KILL
+        for opening in decision.opened:
+            if opening.incident.stage is Stage.LOCKDOWN and not self.was_killed:
+                self.hold(11, f"{self.stores.explicit} opened a kill")
+            elif opening.breach is None and opening.incident.stage < Stage.ALL_CLOSED:
+                self.hold(11, f"{self.stores.explicit} opened a stage without a breach")
+
+    def on_send(self, name: str, about: str) -> None:
+        """Something leaves the guard; a cancel without an incident is one of a halt."""
+        memory = self.memory()
+        assert memory is not None
+        incident = memory.book(BOOK).incident
+        if incident is not None and incident.status is IncidentStatus.OPEN:
+            return
+        if not name.startswith("submit_cancel"):
+            return
+        now_s = self.now_s()
+        self.stores.note(now_s)
+        if not self.had_trouble("CLOCK", since_s=self.stores.silent_s or now_s):
+            late_s = now_s - self.stores.entitled_s
+            self.hold(11, invariants.unasked(about, for_s=late_s, within_s=ON_THE_WAY_S))
+        number = about.rpartition(" ")[2]
+        order = self.exchange.account(KEY).orders.get(int(number)) if number.isdigit() else None
+        if order is not None:
+            self.hold(11, "" if self._can_open(order) else f"a halt cancels {_say(order)}")
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether a halt keeps stages 1 and 2 from acting."""
+        return self.story.policy.switch.halt_suspends_stages and self.stores.effective is HALT
+
+    # --- what is left ---------------------------------------------------------------------------
+
+    def unsettled(self) -> str:
+        """What the switch asks for and is not so yet; empty when all is."""
+        now_s, memory = self.now_s(), self.memory()
+        if memory is None or not self.is_locked:
+            return "no lock"
+        shown = invariants.lock_switch(self.lock())
+        if shown is not self.stores.effective:
+            return f"the lock says {shown} and the stores {self.stores.effective}"
+        if self.story.policy.dry_run:
+            return ""
+        if self.stores.asks_for_cancels(now_s):
+            left = [order for order in self._orders() if self._can_open(order)]
+            if left:
+                return f"{_say(left[0])} is left under a {self.stores.effective}"
+        if memory.book(BOOK).stage is Stage.LOCKDOWN:
+            return self._held_in_lockdown()
+        return ""
+
+    def _orders(self) -> list[ExchangeOrder]:
+        """The orders that are anybody's business."""
+        memory, book = self.memory(), self.story.policy.books[0]
+        assert memory is not None
+        is_low = memory.book(BOOK).stage < Stage.ALL_CLOSED
+        spared = book.never_touch if is_low or book.never_touch_even_in_stage_3 else ()
+        orders = self.exchange.account(KEY).orders.values()
+        return [order for order in orders if order.symbol not in spared]
+
+    def _can_open(self, order: ExchangeOrder) -> bool:
+        """Whether an order could open or turn a position, alone or with others of its kind."""
+        account = self.exchange.account(KEY)
+        if order.reduce_only or order.close_position:
+            return False
+        if order.leg is not Leg.BOTH:
+            return order.side.value != _closing(1 if order.leg is Leg.LONG else -1)
+        held = account.amount(order.symbol, Leg.BOTH)
+        if account.mode_of(order.symbol) is PositionMode.HEDGE or held == 0:
+            return True
+        if order.side.value != _closing(1 if held > 0 else -1):
+            return True
+        beside = (
+            other.remaining
+            for other in account.orders.values()
+            if other.symbol == order.symbol
+            and other.side is order.side
+            and not (other.reduce_only or other.close_position)
+        )
+        return sum(beside, Decimal(0)) > abs(held)
+
+    def _held_in_lockdown(self) -> str:
+        """A position that a kill should have closed."""
+        book, account = self.story.policy.books[0], self.exchange.account(KEY)
+        coins: Mapping[str, Decimal] = self.story.book.coins
+        kept = {symbol_of(asset): max(held, account.wallet[asset]) for asset, held in coins.items()}
+        for leg in account.legs.values():
+            if leg.symbol in book.never_touch and book.never_touch_even_in_stage_3:
+                continue
+            market = self.exchange.markets[leg.symbol]
+            stays = kept.get(leg.symbol, Decimal(0)) if leg.amount < 0 else Decimal(0)
+            excess = abs(leg.amount) - stays
+            is_dust = excess < max(market.step, market.min_quantity) or (
+                excess * self.exchange.marks[leg.symbol] < market.min_notional
+            )
+            if not is_dust:
+                return f"{leg.amount} of {leg.symbol} is left after a kill"
+        return ""
+
+
+def _closing(sign: int) -> str:
+    """The side of an order that makes a position of this sign smaller."""
+    return "SELL" if sign > 0 else "BUY"
+
+
+def _say(order: ExchangeOrder) -> str:
+    return f"{order.order_type} {order.side} {order.quantity} {order.symbol} {order.order_id}"
