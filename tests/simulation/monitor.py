@@ -362,6 +362,8 @@ class Monitor:
 
     def on_cut(self) -> None:
         """The power failed: what was under way has no outcome on record, for good."""
+        if self.switch is not None:
+            self.switch.is_locked = False
         self.excused.update(key for key, word in self.committed.items() if not word)
         self.excused.update(key for key in self.sent if key not in self.committed)
         self.truth.unreadable_s = self.now_s()

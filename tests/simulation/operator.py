@@ -114,7 +114,7 @@ class SwitchStory:
 
 
 AFTER_S = (0.0, 0.07, 0.31, 0.55, 0.83)
-PHASES = (None, None, None, Phase.CONFIRMING, Phase.CLOSING, Phase.CLOSING, Phase.RECOVERING)
+PHASES = (None, None, None, None, *Phase, Phase.CONFIRMING, Phase.RECOVERING)
 NO_STATES = ("on", "", "stop!", "killl", "none")
 
 
@@ -129,7 +129,10 @@ def draw_switch(rng: random.Random, *, ends_s: float) -> SwitchStory | None:
     spells: list[RedisSpell] = []
     if has_redis:
         for _ in range(rng.choice((0, 0, 1, 2, 3))):
-            spells.append(_draw_spell(rng, ends_s=ends_s))
+            spell = _draw_spell(rng, ends_s=ends_s)
+            spells.append(spell)
+            if spell.fault is RedisFault.READ_ONLY:
+                acts.append(_act(rng, spell.from_s, Deed.DELETE, "", None))
         for _ in range(rng.choice((0, 0, 0, 1, 2))):
             acts.append(_draw_mishap(rng, ends_s=ends_s))
     return SwitchStory(
@@ -146,15 +149,15 @@ def _draw_setting(rng: random.Random, *, ends_s: float, has_redis: bool) -> list
     """Somebody tightens; mostly somebody loosens again, and after a kill asks for the reset."""
     state = rng.choice(("pause", "pause", "halt", "halt", "halt", "kill", "kill"))
     only = rng.choice(PHASES)
-    latest_s = WARM_S + 25.0 if only else ends_s - 10.0
+    latest_s = WARM_S + 4.0 if only else ends_s - 10.0
     at_s = rng.uniform(BEFORE_S, latest_s)
     tightening = rng.choice((Deed.COMMAND, Deed.BOTH, Deed.BY_HAND)) if has_redis else Deed.COMMAND
     made = [_act(rng, at_s, tightening, rng.choice((state, f" {state.upper()}\n")), only)]
     if rng.random() < 0.25:
         return made
     milder = rng.choice(("running", "running", "running", "pause", "halt"))
-    at_s += rng.uniform(0.5, 45.0)
     only = rng.choice(PHASES)
+    at_s += 1.0 if only else rng.uniform(0.5, 45.0)
     ways = (Deed.BY_HAND, Deed.REQUEST, Deed.REQUEST) if has_redis else (Deed.REQUEST,)
     made.append(_act(rng, min(at_s, ends_s - 6.0), rng.choice(ways), milder, only))
     if rng.random() < 0.4:
