@@ -30,7 +30,7 @@ NOT_TRADABLE, NOT_ALLOWED and CLOCK are answers of a venue that these do not giv
 BAD_PRECISION need market rules that were wrong, and stories have right ones or none. With none, a
 venue that does not exempt closing orders says TOO_SMALL of what is near its minimum."""
 
-COINS = ("stories with coins", "coins moved", "hedges of coins kept")
+COUNTS = ("stories with coins", "coins moved", "hedges of coins kept", "LOCKDOWN left")
 VENUES = tuple(
     f"{name} {met}"
     for name in sorted({ways.name for ways in DRAWN})
@@ -39,7 +39,6 @@ VENUES = tuple(
 """Stories at each venue, and incidents that closed something there."""
 TRANSITIONS = (
     "0>1", "0>2", "0>3", "1>2", "1>3", "2>3", "1>0", "2>0", "3>0", "0>4", "1>4", "2>4", "3>4",
-    "4>0",
 )  # fmt: skip
 MOMENTS = ("before", "after")
 
@@ -85,7 +84,7 @@ class Tally:
         yield from ((f"stage {name}", self.transitions[name]) for name in TRANSITIONS)
         yield from ((name, self.outcomes[name]) for name in ("DONE", "REFUSED", "UNKNOWN"))
         yield from ((name, self.refusals[name]) for name in REFUSALS)
-        yield from ((name, self.counts[name]) for name in COINS)
+        yield from ((name, self.counts[name]) for name in COUNTS)
         yield from ((f"venue {name}", self.venues[name]) for name in VENUES)
         for state in SwitchState:
             yield from ((f"switch {state} {p}", self.switched[state, p]) for p in Phase)

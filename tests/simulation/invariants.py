@@ -167,8 +167,12 @@ def unended(open_s: float, *, within_s: float) -> str:
 
 
 def fell_without_reason(before: int, after: int, events: Iterable[str]) -> str:
-    """(4) A stage on disk that is lower than the last one, without a re-arm or reset beside it."""
-    if after >= before or any(event in LOOSENING for event in events):
+    """(4) A stage on disk that is lower than the last one, without a re-arm or reset beside it.
+
+    (10) LOCKDOWN is never re-armed.
+    """
+    reasons = LOOSENING if before < Stage.LOCKDOWN else LOOSENING[-1:]
+    if after >= before or any(event in reasons for event in events):
         return ""
     return f"stage {before} became {after} without re-arm or reset"
 
@@ -268,13 +272,6 @@ def loosened(before: SwitchState, after: SwitchState, *, wished: Collection[str]
 def forgotten(before: SwitchState, after: SwitchState) -> str:
     """(9) What was known, and is milder after a start or a write that restores it."""
     return "" if after.severity >= before.severity else f"{before} was known and became {after}"
-
-
-def left_lockdown(before: int, after: int, *, is_reset: bool) -> str:
-    """(10) A LOCKDOWN that ends by itself."""
-    if before < Stage.LOCKDOWN or after >= Stage.LOCKDOWN or is_reset:
-        return ""
-    return f"LOCKDOWN became stage {after} without a reset"
 
 
 def unasked(about: str, *, for_s: float, within_s: float) -> str:

@@ -233,6 +233,7 @@ class Monitor:
             return
         stage = self._stage_on_disk()
         self.hold(4, invariants.fell_without_reason(self.recorded_stage, stage, events))
+        self.tally.counts["LOCKDOWN left"] += stage < Stage.LOCKDOWN == self.recorded_stage
         self.recorded_stage = stage
 
     def _stage_on_disk(self) -> int:
@@ -262,7 +263,7 @@ class Monitor:
         """A decision took effect in the guard."""
         book = decision.memory.book(BOOK)
         if self.switch is not None:
-            self.switch.on_decision(decision, before=self.stage)
+            self.switch.on_decision(decision)
         if book.stage != self.stage:
             self.tally.transitions[f"{self.stage}>{book.stage.value}"] += 1
             self.note("stage", f"{self.stage} > {book.stage.value}")
@@ -292,9 +293,9 @@ class Monitor:
             self.truth.on_reset()
 
     def _judge_opening(self, incident: Incident, *, is_followup: bool) -> None:
+        self.truth.acted = max(self.truth.acted, incident.stage.value)
         if is_followup:
             return
-        self.truth.acted = max(self.truth.acted, incident.stage.value)
         self.hold(7, self.truth.judge_ground(incident.stage))
         rules = self.story.policy.books[0].stage(incident.stage)
         if rules is not None and incident.stage < Stage.ALL_CLOSED:

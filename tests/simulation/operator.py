@@ -133,7 +133,7 @@ def draw_switch(rng: random.Random, *, ends_s: float) -> SwitchStory | None:
             spells.append(spell)
             if spell.fault is RedisFault.READ_ONLY:
                 acts.append(_act(rng, spell.from_s, Deed.DELETE, "", None))
-        for _ in range(rng.choice((0, 0, 0, 1, 2))):
+        for _ in range(rng.choice((0, 0, 1, 1, 2))):
             acts.append(_draw_mishap(rng, ends_s=ends_s))
     return SwitchStory(
         has_redis=has_redis,
@@ -147,7 +147,7 @@ def draw_switch(rng: random.Random, *, ends_s: float) -> SwitchStory | None:
 
 def _draw_setting(rng: random.Random, *, ends_s: float, has_redis: bool) -> list[SwitchAct]:
     """Somebody tightens; mostly somebody loosens again, and after a kill asks for the reset."""
-    state = rng.choice(("pause", "pause", "halt", "halt", "halt", "kill", "kill"))
+    state = rng.choice(("pause", "pause", "pause", "halt", "halt", "kill", "kill"))
     only = rng.choice(PHASES)
     latest_s = WARM_S + 4.0 if only else ends_s - 10.0
     at_s = rng.uniform(BEFORE_S, latest_s)
@@ -172,7 +172,7 @@ def _draw_setting(rng: random.Random, *, ends_s: float, has_redis: bool) -> list
 def _draw_mishap(rng: random.Random, *, ends_s: float) -> SwitchAct:
     """The key is gone, or something stands in it that is no state."""
     at_s = rng.uniform(BEFORE_S, ends_s - 10.0)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         return _act(rng, at_s, Deed.DELETE, "", rng.choice(PHASES))
     return _act(rng, at_s, Deed.BY_HAND, rng.choice(NO_STATES), rng.choice(PHASES))
 
@@ -186,11 +186,10 @@ def _act(
 def _draw_spell(rng: random.Random, *, ends_s: float) -> RedisSpell:
     """Redis is out of reach, hangs, is slow or refuses to write, for a while."""
     fault = rng.choice(
-        (RedisFault.SILENT, RedisFault.SILENT, RedisFault.HANGS, RedisFault.SLOW,
-         RedisFault.READ_ONLY)
-    )  # fmt: skip
+        (RedisFault.SILENT, RedisFault.HANGS, RedisFault.SLOW, RedisFault.READ_ONLY)
+    )
     from_s = rng.uniform(0.0, ends_s - 8.0)
-    lasts_s = rng.choice((1.0, 4.0, 15.0, 45.0))
+    lasts_s = rng.choice((4.0, 15.0, 45.0))
     seconds = {RedisFault.SLOW: rng.uniform(0.1, 4.5), RedisFault.HANGS: 60.0}.get(fault, 0.0)
     return RedisSpell(
         fault=fault,

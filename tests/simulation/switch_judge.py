@@ -9,11 +9,12 @@ from typing import Any
 
 from decision import Decision
 from memory import IncidentStatus, Memory, Records
-from model import PositionMode, Stage
+from model import OrderKind, PositionMode, Stage
 from simulator.exchange import Exchange
 from simulator.state import ExchangeOrder, Leg
 from switch_model import RedisSeen, RedisWrite, SwitchState
 from tests.memory_venue import KEY
+from tests.other_conventions import BITGET_UNIFIED
 from tests.simulation import invariants
 from tests.simulation.coins import symbol_of
 from tests.simulation.draw import Story
@@ -97,6 +98,8 @@ class SwitchJudge:
 
     def on_commit(self, records: Records) -> None:
         """A decision is on disk: the local row falls only by a request that was accepted."""
+        if any(entry.event == "reset" for entry in records.audits):
+            self.was_killed = self.stores.explicit is KILL
         if records.switch is None:
             return
         after = self._row("local")
@@ -149,17 +152,13 @@ class SwitchJudge:
         if explicit is KILL and self.is_locked and stage is not Stage.LOCKDOWN:
             self.hold(10, f"killed and at stage {stage.value}")
 
-    def on_decision(self, decision: Decision, *, before: int) -> None:
-        """A decision took effect: LOCKDOWN begins with a kill and ends with a reset."""
-        stage = decision.memory.book(BOOK).stage
-        is_reset = any(entry.event == "reset" for entry in decision.records.audits)
-        self.hold(10, invariants.left_lockdown(before, stage.value, is_reset=is_reset))
-        if is_reset:
-            self.was_killed = self.stores.explicit is KILL
+    def on_decision(self, decision: Decision) -> None:
+        """A decision took effect: what it opened needs a kill, or a loss."""
+        is_low = decision.memory.book(BOOK).stage < Stage.ALL_CLOSED
         for opening in decision.opened:
             if opening.incident.stage is Stage.LOCKDOWN and not self.was_killed:
                 self.hold(11, f"{self.stores.explicit} opened a kill")
-            elif opening.breach is None and opening.incident.stage < Stage.ALL_CLOSED:
+            elif opening.breach is None and is_low:
                 self.hold(11, f"{self.stores.explicit} opened a stage without a breach")
 
     def on_send(self, name: str, about: str) -> None:
@@ -178,8 +177,9 @@ class SwitchJudge:
             self.hold(11, invariants.unasked(about, for_s=late_s, within_s=ON_THE_WAY_S))
         number = about.rpartition(" ")[2]
         order = self.exchange.account(KEY).orders.get(int(number)) if number.isdigit() else None
-        if order is not None:
-            self.hold(11, "" if self._can_open(order) else f"a halt cancels {_say(order)}")
+        if order is None or self._may_open(order):
+            return
+        self.hold(11, f"a halt cancels {_say(order)}")
 
     @property
     def is_suspended(self) -> bool:
@@ -235,6 +235,11 @@ class SwitchJudge:
             and not (other.reduce_only or other.close_position)
         )
         return sum(beside, Decimal(0)) > abs(held)
+
+    def _may_open(self, order: ExchangeOrder) -> bool:
+        """Whether an order could open, as far as its venue tells; who is not told must think so."""
+        is_told = self.story.ways is not BITGET_UNIFIED or order.kind is not OrderKind.CONDITIONAL
+        return not is_told or self._can_open(order)
 
     def _held_in_lockdown(self) -> str:
         """A position that a kill should have closed."""
