@@ -135,12 +135,14 @@ def draw_story(seed: int, *, ways: Conventions | None = None) -> Story:
         # KNOWN_LIMITATIONS.md: a position that a list lacked and that is gone before the next one,
         # beside a withdrawal that is not listed yet, counts twice.
         transfers = ()
+    moves = draw_moves(generator("bots"), ends_s=ends_s)
     switch = draw_switch(generator("switch"), ends_s=ends_s)
     if switch is not None:
         halt = SwitchPolicy(
             halt_suspends_stages=switch.suspends, redis_grace_s=switch.grace_s
         )
         rules = replace(rules, switch=halt)
+        moves = add_entries(generator("entries"), moves, ends_s=ends_s)
     return Story(
         seed=seed,
         ways=ways,
@@ -149,7 +151,7 @@ def draw_story(seed: int, *, ways: Conventions | None = None) -> Story:
         prices=add_coin_prices(generator("coin prices"), book, prices, moments),
         spans=spans,
         crashes=draw_crashes(generator("crashes")),
-        moves=draw_moves(generator("bots"), ends_s=ends_s),
+        moves=moves,
         transfers=tuple(sorted(transfers, key=lambda transfer: transfer.at_s)),
         wishes=draw_wishes(generator("operator"), ends_s=ends_s),
         ends_s=ends_s,
@@ -334,6 +336,23 @@ def draw_moves(rng: random.Random, *, ends_s: float) -> tuple[Move, ...]:
         at_s = rng.uniform(WARM_S, ends_s - 4.0)
         moves.append(Move(at_s=at_s, act=Act.SWITCH_MODE, number=0, share=Decimal(1), obeys=False))
     return tuple(sorted(moves, key=lambda move: move.at_s))
+
+
+def add_entries(
+    rng: random.Random, moves: tuple[Move, ...], *, ends_s: float
+) -> tuple[Move, ...]:
+    """The moves with up to three orders more that could open something, for a halt to cancel."""
+    made = (
+        Move(
+            at_s=rng.uniform(WARM_S, ends_s - 2.0),
+            act=Act.ENTRY,
+            number=rng.randrange(60),
+            share=Decimal(1),
+            obeys=False,
+        )
+        for _ in range(rng.choice((0, 1, 2, 3)))
+    )
+    return tuple(sorted((*moves, *made), key=lambda move: move.at_s))
 
 
 def draw_transfers(rng: random.Random, *, policy: Policy, ends_s: float) -> tuple[Transfer, ...]:

@@ -262,6 +262,11 @@ def unlocked(shown: SwitchState, wanted: SwitchState) -> str:
     return "" if shown.severity >= wanted.severity else f"the lock says {shown}, wanted {wanted}"
 
 
+def unseen(for_s: float, *, within_s: float) -> str:
+    """(9) A store that nobody looks at."""
+    return "" if for_s <= within_s else f"Redis was not looked at for {for_s:.0f} s"
+
+
 def loosened(before: SwitchState, after: SwitchState, *, wished: Collection[str]) -> str:
     """(9) A store that became milder without an accepted request for that very state."""
     if after.severity >= before.severity or after.value in wished:
@@ -277,3 +282,8 @@ def forgotten(before: SwitchState, after: SwitchState) -> str:
 def unasked(about: str, *, for_s: float, within_s: float) -> str:
     """(11) A cancel without an incident, while the switch asks for none."""
     return "" if for_s <= within_s else f"{about} is cancelled and no halt asks for it"
+
+
+def left_standing(order: str, *, for_s: float, within_s: float) -> str:
+    """(11) An order that could open, so long under a halt that somebody set."""
+    return "" if for_s <= within_s else f"{order} stands for {for_s:.0f} s under a halt"

@@ -23,6 +23,12 @@ from tests.virtual_house import BOOK
 
 SHOWN_WITHIN_S = 2.0
 """From a look that shows something more severe to the lock that says so, and to LOCKDOWN."""
+LOOKED_AT_WITHIN_S = 6.0
+"""A look at Redis takes 5 s at most."""
+UNDISTURBED_S = 40.0
+"""After the last fault: a venue that asked for a pause of 30 s is asked again."""
+GOES_WITHIN_S = 12.0
+"""Beside a tick: rounds are 5 s apart, and a list and a cancel take their time."""
 ON_THE_WAY_S = 3.0
 """A cancel that was asked for may leave so long after the switch asks for none any more."""
 
@@ -46,12 +52,16 @@ class SwitchJudge:
     had_trouble: Callable[..., bool]
     met: Callable[[SwitchState], None]
     stores: TwoStores = field(init=False)
+    has_redis: bool = field(init=False)
     is_locked: bool = False
     was_killed: bool = False
     last_effective: SwitchState = RUNNING
+    heard_s: float = 0.0
+    standing: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.story.switch is not None
+        self.has_redis = self.story.switch.has_redis
         self.stores = TwoStores(grace_s=self.story.switch.grace_s)
 
     # --- what the stores hold -------------------------------------------------------------------
@@ -84,6 +94,7 @@ class SwitchJudge:
             self.hold(9, invariants.forgotten(more_severe(least, stored), began))
         self.stores.begin(self.now_s(), local=known[0], redis=known[1])
         self.is_locked = False
+        self.heard_s = self.now_s()
         self._note()
 
     def on_command(self) -> None:
@@ -92,7 +103,8 @@ class SwitchJudge:
         self._note()
 
     def hear(self, seen: RedisSeen, *, is_certain: bool) -> None:
-        """Redis has answered the guard."""
+        """Redis has answered the guard, or the guard has given it up."""
+        self.heard_s = self.now_s()
         self.stores.hear(self.now_s(), seen, is_certain=is_certain)
         self._note()
 
@@ -147,10 +159,31 @@ class SwitchJudge:
         if memory is None:
             return
         self._judge_lock()
+        if self.has_redis and self.is_locked:
+            unseen_s = self.now_s() - self.heard_s
+            self.hold(9, invariants.unseen(unseen_s, within_s=LOOKED_AT_WITHIN_S))
         explicit, _ = self.stores.least(self.now_s(), within_s=SHOWN_WITHIN_S)
         stage = memory.book(BOOK).stage
         if explicit is KILL and self.is_locked and stage is not Stage.LOCKDOWN:
             self.hold(10, f"killed and at stage {stage.value}")
+        self._judge_entries(memory)
+
+    def _judge_entries(self, memory: Memory) -> None:
+        """What could open goes in good time, where nothing is in the way of it."""
+        now_s = self.now_s()
+        is_free = self.is_locked and not _is_closing(memory) and not self.story.policy.dry_run
+        since_s = now_s - UNDISTURBED_S
+        is_well = not any(self.had_trouble(kind, since_s=since_s) for kind in ("READ", "ORDER"))
+        if not (is_free and is_well and self.stores.asks_for_cancels(now_s)):
+            self.standing.clear()
+            return
+        opening = [order for order in self._orders() if self._can_open(order)]
+        first = self.standing
+        self.standing = {each.order_id: first.get(each.order_id, now_s) for each in opening}
+        within_s = self.story.policy.poll_s + GOES_WITHIN_S
+        for order in opening:
+            for_s = now_s - self.standing[order.order_id]
+            self.hold(11, invariants.left_standing(_say(order), for_s=for_s, within_s=within_s))
 
     def on_decision(self, decision: Decision) -> None:
         """A decision took effect: what it opened needs a kill, or a loss."""
@@ -165,10 +198,7 @@ class SwitchJudge:
         """Something leaves the guard; a cancel without an incident is one of a halt."""
         memory = self.memory()
         assert memory is not None
-        incident = memory.book(BOOK).incident
-        if incident is not None and incident.status is IncidentStatus.OPEN:
-            return
-        if not name.startswith("submit_cancel"):
+        if _is_closing(memory) or not name.startswith("submit_cancel"):
             return
         now_s = self.now_s()
         self.stores.note(now_s)
@@ -258,6 +288,12 @@ class SwitchJudge:
             if not is_dust:
                 return f"{leg.amount} of {leg.symbol} is left after a kill"
         return ""
+
+
+def _is_closing(memory: Memory) -> bool:
+    """Whether an incident is open: its own rounds cancel."""
+    incident = memory.book(BOOK).incident
+    return incident is not None and incident.status is IncidentStatus.OPEN
 
 
 def _closing(sign: int) -> str:
