@@ -17,12 +17,16 @@ from typing import Any
 
 import pytest
 
+import switch_rules
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import CloseTarget
 from model import RowKey, Side, Source, Stage, Symbol
 from simulator.exchange import Exchange
 from simulator.markets import default_market
 from simulator.seeds import apply_seed
 from simulator.state import OrderRequest
+from switch_model import RedisMissing, RedisSilent, RedisValue, SwitchMemory, SwitchState
+from switch_rules import SwitchLook
 from tests.memory_venue import SCOPE
 from tests.simulation import invariants
 from tests.simulation.coverage import LEAST_MET, LEAST_SEEDS, Tally, is_possible
@@ -30,6 +34,7 @@ from tests.simulation.draw import draw_story
 from tests.simulation.faults import Fault, Phase
 from tests.simulation.invariants import Aim, Made
 from tests.simulation.run import simulate
+from tests.simulation.two_stores import TwoStores
 from tools.simulate import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -241,6 +246,102 @@ def test_an_answer_that_comes_late_or_for_nothing_is_found() -> None:
     assert invariants.groundless(0.04, 0.045, slack=0.004) != ""
 
 
+# --- the switch ---------------------------------------------------------------------------------
+
+RUNNING, PAUSE, HALT, KILL = SwitchState
+
+
+def document(*modes: str, reason: str = "operator", scope: str = "*") -> dict[str, Any]:
+    """A lock document with such entries."""
+    entries = [
+        LockEntry(
+            scope=scope,
+            stage=Stage.NORMAL,
+            mode=LockMode(mode),
+            reason=reason,
+            created_ts=1.0,
+            expires_ts=FOREVER_TS,
+        )
+        for mode in modes
+    ]
+    return LockContent(locks=tuple(entries)).to_document(1.0)
+
+
+def test_a_lock_that_is_milder_than_the_switch_is_found() -> None:
+    """Invariant 9, from the document alone; a book's own lock does not stand for the switch."""
+    assert invariants.lock_switch(None) is RUNNING
+    assert invariants.lock_switch(document("pause", "halt")) is HALT
+    assert invariants.lock_switch(document("halt", scope=SCOPE)) is RUNNING
+    silent = document("halt", reason="operator_redis_silent")
+    assert invariants.lock_switch(silent) is HALT
+    assert invariants.lock_switch(silent, explicit_only=True) is RUNNING
+    assert invariants.unlocked(HALT, PAUSE) == ""
+    assert invariants.unlocked(PAUSE, HALT) != ""
+
+
+def test_a_switch_that_loosens_by_itself_is_found() -> None:
+    """Invariant 9: a milder state needs an accepted request for it, and nothing is forgotten."""
+    assert invariants.loosened(HALT, RUNNING, wished=["running"]) == ""
+    assert invariants.loosened(HALT, KILL, wished=[]) == ""
+    assert invariants.loosened(HALT, RUNNING, wished=["pause"]) != ""
+    assert invariants.forgotten(HALT, HALT) == ""
+    assert invariants.forgotten(KILL, HALT) != ""
+    assert invariants.unseen(6.0, within_s=6.0) == ""
+    assert invariants.unseen(6.1, within_s=6.0) != ""
+
+
+def test_a_lockdown_that_is_left_without_a_reset_is_found() -> None:
+    """Invariant 10: no re-arm ends it."""
+    assert invariants.fell_without_reason(4, 0, ["reset"]) == ""
+    assert invariants.fell_without_reason(4, 0, ["rearmed"]) != ""
+
+
+def test_a_halt_that_cancels_nothing_or_too_early_is_found() -> None:
+    """Invariant 11."""
+    assert invariants.unasked("SOL 1", for_s=3.0, within_s=3.0) == ""
+    assert invariants.unasked("SOL 1", for_s=4.0, within_s=3.0) != ""
+    assert invariants.left_standing("SOL 1", for_s=20.0, within_s=20.0) == ""
+    assert invariants.left_standing("SOL 1", for_s=21.0, within_s=20.0) != ""
+
+
+SAID = {
+    "a state": ("Pause\n", PAUSE, True),
+    "a milder state": ("running", RUNNING, True),
+    "no state": ("stop", HALT, True),
+    "no state, while a halt is known": ("", HALT, True),
+    "a look that nobody may have believed": ("kill", HALT, False),
+    "a milder one of that kind": ("pause", PAUSE, False),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_judge_of_the_switch_reads_redis_by_the_rules(name: str) -> None:
+    """Behaviour.md section 12: the last word of Redis counts, and a silence is a halt at least."""
+    text, state, is_certain = SAID[name]
+    stores = TwoStores(grace_s=10.0, redis=HALT)
+    stores.hear(1.0, RedisMissing(), is_certain=True)
+    stores.hear(2.0, RedisSilent(why="refused"), is_certain=True)
+    assert stores.effective is HALT
+    stores.hear(3.0, RedisValue(text=text), is_certain=is_certain)
+    assert (stores.redis, stores.silent_s) == (state, None)
+
+
+def test_the_judge_of_the_switch_waits_for_what_binds_long_enough() -> None:
+    """What has just been set is wanted of the lock later, what was loosened no more at once."""
+    stores = TwoStores(grace_s=10.0)
+    stores.begin(0.0, local=RUNNING, redis=KILL)
+    stores.hear(5.0, RedisSilent(why="refused"), is_certain=True)
+    stores.hear(6.0, RedisValue(text="running"), is_certain=True)
+    assert stores.least(6.0, within_s=2.0) == (RUNNING, RUNNING)
+    stores.set_local(7.0, HALT)
+    assert stores.least(8.5, within_s=2.0) == (RUNNING, RUNNING)
+    assert stores.least(9.0, within_s=2.0) == (HALT, HALT)
+    stores.set_local(9.0, RUNNING)
+    stores.hear(20.0, RedisSilent(why="refused"), is_certain=True)
+    assert not stores.asks_for_cancels(29.9)
+    assert stores.asks_for_cancels(30.0)
+
+
 async def nothing(*_given: object, **_named: object) -> None:
     """Do nothing, whatever was asked for."""
 
@@ -248,6 +349,16 @@ async def nothing(*_given: object, **_named: object) -> None:
 def thrice(**wanted: Any) -> OrderRequest:
     """The order without what keeps it from opening the other side."""
     return OrderRequest(**{**wanted, "quantity": wanted["quantity"] * 3, "reduce_only": None})
+
+
+def emptied(found: SwitchLook, *, now: float) -> SwitchLook:
+    """A key that is gone, taken for permission."""
+    return switch_rules._valued(found, RedisValue(text="running"), now=now)
+
+
+def without_patience(switch: SwitchMemory, **_given: object) -> bool:
+    """A halt that nobody has set cancels as if somebody had."""
+    return switch_rules.effective(switch) is HALT
 
 
 SABOTAGE: dict[str, tuple[int, str, Any]] = {
@@ -258,7 +369,24 @@ SABOTAGE: dict[str, tuple[int, str, Any]] = {
     "a guard that forgets its coins": (2, "plans.compute_staying", lambda **_given: {}),
     "orders that are never cancelled": (3, "cancels.DONE_STATUSES", ()),
     "a guard that sees no breach": (7, "drawdown.breached_stages", lambda _drawdowns: ()),
+    "a switch that nobody looks at": (9, "switch_watch.SwitchWatch._take_in", lambda *_given: None),
+    "a switch that locks nobody": (9, "incidents.operator_locks", lambda *_given, **_named: ()),
+    "a flushed Redis that loosens": (9, "switch_rules._missing", emptied),
+    "a silence that is no halt": (9, "switch_rules._silent", lambda found, *_given, **_now: found),
+    "a kill that is not carried out": (
+        10,
+        "decision.carry_out_kill",
+        lambda *_given, **_named: None,
+    ),
+    "a halt that takes protection": (
+        11,
+        "entry_cancels.plan_cancels",
+        lambda **given: given["orders"],
+    ),
+    "a halt that waits for nothing": (11, "switch_watch.cancels_entries", without_patience),
+    "a halt that cancels nothing": (11, "switch_watch.EntryCancels.begin", lambda *_given: None),
 }
+SWITCHED = [seed for seed in range(1, 200) if draw_story(seed).switch is not None]
 
 
 @pytest.mark.parametrize("name", SABOTAGE)
@@ -268,7 +396,8 @@ def test_a_guard_that_was_sabotaged_is_found_out(
     """A fault that is built in shows within a few stories, as a violation of its own invariant."""
     number, place, replacement = SABOTAGE[name]
     monkeypatch.setattr(place, replacement)
-    found = (violation.number for seed in range(1, 40) for violation in simulate(seed).violations)
+    seeds = range(1, 40) if number <= 8 else SWITCHED
+    found = (violation.number for seed in seeds for violation in simulate(seed).violations)
     assert number in found
 
 

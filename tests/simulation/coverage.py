@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from tests.simulation.draw import Effect
 from switch_model import SwitchState
+from tests.simulation.draw import Effect
 from tests.simulation.faults import Fault, Phase
 from tests.simulation.operator import RedisFault
 from tests.simulation.venues import DRAWN

@@ -23,6 +23,7 @@ from tests.simulation.operator import SwitchStory, Wish, draw_switch, draw_wishe
 from tests.simulation.venues import draw_ways, settle
 from tests.virtual_house import policy
 
+
 class Effect(StrEnum):
     """A side effect of the guard, beside which it may be killed."""
 
@@ -138,9 +139,7 @@ def draw_story(seed: int, *, ways: Conventions | None = None) -> Story:
     moves = draw_moves(generator("bots"), ends_s=ends_s)
     switch = draw_switch(generator("switch"), ends_s=ends_s)
     if switch is not None:
-        halt = SwitchPolicy(
-            halt_suspends_stages=switch.suspends, redis_grace_s=switch.grace_s
-        )
+        halt = SwitchPolicy(halt_suspends_stages=switch.suspends, redis_grace_s=switch.grace_s)
         rules = replace(rules, switch=halt)
         moves = add_entries(generator("entries"), moves, ends_s=ends_s)
     return Story(
@@ -338,9 +337,7 @@ def draw_moves(rng: random.Random, *, ends_s: float) -> tuple[Move, ...]:
     return tuple(sorted(moves, key=lambda move: move.at_s))
 
 
-def add_entries(
-    rng: random.Random, moves: tuple[Move, ...], *, ends_s: float
-) -> tuple[Move, ...]:
+def add_entries(rng: random.Random, moves: tuple[Move, ...], *, ends_s: float) -> tuple[Move, ...]:
     """The moves with up to three orders more that could open something, for a halt to cancel."""
     made = (
         Move(

@@ -93,7 +93,7 @@ class Monitor:
                 memory=self.memory,
                 lock=self.lock,
                 had_trouble=self._had_trouble,
-                met=lambda state: self.on_switch(state),
+                met=self.on_switch,
             )
 
     def hold(self, number: int, what: str) -> None:

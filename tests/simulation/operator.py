@@ -177,17 +177,13 @@ def _draw_mishap(rng: random.Random, *, ends_s: float) -> SwitchAct:
     return _act(rng, at_s, Deed.BY_HAND, rng.choice(NO_STATES), rng.choice(PHASES))
 
 
-def _act(
-    rng: random.Random, at_s: float, deed: Deed, text: str, only: Phase | None
-) -> SwitchAct:
+def _act(rng: random.Random, at_s: float, deed: Deed, text: str, only: Phase | None) -> SwitchAct:
     return SwitchAct(at_s=at_s, deed=deed, text=text, only=only, after_s=rng.choice(AFTER_S))
 
 
 def _draw_spell(rng: random.Random, *, ends_s: float) -> RedisSpell:
     """Redis is out of reach, hangs, is slow or refuses to write, for a while."""
-    fault = rng.choice(
-        (RedisFault.SILENT, RedisFault.HANGS, RedisFault.SLOW, RedisFault.READ_ONLY)
-    )
+    fault = rng.choice((RedisFault.SILENT, RedisFault.HANGS, RedisFault.SLOW, RedisFault.READ_ONLY))
     from_s = rng.uniform(0.0, ends_s - 8.0)
     lasts_s = rng.choice((4.0, 15.0, 45.0))
     seconds = {RedisFault.SLOW: rng.uniform(0.1, 4.5), RedisFault.HANGS: 60.0}.get(fault, 0.0)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from switch_model import RedisMissing, RedisSeen, RedisSilent, RedisValue, RedisWrite, SwitchState
 from tests.memory_redis import MemoryRedis
 from tests.simulation.operator import Deed, RedisFault, SwitchAct, SwitchStory
+from tests.simulation.switch_judge import SwitchJudge
 from tests.virtual_house import BOOK
 
 if TYPE_CHECKING:
     from tests.simulation.world import StoryHouse
+
+
+def judge_of(house: StoryHouse) -> SwitchJudge:
+    """Who holds this house to its switch."""
+    judge = house.monitor.switch
+    assert judge is not None
+    return judge
 
 
 @dataclass(kw_only=True)
@@ -44,7 +52,7 @@ class StoryRedis(MemoryRedis):
         if self.refuses_writes:
             self._meet(RedisFault.READ_ONLY)
         if not why and (self.value is None or not what.is_only_if_missing):
-            self._judge().on_redis_write(what, self.value)
+            self._judge.on_redis_write(what, self.value)
             self.house.note("redis", f"{self.value!r} becomes {what.state}")
             self.set(what.state.value, actor=what.actor)
         return why
@@ -57,10 +65,9 @@ class StoryRedis(MemoryRedis):
         if self.house.is_dark or run != self.house.runs:
             await asyncio.get_running_loop().create_future()
 
-    def _judge(self):  # type: ignore[no-untyped-def]
-        judge = self.house.monitor.switch
-        assert judge is not None
-        return judge
+    @property
+    def _judge(self) -> SwitchJudge:
+        return judge_of(self.house)
 
     def _hear(self, run: int, seen: RedisSeen) -> None:
         house = self.house
@@ -79,10 +86,10 @@ class StoryRedis(MemoryRedis):
                 self._met = None
         # The guard looks once more before it loosens, and believes nothing of that look.
         writes = house.current is not None and house.current.guardian._switch._writing.locked()
-        self._judge().hear(seen, is_certain=not writes)
+        self._judge.hear(seen, is_certain=not writes)
 
     def _meet(self, fault: RedisFault) -> None:
-        state = self._judge().stores.effective
+        state = self._judge.stores.effective
         if self._met != (fault, state):
             self._met = (fault, state)
             self.house.tally.redis[fault, state] += 1
@@ -136,7 +143,7 @@ class Hands:
         match act.deed:
             case Deed.COMMAND | Deed.BOTH if state is not None:
                 house.switch(state)
-                house.monitor.switch.on_command()
+                judge_of(house).on_command()
                 if act.deed is Deed.BOTH and redis is not None and not redis.why_silent:
                     held = SwitchState.parse(redis.value or "") or SwitchState.RUNNING
                     if state.severity > held.severity:
