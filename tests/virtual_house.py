@@ -42,7 +42,7 @@ from store.access import ThreadedStore
 from store.switch_reader import SwitchReader
 from store.views import StoreStatus, read_status
 from switch_model import SwitchSetting, SwitchState
-from switch_watch import SwitchStores
+from switch_watch import LOOK_EVERY_S, SwitchStores
 from tests.conventions import BINANCE, Conventions
 from tests.memory_redis import MemoryRedis
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
@@ -233,6 +233,7 @@ class House:
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
     has_switch: bool = False
+    look_every_s: float = LOOK_EVERY_S
     redis: MemoryRedis | None = None
     on_decision: Callable[[Decision], None] | None = None
     lock_fails: bool = False
@@ -397,7 +398,9 @@ class House:
             await power.needed()
             return await switch.read()
 
-        stores = SwitchStores(read_local=read_switch, redis=self.redis)
+        stores = SwitchStores(
+            read_local=read_switch, redis=self.redis, look_every_s=self.look_every_s
+        )
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),

@@ -82,6 +82,7 @@ class SwitchAct:
     text: str = ""
     only: Phase | None = None
     after_s: float = 0.0
+    is_confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,14 @@ def _draw_mishap(rng: random.Random, *, ends_s: float) -> SwitchAct:
 
 
 def _act(rng: random.Random, at_s: float, deed: Deed, text: str, only: Phase | None) -> SwitchAct:
-    return SwitchAct(at_s=at_s, deed=deed, text=text, only=only, after_s=rng.choice(AFTER_S))
+    return SwitchAct(
+        at_s=at_s,
+        deed=deed,
+        text=text,
+        only=only,
+        after_s=rng.choice(AFTER_S),
+        is_confirmed=rng.random() < 0.85,
+    )
 
 
 def _draw_spell(rng: random.Random, *, ends_s: float) -> RedisSpell:

@@ -112,30 +112,44 @@ class SwitchJudge:
         """A decision is on disk: the local row falls only by a request that was accepted."""
         if any(entry.event == "reset" for entry in records.audits):
             self.was_killed = self.stores.explicit is KILL
+        self._judge_answers({each.request_id for each in records.answers if each.accepted})
         if records.switch is None:
             return
         after = self._row("local")
         if after.severity < self.stores.local.severity:
             asked = {answer.request_id for answer in records.answers if answer.accepted}
-            wished = [state for number, state in self._loosenings() if number in asked]
+            wished = [state for number, state, _ in self._loosenings() if number in asked]
             self.hold(9, invariants.loosened(self.stores.local, after, wished=wished))
         self.stores.set_local(self.now_s(), after)
         self._note()
 
-    def _loosenings(self) -> list[tuple[int, str]]:
+    @property
+    def was_loosened(self) -> bool:
+        """Whether any request of the switch was accepted by now."""
+        return bool(self._loosenings())
+
+    def _judge_answers(self, accepted: set[int]) -> None:
+        """Who leaves a kill has typed it."""
+        explicit, _ = self.stores.least(self.now_s(), within_s=SHOWN_WITHIN_S)
+        if not accepted or explicit is not KILL or self.had_trouble("STORE", since_s=0.0):
+            return
+        words = [word for number, _, word in self._loosenings() if number in accepted]
+        self.hold(9, "a kill is left without the word" if "" in words else "")
+
+    def _loosenings(self) -> list[tuple[int, str, str]]:
         """The requests of the switch that were accepted."""
         rows = self.query(
-            "SELECT request_id, json_extract(arguments, '$.state') FROM operator_requests"
-            " WHERE command = 'switch' AND accepted = 1"
+            "SELECT request_id, json_extract(arguments, '$.state'), confirmation"
+            " FROM operator_requests WHERE command = 'switch' AND accepted = 1"
         )
-        return [(int(number), str(state)) for number, state in rows]
+        return [(int(number), str(state), str(word)) for number, state, word in rows]
 
     def on_redis_write(self, what: RedisWrite, value: str | None) -> None:
         """Redis was told a state in place of a value; a milder one needs a request."""
         if what.is_only_if_missing:
             self.hold(9, invariants.forgotten(self.stores.redis, what.state))
             return
-        wished = [state for _, state in self._loosenings()]
+        wished = [state for _, state, _ in self._loosenings()]
         self.hold(9, invariants.loosened(KILL, what.state, wished=wished))
 
     # --- what the guard makes of it -------------------------------------------------------------

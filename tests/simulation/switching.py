@@ -85,8 +85,8 @@ class StoryRedis(MemoryRedis):
             case _ if self.spell is not RedisFault.READ_ONLY:
                 self._met = None
         # The guard looks once more before it loosens, and believes nothing of that look.
-        writes = house.current is not None and house.current.guardian._switch._writing.locked()
-        self._judge.hear(seen, is_certain=not writes)
+        is_writing = house.current is not None and house.current.guardian._switch._writing.locked()
+        self._judge.hear(seen, is_certain=not (is_writing and self._judge.was_loosened))
 
     def _meet(self, fault: RedisFault) -> None:
         state = self._judge.stores.effective
@@ -153,7 +153,8 @@ class Hands:
             case Deed.DELETE if redis is not None:
                 redis.set(None)
             case Deed.REQUEST if is_running:
-                house.ask("switch", confirm="kill", state=act.text, actor="me", reason="drawn")
+                word = "kill" if act.is_confirmed else ""
+                house.ask("switch", confirm=word, state=act.text, actor="me", reason="drawn")
             case Deed.RESET if is_running:
                 house.ask("reset", confirm=BOOK)
             case _:

@@ -42,6 +42,9 @@ from tests.virtual_house import BOOK, EPOCH, Guard, House, Logbook, TroubledStor
 SERVICE_RESTARTS_S = 5.0
 """After an exit of its own the service manager starts the guard again."""
 
+STORY_LOOKS_EVERY_S = 0.5
+"""Half as often as in life: looks at the switch would be half of what a story costs."""
+
 
 @dataclass(kw_only=True)
 class StoryVenue(MemoryVenue):
@@ -205,7 +208,7 @@ class StoryHouse(House):
         super().__post_init__()
         switch = self.story.switch
         if switch is not None:
-            self.has_switch = True
+            self.has_switch, self.look_every_s = True, STORY_LOOKS_EVERY_S
             redis = StoryRedis(clock=self.clock, value=switch.value, house=self)
             self.redis = redis if switch.has_redis else None
             self.hands = Hands(house=self, switch=switch, redis=redis if self.redis else None)
