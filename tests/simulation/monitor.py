@@ -157,7 +157,9 @@ class Monitor:
         if instruction.client_id in self.sent:
             self.hold(6, f"{instruction.client_id} is sent again")
         self.sent[instruction.client_id] = self.now_s()
-        is_excused = self._had_trouble("STORE", since_s=opened_s)
+        # What a kill closes waits for no record; that it gets one is judged at the end.
+        is_killing = incident.stage is Stage.LOCKDOWN
+        is_excused = is_killing or self._had_trouble("STORE", since_s=opened_s)
         if not is_excused and instruction.client_id not in self.committed:
             self.hold(6, f"{instruction.client_id} is sent without a record")
         spared = self.story.policy.books[0]

@@ -31,13 +31,15 @@ def read_value(text: str, known: SwitchState) -> SwitchState:
 class TwoStores:
     """The local row, and what Redis was last heard to say; `silent_s` since when it says nothing.
 
-    What binds is kept for as long as anybody may still be at work on what was before.
+    `hinted_s` is since when it may have said nothing to those who listen. `entitled_s` is when
+    cancels were last asked for, as far as anybody can have heard.
     """
 
     grace_s: float
     local: SwitchState = RUNNING
     redis: SwitchState = RUNNING
     silent_s: float | None = None
+    hinted_s: float | None = None
     since: deque[tuple[float, SwitchState, SwitchState]] = field(default_factory=deque)
     entitled_s: float = float("-inf")
 
@@ -53,7 +55,8 @@ class TwoStores:
 
     def begin(self, now_s: float, *, local: SwitchState, redis: SwitchState) -> None:
         """A run begins and knows what is stored."""
-        self.local, self.redis, self.silent_s = local, redis, None
+        self.local, self.redis = local, redis
+        self.silent_s = self.hinted_s = None
         self.since.clear()
         self.note(now_s)
 
@@ -63,16 +66,18 @@ class TwoStores:
         self.note(now_s)
 
     def hear(self, now_s: float, seen: RedisSeen, *, is_certain: bool) -> None:
-        """Redis answered, or did not; what may have been asked for another reason binds nobody."""
+        """Redis answered, or did not. What was perhaps asked for another reason binds nobody."""
         match seen:
-            case RedisSilent() if is_certain and self.silent_s is None:
-                self.silent_s = now_s
+            case RedisSilent():
+                self.hinted_s = now_s if self.hinted_s is None else self.hinted_s
+                if is_certain and self.silent_s is None:
+                    self.silent_s = now_s
             case RedisValue():
                 state = read_value(seen.text, self.redis)
-                self.silent_s = None
+                self.silent_s = self.hinted_s = None
                 if is_certain or more_severe(state, self.redis) is self.redis:
                     self.redis = state
-            case RedisMissing() | RedisSilent():
+            case RedisMissing():
                 pass
         self.note(now_s)
 
@@ -80,13 +85,16 @@ class TwoStores:
         """Keep what binds from now on."""
         if not self.since or self.since[-1][1:] != (self.explicit, self.effective):
             self.since.append((now_s, self.explicit, self.effective))
-        if self.asks_for_cancels(now_s):
+        if self.asks_for_cancels(now_s) or self._is_long(now_s, self.hinted_s):
             self.entitled_s = now_s
 
     def asks_for_cancels(self, now_s: float) -> bool:
         """Whether what could open is to go: a halt that was set, or a silence of some length."""
-        is_long = self.silent_s is not None and now_s - self.silent_s >= self.grace_s
-        return more_severe(self.explicit, HALT) is self.explicit or is_long
+        is_set = more_severe(self.explicit, HALT) is self.explicit
+        return is_set or self._is_long(now_s, self.silent_s)
+
+    def _is_long(self, now_s: float, since_s: float | None) -> bool:
+        return since_s is not None and now_s - since_s >= self.grace_s
 
     def least(self, now_s: float, *, within_s: float) -> tuple[SwitchState, SwitchState]:
         """The mildest that was explicit, and that was effective, in so long a time until now."""
