@@ -30,6 +30,7 @@ from configuration.environment import (
     say_missing,
     variable_names,
 )
+from configuration.redis_login import read_redis
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
@@ -45,8 +46,9 @@ from configuration.schema import STAGE_KEYS, FuturesAccount, General, SpotAccoun
 from configuration.sections import AccountSections, Sections, VenueSections, read_sections
 from errors import ConfigurationError
 from model import Asset, BookName, ScopeId, StageMode
-from policy import AccountKind, BookPolicy, Policy, StagePolicy, Threshold
+from policy import AccountKind, BookPolicy, Policy, StagePolicy, SwitchPolicy, Threshold
 from redaction import Redactor
+from redis_place import RedisPlace
 
 _NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 _UNLISTED = "keys found, not in {file}, NOT WATCHED"
@@ -88,6 +90,7 @@ class Settings:
     """Everything the guard was told. All paths are absolute; `path` is the file itself.
 
     `unwatched` holds one printable line for each account that has keys and no guard;
+    `redis` is where the operator's switch is kept beside the local one, None without a Redis;
     `found_secrets` are all that the environment and `.env` held, used or not. `base_policy` is
     completed by `to_policy()`; change `dry_run`, `venues` or `unwatched` with
     `dataclasses.replace` and the policy follows.
@@ -101,6 +104,7 @@ class Settings:
     venues: tuple[VenueSettings, ...]
     unwatched: tuple[str, ...]
     base_policy: Policy
+    redis: RedisPlace | None = None
     found_secrets: tuple[SecretStr, ...] = ()
 
     @property
@@ -184,6 +188,10 @@ def load_settings(
     for venue in sections.venues:
         roster.consider(venue, general)
     roster.name_unlisted(sections.venues)
+    ca_file = _ca_file(config, sections, own=own, environment=environment)
+    redis = read_redis(
+        config, sections.redis, environment, ca_file=ca_file, require_keys=require_venues
+    )
     if require_venues and not config.problems and not roster.venues:
         raise ConfigurationError((_nothing_to_watch(config, roster),))
     if config.problems:
@@ -199,6 +207,7 @@ def load_settings(
         venues=tuple(roster.venues),
         unwatched=tuple(roster.unwatched),
         base_policy=_policy(config, sections),
+        redis=redis,
         found_secrets=environment.secrets,
     )
 
@@ -210,9 +219,24 @@ def _resolve(
     if written.startswith("~"):
         home = environment.get("HOME")
         if not written.startswith("~/") or not home:
-            config.add((key,), wrong="has a ~ that leads nowhere", remedy="write the whole path")
+            config.add(
+                tuple(key.split(".")),
+                wrong="has a ~ that leads nowhere",
+                remedy="write the whole path",
+            )
         written = str(Path(home) / written[2:])
     return Path(os.path.normpath(own.parent / written))
+
+
+def _ca_file(
+    config: ConfigFile, sections: Sections, *, own: Path, environment: Environment
+) -> Path | None:
+    """The authority that signed the certificate of the Redis."""
+    written = sections.redis.tls_ca_file
+    if written is None:
+        return None
+    key = "operator_switch.redis.tls_ca_file"
+    return _resolve(config, key, written, own=own, environment=environment)
 
 
 def _nothing_to_watch(config: ConfigFile, roster: _Roster) -> str:
@@ -365,6 +389,10 @@ def _policy(config: ConfigFile, sections: Sections) -> Policy:
         flow_poll_s=general.flow_poll_s,
         min_equity=general.min_equity,
         enforce_lock_in_dry_run=sections.trading_lock.enforce_in_dry_run,
+        switch=SwitchPolicy(
+            halt_suspends_stages=sections.operator_switch.halt_suspends_stages,
+            redis_grace_s=sections.operator_switch.redis_grace_s,
+        ),
     )
 
 

@@ -204,6 +204,15 @@ def sqlite_stays_in_the_store(source: Source) -> Found:
             yield _at(source, imported.line, "imports sqlite3 outside the store")
 
 
+def redis_stays_in_the_operator_switch(source: Source) -> Found:
+    """One module speaks with Redis (and tests, and bots of users): one place for its failures."""
+    if source.path == "operator_switch.py" or source.is_in(("tests/", "examples/")):
+        return
+    for imported in source.imports():
+        if imported.root == "redis":
+            yield _at(source, imported.line, "imports redis outside operator_switch.py")
+
+
 def the_lock_reader_stands_alone(source: Source) -> Found:
     """`trading_lock.py` is copied beside bots, where nothing of ours is installed."""
     if source.path != "trading_lock.py":
@@ -369,6 +378,7 @@ def names_do_not_hide_the_standard_library(source: Source) -> Found:
 RULES: tuple[Rule, ...] = (
     ccxt_stays_in_venues,
     sqlite_stays_in_the_store,
+    redis_stays_in_the_operator_switch,
     the_lock_reader_stands_alone,
     the_simulator_stays_out_of_production,
     adapters_do_not_meet,
