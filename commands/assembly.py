@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attempts import Got, abandon, attempt
 from clock import Clock
@@ -24,6 +25,7 @@ from decision import Decision
 from errors import ConfigurationError, LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
+from lock_mirror import LockMirror
 from lock_port import LockPort, Replace, showing
 from lock_writer import LockWriter
 from logger import Logger
@@ -37,12 +39,17 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from store.switch_reader import SwitchReader
+from switch_watch import SwitchStores
 from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.access import Access
 from venues.pacer import Address
 from venues.protocol import Venue
+
+if TYPE_CHECKING:
+    from operator_switch import RedisSwitch
 
 CLAIM_WITHIN_S = 2.0
 """A start waits so long for a busy disk to say whose account the database is about."""
@@ -147,13 +154,20 @@ async def assemble(
     store = recalled.store
     troubles = Troubles(clock=clock, log=log, dry_run=settings.dry_run)
     descriptors = DescriptorReserve()
+    redis = _reach_redis(settings, clock)
+    mirror = None if redis is None else LockMirror(redis.mirror, clock=clock, troubles=troubles)
     lock = LockPort(
         LockFile(
-            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
+            settings.trading_lock_file,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            now=clock.now,
+            mirror=mirror.show if mirror else None,
         ),
         reserves=(descriptors, RoomReserve(settings.trading_lock_file)),
         troubles=troubles,
     )
+    switch = SwitchReader(settings.state_db)
     connections: dict[ScopeId, Venue] = {}
     try:
         await _check_origins(settings, store)
@@ -173,6 +187,7 @@ async def assemble(
             on_decision=on_decision,
             request_poll_s=request_poll_s,
             troubles=troubles,
+            switch=SwitchStores(read_local=switch.read, redis=redis, mirror=mirror),
         )
     finally:
         closing = [asyncio.ensure_future(venue.aclose()) for venue in connections.values()]
@@ -180,9 +195,21 @@ async def assemble(
             await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
         for task in closing:
             abandon(task)
+        await switch.aclose()
+        if redis is not None:
+            await redis.aclose()
         await store.aclose()
         lock.close()
         descriptors.release()
+
+
+def _reach_redis(settings: Settings, clock: Clock) -> RedisSwitch | None:
+    """The operator's Redis, without talking to it yet; its client is loaded where there is one."""
+    if settings.redis is None:
+        return None
+    from operator_switch import RedisSwitch
+
+    return RedisSwitch(settings.redis, clock=clock)
 
 
 async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
@@ -229,6 +256,7 @@ def put_together(
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
+    switch: SwitchStores | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
 
@@ -290,6 +318,7 @@ def put_together(
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
         notices=notices,
+        switch=switch,
         tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(
