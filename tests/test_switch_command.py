@@ -44,9 +44,10 @@ def shown(here: Place) -> str | None:
 def row(here: Place) -> tuple[str, str, str] | None:
     """State, actor and reason of the local store, as plain sqlite3 shows them."""
     with closing(sqlite3.connect(here.db_path)) as connection:
-        return connection.execute(
+        found: tuple[str, str, str] | None = connection.execute(
             "SELECT state, actor, reason FROM switch_state WHERE store = 'local'"
         ).fetchone()
+    return found
 
 
 async def document(here: Place, *words: str) -> dict[str, Any]:
