@@ -37,7 +37,6 @@ LIST_WITHIN_S = 10.0
 ROUNDS_APART_S = 5.0
 """Listing all orders is the most expensive read there is; in the pace of a crash it would use up
 what the readings need."""
-TROUBLE = "entry_orders"
 NAMED = 5
 """Most symbols that an entry names."""
 
@@ -124,10 +123,10 @@ class EntryCancels:
         if isinstance(listed, Missed):
             self._rests_until[scope] = self._clock.monotonic() + listed.retry_after_s
             if halted is not None:
-                self._troubles.begin(TROUBLE, f"cannot be listed: {listed.why}", scope=scope)
+                self._troubles.begin("entry_orders", f"cannot be listed: {listed.why}", scope=scope)
             return
         if halted is None:
-            self._troubles.end(TROUBLE, scope=scope)
+            self._troubles.end("entry_orders", scope=scope)
             return
         going = plan_cancels(
             scope=scope,
@@ -141,9 +140,9 @@ class EntryCancels:
         )
         left = await self._cancel(scope, going) if going else ()
         if left:
-            self._troubles.begin(TROUBLE, f"not cancelled: {_say(left)}", scope=scope)
+            self._troubles.begin("entry_orders", f"not cancelled: {_say(left)}", scope=scope)
         else:
-            self._troubles.end(TROUBLE, scope=scope)
+            self._troubles.end("entry_orders", scope=scope)
 
     async def _cancel(self, scope: ScopeId, going: Sequence[Order]) -> tuple[OrderRecord, ...]:
         """Send the cancels and write down what came of them; returns those that were not done."""

@@ -42,6 +42,7 @@ from recorder import Recorder
 from scope_reader import ScopeReader
 from scope_watch import ScopeWatch, Trial
 from supervision import Supervisor
+from switch_model import SwitchSeen
 from switch_watch import SwitchStores, SwitchWatch
 from tidying import Step, Tidying
 from timekeeping import deadlines
@@ -59,6 +60,8 @@ TIDY_NEEDS_S = 0.25
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
+TELL_REDIS_WITHIN_S = 6.0
+"""Longer than Redis is given to answer."""
 FLUSH_WITHIN_S = 6.0
 """One whole try against a foreign hold on the database, which SQLite waits out for 5 s."""
 
@@ -440,11 +443,10 @@ class Guardian:
             and all(self._drives.open_incident(scope) is None for scope in self._watches)
         )
 
-    async def answer_requests(self) -> None:
+    async def answer_requests(self, *, switch: SwitchSeen | None = None) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""
         for request in await self._desk.due():
-            now = self._clock.now()
-            observation = Observation(now=now, requests=(request,))
+            observation = Observation(now=self._clock.now(), requests=(request,), switch=switch)
             await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
 
     async def look_at_switch(self) -> None:
@@ -452,11 +454,17 @@ class Guardian:
 
         For a command that acts in the place of a guard, and ends.
         """
-        await self._switch.stop()
+        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
         seen = await self._switch.first_look()
         if seen is not None:
             await self._unbroken.do(self._settle(Observation(now=self._clock.now(), switch=seen)))
-            await self._switch.stop()
+            await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
+
+    async def answer_alone(self) -> None:
+        """Decide what was asked for where no guard watches, and tell Redis before the end."""
+        await self.answer_requests(switch=await self._switch.first_look())
+        await self.flush()
+        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
 
     async def _watch_over(self) -> None:
         """Decide what is due by the clock, and keep the lock alive between ticks.

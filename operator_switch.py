@@ -67,6 +67,7 @@ MOST_WORDS = 300
 NOT_A_TEXT = "(a value that is no text)"
 """What a key of another kind than a string is read as: no state, so it counts as halt."""
 _WRONG_KIND = "WRONGTYPE"
+_NOT_SAVING = "MISCONF"
 
 
 class RedisSwitch:
@@ -104,7 +105,7 @@ class RedisSwitch:
         With `is_only_if_missing` a key that is there stays, and that is no failure.
         """
         only = ("NX",) if what.is_only_if_missing else ()
-        why, answer = await self._tell("SET", self._key(KEY), what.state.value, *only)
+        why, answer = await self._send("SET", self._key(KEY), what.state.value, *only)
         if why or answer is None:
             return why
         by = {
@@ -114,12 +115,12 @@ class RedisSwitch:
             "at": self._clock.now(),
         }
         # Only a note: the switch stands, whatever becomes of it.
-        await self._tell("SET", self._key(KEY_BY), json.dumps(by))
+        await self._send("SET", self._key(KEY_BY), json.dumps(by))
         return ""
 
     async def publish(self, event: Mapping[str, object]) -> str:
         """Tell whoever listens on the channel; returns '' or why that was not possible."""
-        return (await self._tell("PUBLISH", self._key(CHANNEL), json.dumps(dict(event))))[0]
+        return (await self._send("PUBLISH", self._key(CHANNEL), json.dumps(dict(event))))[0]
 
     async def mirror(self, text: str, *, ttl_s: float) -> str:
         """Show the lock document to other machines for `ttl_s` seconds; returns '' or why not."""
@@ -132,7 +133,7 @@ class RedisSwitch:
         await asyncio.gather(*(line.aclose() for line in lines))
         self._names.close()
 
-    async def _tell(self, *words: str) -> tuple[str, object]:
+    async def _send(self, *words: str) -> tuple[str, object]:
         """One command on the writing connection: why it failed, and what was answered."""
         got = await self._writing.ask(words)
         return _why(self._writing, got), got.value[0] if isinstance(got, Got) else None
@@ -305,8 +306,8 @@ _SAID: tuple[tuple[type[Exception], str], ...] = (
     (BusyLoadingError, "it is loading its data -> wait until it has"),
     (
         NoPermissionError,
-        f"the user may not do that -> give it the keys {KEY}*, {KEY_LOCK} and the channel {CHANNEL}"
-        " (ACL SETUSER, see docs/operator.md)",
+        f"the user may not do that -> give it +get +set +publish, ~{KEY} ~{KEY_BY} ~{KEY_LOCK} and"
+        f" &{CHANNEL}, and +select for a database other than 0 (ACL SETUSER)",
     ),
     (ReadOnlyError, "it is a replica and takes no writes -> name the master"),
     (OutOfMemoryError, "its memory is full -> raise maxmemory"),
@@ -344,6 +345,8 @@ def _plain(error: Exception) -> str:
             return words
     if isinstance(error, AuthenticationError):
         return _refused(str(error))
+    if str(error).startswith(_NOT_SAVING):
+        return "it cannot save and takes no writes -> look at its disk and its log"
     beneath = error.__cause__ or error.__context__ or error
     for reached, words in _NOT_REACHED:
         if isinstance(beneath, reached):

@@ -17,7 +17,7 @@ from drawdown import LEDGER_WAIT_S
 from entry_cancels import HaltedScope
 from executor import DriveRules, Executor
 from memory import Incident, Memory, Streak
-from model import PositionMode, ScopeId, ScopeObservation, Stage
+from model import PositionMode, ScopeId, ScopeObservation
 from plans import untouchable_symbols
 from policy import Policy
 from scope_reader import ScopeReader
@@ -140,7 +140,9 @@ class ScopeWatch:
         return HaltedScope(
             positions=None if last is None else last.positions,
             position_mode=self.reader.position_mode or PositionMode.ONE_WAY,
-            untouchable=() if book is None else untouchable_symbols(book, Stage.NORMAL),
+            untouchable=()
+            if book is None
+            else untouchable_symbols(book, memory.book(book.name).stage),
             not_before=self.reader.quiet_until,
         )
 

@@ -16,6 +16,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
@@ -173,10 +174,9 @@ def load_settings(
     environment = read_environment(config, folder=own.parent, environ=environ)
     note_secrets(environment, venues=sections.venues, ids=KNOWN_IDS)
     general = sections.general
-    state_db = _resolve(config, "state_db", general.state_db, own=own, environment=environment)
-    lock_file = _resolve(
-        config, "trading_lock_file", general.trading_lock_file, own=own, environment=environment
-    )
+    resolve = partial(_resolve, config, own=own, environment=environment)
+    state_db = resolve("state_db", general.state_db)
+    lock_file = resolve("trading_lock_file", general.trading_lock_file)
     check_general(config, general)
     check_files(config, state_db=state_db, lock_file=lock_file, own=own)
     for venue in sections.venues:
@@ -188,9 +188,8 @@ def load_settings(
     for venue in sections.venues:
         roster.consider(venue, general)
     roster.name_unlisted(sections.venues)
-    ca_file = _ca_file(config, sections, own=own, environment=environment)
     redis = read_redis(
-        config, sections.redis, environment, ca_file=ca_file, require_keys=require_venues
+        config, sections.redis, environment, resolve=resolve, require_keys=require_venues
     )
     if require_venues and not config.problems and not roster.venues:
         raise ConfigurationError((_nothing_to_watch(config, roster),))
@@ -215,7 +214,7 @@ def load_settings(
 def _resolve(
     config: ConfigFile, key: str, written: str, *, own: Path, environment: Environment
 ) -> Path:
-    """An absolute path; relative ones start at the folder of the configuration."""
+    """An absolute path for a dotted key; relative ones start at the folder of the configuration."""
     if written.startswith("~"):
         home = environment.get("HOME")
         if not written.startswith("~/") or not home:
@@ -226,17 +225,6 @@ def _resolve(
             )
         written = str(Path(home) / written[2:])
     return Path(os.path.normpath(own.parent / written))
-
-
-def _ca_file(
-    config: ConfigFile, sections: Sections, *, own: Path, environment: Environment
-) -> Path | None:
-    """The authority that signed the certificate of the Redis."""
-    written = sections.redis.tls_ca_file
-    if written is None:
-        return None
-    key = "operator_switch.redis.tls_ca_file"
-    return _resolve(config, key, written, own=own, environment=environment)
 
 
 def _nothing_to_watch(config: ConfigFile, roster: _Roster) -> str:

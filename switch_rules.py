@@ -53,7 +53,7 @@ REDIS = "redis"
 """The actor of a value in Redis that came without a name."""
 
 SHOWN_OF_A_VALUE = 40
-"""Characters of an unknown value that are repeated."""
+"""An unknown value of more characters is not repeated: a part of a secret is not masked."""
 
 MEANINGS = {
     SwitchState.RUNNING: "bots may trade",
@@ -244,7 +244,7 @@ def _valued(found: SwitchLook, seen: RedisValue, *, now: float) -> SwitchLook:
     last = SwitchState.RUNNING if known is None else known.state
     named, reason = SwitchState.parse(seen.text), seen.reason
     if named is None:
-        reason = f"{seen.text[:SHOWN_OF_A_VALUE]!r} is no state and counts as halt"
+        reason = f"{_say_value(seen.text)} is no state and counts as halt"
     state = named or max(last, SwitchState.HALT, key=_severity)
     if known is not None and known.state is state and (named or known.reason == reason):
         return replace(found, memory=memory, audits=audits)
@@ -264,6 +264,10 @@ def _valued(found: SwitchLook, seen: RedisValue, *, now: float) -> SwitchLook:
         recorded=recorded,
         audits=audits,
     )
+
+
+def _say_value(text: str) -> str:
+    return repr(text) if len(text) <= SHOWN_OF_A_VALUE else f"a text of {len(text)} characters"
 
 
 def _transition(
@@ -369,6 +373,11 @@ def locked_state(entry: LockEntry) -> SwitchState | None:
     if entry.scope != EVERY_BOOK or not entry.reason.startswith("operator_"):
         return None
     return SwitchState.parse(entry.mode)
+
+
+def adoption(before: SwitchMemory, after: SwitchMemory, *, now: float) -> SwitchTransition:
+    """The change of the local store by which a lock file was taken over."""
+    return _transition(SwitchStore.LOCAL, before.local.state, after.local, now=now)
 
 
 def adoption_audit(

@@ -35,9 +35,11 @@ from supervision import Supervisor
 from switch_model import (
     RedisSeen,
     RedisSilent,
+    RedisValue,
     RedisWrite,
     SwitchSeen,
     SwitchSetting,
+    SwitchState,
     SwitchTransition,
 )
 from switch_rules import cancels_entries, look
@@ -47,9 +49,14 @@ from venues.protocol import Venue
 LOOK_EVERY_S = 0.25
 FIRST_LOOK_WITHIN_S = 2.0
 """A start waits no longer for Redis to say what it holds: until it does it is a halt."""
+LOOK_WITHIN_S = 6.0
+"""Longer than what Redis itself is given to answer."""
+UNKNOWN_LOOKS = 8
+"""So many looks in a row that tell nothing are told: a single one may have met a full disk."""
 RECORD_WITHIN_S = 1.0
 STOP_WITHIN_S = 1.0
-TROUBLE = "redis"
+REDIS = "redis_switch"
+LOCAL = "local_switch"
 
 
 Step = Callable[[], Coroutine[Any, Any, float]]
@@ -73,12 +80,14 @@ class RedisPort(Protocol):
 class SwitchStores:
     """Where the switch is read: `read_local` gives None while it cannot be known.
 
-    `mirror` shows the lock document to other machines.
+    `mirror` shows the lock document to other machines. Each store is looked at again after
+    `look_every_s`.
     """
 
     read_local: Callable[[], Coroutine[Any, Any, SwitchSetting | None]]
     redis: RedisPort | None = None
     mirror: LockMirror | None = None
+    look_every_s: float = LOOK_EVERY_S
 
 
 class SwitchWatch:
@@ -118,6 +127,7 @@ class SwitchWatch:
         self._clock = clock
         self._errands: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
+        self._unknown_looks = 0
         self._cancels = EntryCancels(
             venues={scope: venues[scope] for scope, watch in watches.items() if watch.executor},
             find_halted=self._find_halted,
@@ -138,10 +148,10 @@ class SwitchWatch:
             return ()
         stores = self._stores
         steps: list[tuple[str, Step, asyncio.Event | None]] = [
-            ("local switch", partial(self._look_locally, stores), None)
+            (LOCAL, partial(self._look_locally, stores), None)
         ]
         if stores.redis is not None:
-            steps.append(("redis switch", partial(self._look_at_redis, stores.redis), None))
+            steps.append((REDIS, partial(self._look_at_redis, stores), None))
         if stores.mirror is not None:
             steps.append((lock_mirror.NAME, stores.mirror.step, stores.mirror.bell))
         return tuple(steps)
@@ -151,26 +161,46 @@ class SwitchWatch:
         if self._stores is None:
             return None
         local, redis = await asyncio.gather(
-            attempt(self._stores.read_local(), within_s=FIRST_LOOK_WITHIN_S, what="local switch"),
-            _look_first(self._stores.redis),
+            self._read_locally(self._stores),
+            _read_redis(self._stores.redis, within_s=FIRST_LOOK_WITHIN_S),
         )
-        return SwitchSeen(local=local.value if isinstance(local, Got) else None, redis=redis)
+        return SwitchSeen(local=local, redis=redis)
 
     async def _look_locally(self, stores: SwitchStores) -> float:
-        return await self._take_in(SwitchSeen(local=await stores.read_local()))
+        self._take_in(SwitchSeen(local=await self._read_locally(stores)))
+        return stores.look_every_s
 
-    async def _look_at_redis(self, redis: RedisPort) -> float:
-        return await self._take_in(SwitchSeen(redis=await redis.read()))
+    async def _look_at_redis(self, stores: SwitchStores) -> float:
+        seen = await _read_redis(stores.redis, within_s=LOOK_WITHIN_S)
+        self._take_in(SwitchSeen(redis=seen))
+        return stores.look_every_s
 
-    async def _take_in(self, seen: SwitchSeen) -> float:
-        """Settle what was seen where it changes anything; returns the pause before the next."""
+    async def _read_locally(self, stores: SwitchStores) -> SwitchSetting | None:
+        """What the local store holds; a person is told when that stays unknown."""
+        read = await attempt(stores.read_local(), within_s=FIRST_LOOK_WITHIN_S, what=LOCAL)
+        if isinstance(read, Got) and read.value is not None:
+            self._unknown_looks = 0
+            self._troubles.end("local_switch")
+            return read.value
+        self._unknown_looks += 1
+        if self._unknown_looks >= UNKNOWN_LOOKS:
+            why = "cannot be read, so what is set there is not seen"
+            why = why if isinstance(read, Got) else f"{why}: {read.why}"
+            self._troubles.begin("local_switch", why)
+        return None
+
+    def _take_in(self, seen: SwitchSeen) -> None:
+        """Settle what was seen where it changes anything.
+
+        Nobody waits for its records: the next look may bring a kill.
+        """
         known, now = self._remembered().switch, self._clock.now()
         if look(known, seen, policy=self._policy, now=now).memory != known:
             observation = Observation(now=now, switch=seen, limits=self._drives.limits)
-            await self._unbroken.do(self._settle(observation))
+            settling = partial(self._settle, observation)
+            self._unbroken.begin(self._supervisor.attend("switch", settling))
         # Some of what the switch asks for comes with time alone.
         self._cancels.follow(is_asked=self._must_cancel)
-        return LOOK_EVERY_S
 
     # --- carrying it out ----------------------------------------------------------------------
 
@@ -219,11 +249,13 @@ class SwitchWatch:
                 ticket, deadline_s=RECORD_WITHIN_S
             ):
                 await self._clock.sleep(RECORD_WITHIN_S)
+            if await _is_overtaken(redis, what):
+                return
             why = await redis.write(what)
         if why:
-            self._troubles.begin(TROUBLE, f"cannot be told {what.state}: {why}")
+            self._troubles.begin("redis_switch", f"cannot be told {what.state}: {why}")
         else:
-            self._troubles.end(TROUBLE)
+            self._troubles.end("redis_switch")
 
     async def _publish(self, redis: RedisPort, told: SwitchTransition) -> None:
         event = {
@@ -236,11 +268,11 @@ class SwitchWatch:
         }
         await redis.publish(event)
 
-    async def stop(self) -> None:
+    async def stop(self, *, within_s: float = STOP_WITHIN_S) -> None:
         """Wait a moment for what Redis is being told, and give it up then."""
         errands = tuple(self._errands)
         if errands:
-            await asyncio.wait(errands, timeout=STOP_WITHIN_S)
+            await asyncio.wait(errands, timeout=within_s)
         for errand in errands:
             abandon(errand)
 
@@ -250,8 +282,20 @@ class SwitchWatch:
             await self._stores.mirror.finish()
 
 
-async def _look_first(redis: RedisPort | None) -> RedisSeen | None:
+async def _read_redis(redis: RedisPort | None, *, within_s: float) -> RedisSeen | None:
+    """What Redis holds; whatever keeps it from saying so is silence."""
     if redis is None:
         return None
-    seen = await attempt(redis.read(), within_s=FIRST_LOOK_WITHIN_S, what="redis")
+    seen = await attempt(redis.read(), within_s=within_s, what=REDIS)
     return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)
+
+
+async def _is_overtaken(redis: RedisPort, what: RedisWrite) -> bool:
+    """Whether Redis holds something more severe than what a loosening is to replace."""
+    if what.replaces is None:
+        return False
+    seen = await _read_redis(redis, within_s=LOOK_WITHIN_S)
+    if not isinstance(seen, RedisValue):
+        return False
+    state = SwitchState.parse(seen.text)
+    return state is None or state.severity > what.replaces.severity

@@ -40,7 +40,7 @@ from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
 from store.switch_reader import SwitchReader
-from switch_watch import SwitchStores
+from switch_watch import LOOK_EVERY_S, SwitchStores
 from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
@@ -133,6 +133,7 @@ async def assemble(
     make_venue: MakeVenue | None = None,
     may_act: bool = True,
     request_poll_s: float = REQUEST_POLL_S,
+    switch_look_s: float = LOOK_EVERY_S,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
@@ -187,7 +188,9 @@ async def assemble(
             on_decision=on_decision,
             request_poll_s=request_poll_s,
             troubles=troubles,
-            switch=SwitchStores(read_local=switch.read, redis=redis, mirror=mirror),
+            switch=SwitchStores(
+                read_local=switch.read, redis=redis, mirror=mirror, look_every_s=switch_look_s
+            ),
         )
     finally:
         closing = [asyncio.ensure_future(venue.aclose()) for venue in connections.values()]

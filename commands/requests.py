@@ -120,10 +120,12 @@ async def _answer_here(
     ) as guard:
         for notice in guard.notices:
             print(notice, file=sys.stderr)
-        await guard.guardian.run_once()
-        return await answer_of(
-            guard, command=command, arguments=arguments, confirmation=confirmation
+        request_id = await _add(
+            guard.store, command=command, arguments=arguments, confirmation=confirmation
         )
+        await guard.guardian.run_once()
+        await guard.guardian.answer_alone()
+        return await guard.store.answer(request_id)
 
 
 async def answer_of(

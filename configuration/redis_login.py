@@ -6,6 +6,7 @@ operator would watch one Redis and the guard another. Nothing made here shows a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,11 +32,12 @@ def read_redis(
     section: RedisSection,
     environment: Environment,
     *,
-    ca_file: Path | None,
+    resolve: Callable[[str, str], Path],
     require_keys: bool,
 ) -> RedisPlace | None:
     """Where the switch is, None without a Redis; mistakes are recorded in `config`.
 
+    `resolve` makes an absolute path of a key and what is written there.
     Without `require_keys` a Redis that is wanted and named nowhere is no mistake.
     """
     reader = _Reader(config=config, section=section, environment=environment)
@@ -47,6 +49,8 @@ def read_redis(
             remedy = "set it in the environment or .env, or write enabled: false"
             reader.blame("host_env", f"is on, and {reader.name('host_env')} is empty", remedy)
         return None
+    written = section.tls_ca_file
+    ca_file = None if written is None else resolve(".".join((*_PATH, "tls_ca_file")), written)
     place = replace(
         place,
         db=place.db if section.db is None else section.db,

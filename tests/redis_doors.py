@@ -90,31 +90,50 @@ def server_context(folder: Path, *, by: Authority, host: str) -> ssl.SSLContext:
     return context
 
 
+@dataclass(kw_only=True)
+class Door:
+    """A port before another one; it hands answers on after so many seconds."""
+
+    port: int = 0
+    lag_s: float = 0.0
+
+
 @asynccontextmanager
-async def tls_before(plain_port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """A port that speaks TLS and hands on to another one, which does not."""
-    relayed: set[asyncio.Task[None]] = set()
+async def door(plain_port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Door]:
+    """Hand on to a port that speaks no TLS; with a context the door does."""
+    own, relayed = Door(), set[asyncio.Task[None]]()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(HOST, plain_port)
-        ways = (_carry(reader, inner_writer), _carry(inner_reader, writer))
-        tasks = [asyncio.ensure_future(way) for way in ways]
+        tasks = (
+            asyncio.ensure_future(_carry(reader, inner_writer, Door())),
+            asyncio.ensure_future(_carry(inner_reader, writer, own)),
+        )
         relayed.update(tasks)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         writer.close()
         inner_writer.close()
 
     listener = await asyncio.start_server(relay, HOST, 0, ssl=context)
+    own.port = listener.sockets[0].getsockname()[1]
     try:
-        yield listener.sockets[0].getsockname()[1]
+        yield own
     finally:
         listener.close()
         await asyncio.gather(*relayed)
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@asynccontextmanager
+async def tls_before(plain_port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """A port that speaks TLS and hands on to another one, which does not."""
+    async with door(plain_port, context) as own:
+        yield own.port
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Door) -> None:
     with suppress(OSError):
         while data := await reader.read(65_536):
+            await asyncio.sleep(way.lag_s)
             writer.write(data)
             await writer.drain()
     writer.close()

@@ -18,8 +18,17 @@ from memory import (
     Suspicion,
     TargetStatus,
 )
-from model import Asset, BookName, Coin, Position, RowKey, Side, Source, Symbol
-from openings import Facts, incident_id, open_for_appeared, open_for_breach, say_window
+from model import Asset, BookName, Coin, Position, RowKey, Side, Source, Stage, StageMode, Symbol
+from openings import (
+    Facts,
+    KillFacts,
+    Opening,
+    incident_id,
+    open_for_appeared,
+    open_for_breach,
+    open_for_kill,
+    say_window,
+)
 from policy import BookPolicy
 from tests.decision_values import (
     BOOK,
@@ -334,3 +343,47 @@ def test_coins_for_sale_count_as_held_when_stage_3_is_judged() -> None:
 def test_an_empty_account_needs_no_follow_up() -> None:
     """Nothing there."""
     assert open_for_appeared(NEVER, facts()) is None
+
+
+# --- the operator's kill ------------------------------------------------------------------------
+
+
+def killing(mode: StageMode, *coins: Coin, knows_limits: bool = True) -> Opening:
+    """What a kill opens in a spot account whose stage 3 has this mode."""
+    told = with_coins(*coins)
+    stage_3 = replace(SPOT_BOOK.stages[2], mode=mode, blacklist=(Asset("ADA"),))
+    return open_for_kill(
+        NEVER,
+        KillFacts(
+            now=NOON,
+            policy=told.policy,
+            book=replace(SPOT_BOOK, stages=(*SPOT_BOOK.stages[:2], stage_3)),
+            memories=(replace(told.memory, last_trusted=told.reading),),
+            limits={SCOPE: told.seen.limits} if knows_limits else {},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "sold"),
+    [
+        (StageMode.LOCK_ONLY, []),
+        (StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES, [("ADA", False), ("BTC", True)]),
+        (StageMode.SELL_ALL_NON_USDT_KEEP_STABLES, [("ADA", False), ("BTC", False)]),
+        (StageMode.CLOSE_ALL_POSITIONS, [("ADA", False), ("BTC", False)]),
+    ],
+)
+def test_a_kill_sells_what_stage_3_would(mode: StageMode, sold: list[tuple[str, bool]]) -> None:
+    """A spot account without a mode: its orders are cancelled, nothing is sold."""
+    opened = killing(mode, coin("ADA", "10"), coin("BTC", "2"))
+    targets = opened.incident.targets
+    assert sorted((str(one.key.symbol), one.is_passage) for one in targets) == sold
+    assert (opened.incident.stage, opened.incident.mode) == (Stage.LOCKDOWN, mode.value)
+
+
+def test_a_kill_without_market_rules_sells_all_the_same() -> None:
+    """Over which coin is then for the next reading to tell."""
+    opened = killing(
+        StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES, coin("ADA", "10"), knows_limits=False
+    )
+    assert [one.key.symbol for one in opened.incident.targets] == ["ADA"]

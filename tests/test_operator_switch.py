@@ -30,6 +30,7 @@ from switch_model import (
     RedisWrite,
     SwitchState,
 )
+from tests.redis_doors import door
 from tests.redis_server import HOST, RedisServer, free_port, redis_server
 
 SHORT_S = 0.3
@@ -196,11 +197,16 @@ async def test_down_at_the_start_down_later_and_back_again(tmp_path: Path) -> No
 async def test_a_server_that_is_six_seconds_slow_is_silent(server: RedisServer) -> None:
     """The look ends after five; the next one hears what Redis says then."""
     await server.cli("SET", KEY, "running")
-    async with switch_at(server.place) as switch:
+    async with (
+        door(server.port) as slow,
+        switch_at(replace(server.place, hosts=((HOST, slow.port),))) as switch,
+    ):
         assert await switch.read() == RedisValue(text="running")
-        await server.cli("CLIENT", "PAUSE", "6000")
+        slow.lag_s = 6.0
         assert "no answer in 5 s" in why_silent(await switch.read())
-        assert await switch.read() == RedisValue(text="running")
+        await server.cli("SET", KEY, "kill")
+        slow.lag_s = 0.0
+        assert await switch.read() == RedisValue(text="kill")
 
 
 async def test_a_late_answer_is_never_taken_for_that_of_a_later_look(
@@ -274,6 +280,10 @@ async def test_a_user_needs_no_more_than_the_least_rights(server: RedisServer) -
         assert await switch.read() == RedisValue(text="halt")
         await server.cli("ACL", "SETUSER", "guard", "-get")
         assert "the user may not do that -> " in why_silent(await switch.read())
+    async with switch_at(replace(place, db=1)) as switch:
+        assert "+select for a database other than 0" in why_silent(await switch.read())
+        await server.cli("ACL", "SETUSER", "guard", "+get", "+select")
+        assert await switch.read() == RedisMissing()
 
 
 async def test_events_are_heard_on_the_channel(server: RedisServer) -> None:
@@ -309,6 +319,22 @@ async def test_a_replica_takes_no_write(server: RedisServer) -> None:
     async with switch_at(server.place) as switch:
         assert "name the master" in await switch.write(told(SwitchState.KILL))
         assert await switch.read() == RedisValue(text="halt")
+
+
+async def test_a_redis_without_room_takes_no_write(server: RedisServer) -> None:
+    """It still answers looks."""
+    await server.cli("SET", KEY, "halt")
+    await server.cli("CONFIG", "SET", "maxmemory", "1")
+    async with switch_at(server.place) as switch:
+        assert "its memory is full" in await switch.write(told(SwitchState.KILL))
+        assert await switch.read() == RedisValue(text="halt")
+
+
+async def test_a_redis_that_cannot_save_takes_no_write() -> None:
+    """The words are those of a server whose last save failed."""
+    said = b"-MISCONF Redis is configured to save RDB snapshots, but it is failing\r\n"
+    async with answering(lambda _: said) as port, switch_at(place_at(port)) as switch:
+        assert "look at its disk" in await switch.write(told(SwitchState.KILL))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +404,8 @@ async def test_what_is_no_answer_of_a_redis_is_silence(
     monkeypatch: pytest.MonkeyPatch, answer: bytes, words: str
 ) -> None:
     """Another service on the port, rubbish, or nothing at all."""
-    monkeypatch.setattr(operator_switch, "DEADLINE_S", SHORT_S)
+    if not answer:
+        monkeypatch.setattr(operator_switch, "DEADLINE_S", SHORT_S)
     async with answering(lambda _: answer) as port, switch_at(place_at(port)) as switch:
         why = why_silent(await switch.read())
         assert why.startswith(f"{HOST}:{port}: ")

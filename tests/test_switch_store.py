@@ -12,9 +12,11 @@ from typing import cast
 
 import pytest
 
+from decision import Observation
 from errors import StoreError
 from logger import Logger
 from memory import Memory, Records
+from model import OperatorRequest
 from position_store import PositionStore
 from recorder import merge_records, split_records
 from store.access import ThreadedStore
@@ -22,11 +24,14 @@ from store.switch_reader import SwitchReader
 from store.views import read_status
 from switch_model import (
     SwitchMemory,
+    SwitchSeen,
     SwitchSetting,
     SwitchState,
     SwitchStore,
     SwitchTransition,
 )
+from switch_rules import effective
+from tests.decision_values import NOON, Guard
 from tests.virtual_house import Logbook
 from unwritten_log import log_unwritten
 
@@ -185,6 +190,41 @@ async def test_the_daemons_store_tightens_on_its_thread(tmp_path: Path) -> None:
     await store.aclose()
     with pytest.raises(StoreError):
         await store.set_switch(KILL, actor=ANN, reason="drill", now=NOW)
+
+
+@pytest.mark.parametrize("is_tightened", [False, True])
+async def test_a_loosening_goes_round_by_the_store(
+    store: PositionStore, path: Path, is_tightened: bool
+) -> None:
+    """Asked, written, read back and believed; unless somebody tightened before it was written."""
+    tightened(store, HALT)
+    reader = SwitchReader(path)
+    guard = Guard()
+
+    async def looked() -> SwitchState:
+        seen = SwitchSeen(local=await reader.read())
+        guard.settle(Observation(now=NOON, switch=seen))
+        return effective(guard.memory.switch)
+
+    assert await looked() is HALT
+    number = store.add_request(at=NOW, actor=ANN, command="switch")
+    asked = OperatorRequest(
+        request_id=number,
+        at=NOW,
+        actor=ANN,
+        command="switch",
+        arguments=(("state", "running"),),
+        confirmation="",
+    )
+    decision = guard.ask(1, asked)
+    if is_tightened:
+        tightened(store, KILL)
+    assert await looked() is (KILL if is_tightened else HALT)
+    store.commit(decision.records)
+    assert await looked() is (KILL if is_tightened else RUNNING)
+    answer = store.answer(number)
+    assert answer is not None and answer.accepted
+    await reader.aclose()
 
 
 # --- the queue before the store -----------------------------------------------------------------
