@@ -71,7 +71,7 @@ class Row:
     folder: Path
     prefix: str
     came_to: list[SwitchState] = field(default_factory=list)
-    known: SwitchMemory = SwitchMemory()
+    known: SwitchMemory = field(default_factory=SwitchMemory)
 
     @property
     def expected(self) -> SwitchState:
