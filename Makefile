@@ -5,7 +5,8 @@ PURE := model switch_model inspection policy errors memory lock_document exposur
 	cancels order_safety \
 	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
-	draft timekeeping decision findings closability close_previews account_findings
+	draft timekeeping decision findings closability close_previews account_findings \
+	alerts approach quietening
 
 .PHONY: demo test test-examples kill-test mutants soak simulate check format lock clean
 

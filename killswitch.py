@@ -229,6 +229,22 @@ def flow(
     _leave(book_flow(_config(context, config), book=book, amount=amount, reason=reason))
 
 
+@app.command()
+def ack(
+    context: typer.Context,
+    config: ConfigOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+) -> None:
+    """Silence the repeats of what alerts now.
+
+    Something new, something more severe, and what comes again after it was over sound as before.
+    Nothing but the alerts changes.
+    """
+    from commands.ack import acknowledge
+
+    _leave(acknowledge(_config(context, config), reason=reason))
+
+
 STATS_HELP = """Show how large the database is, what it keeps, and whether it is sound.
 
 Every reading is kept for a day. Then one a minute stays, the best of it: equity for 90 days and

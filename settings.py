@@ -30,6 +30,11 @@ from configuration.environment import (
     say_missing,
     variable_names,
 )
+from configuration.notifications import (
+    NO_NOTIFICATIONS,
+    NotificationSettings,
+    read_notifications,
+)
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
@@ -102,6 +107,7 @@ class Settings:
     unwatched: tuple[str, ...]
     base_policy: Policy
     found_secrets: tuple[SecretStr, ...] = ()
+    notifications: NotificationSettings = NO_NOTIFICATIONS
 
     @property
     def state_dir(self) -> Path:
@@ -168,6 +174,9 @@ def load_settings(
     own = path.absolute()
     environment = read_environment(config, folder=own.parent, environ=environ)
     note_secrets(environment, venues=sections.venues, ids=KNOWN_IDS)
+    notifications = read_notifications(
+        config, sections.alerts, environment, is_checked=require_venues
+    )
     general = sections.general
     state_db = _resolve(config, "state_db", general.state_db, own=own, environment=environment)
     lock_file = _resolve(
@@ -200,6 +209,7 @@ def load_settings(
         unwatched=tuple(roster.unwatched),
         base_policy=_policy(config, sections),
         found_secrets=environment.secrets,
+        notifications=notifications,
     )
 
 

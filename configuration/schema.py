@@ -31,6 +31,7 @@ from configuration.values import (
     window_s,
     wrong_value,
 )
+from memory import Severity
 from model import Asset, SourceMode, Stage, StageMode, Symbol
 from policy import StagePolicy, Threshold
 
@@ -66,6 +67,14 @@ def _source_threshold(value: object) -> float:
     if fraction <= 0.5:
         raise wrong_value("would let both sides be the source", "write more than 0.5, e.g. 0.65")
     return fraction
+
+
+def _address_name(value: object) -> str:
+    """The name of the variable that holds an address; the address itself is a secret."""
+    if isinstance(value, str) and "://" in value:
+        wrong = "is an address, and addresses are secrets"
+        raise wrong_value(wrong, "put it into .env as NAME=..., and write that NAME here")
+    return read_variable_name(value)
 
 
 FUTURES_MODES = (
@@ -200,6 +209,26 @@ class SpotRouting(_Section):
     sell_intermediate_delta_only: Flag = True
 
 
+class Notifications(_Section):
+    """`notifications:` without its targets. No address stands here: each is a secret.
+
+    `heartbeat_url_env` None: nothing is pinged.
+    """
+
+    heartbeat_url_env: Annotated[str | None, BeforeValidator(_address_name)] = None
+    heartbeat_s: Annotated[float, _seconds(10, 3600, "60")] = 60.0
+    repeat_s: Annotated[float, _seconds(30, 86_400, "600")] = 600.0
+
+
+class AlertTarget(_Section):
+    """One entry of `notifications.targets:`. `url_env` is missing where it was wrong."""
+
+    url_env: Annotated[str, BeforeValidator(_address_name)] = ""
+    min_severity: Annotated[Severity, BeforeValidator(partial(read_kind, kinds=Severity))] = (
+        Severity.INFO
+    )
+
+
 class StageSection(_Section):
     """`stage_1:` to `stage_3:` of one account. None: the default of that stage."""
 
@@ -281,7 +310,6 @@ LATER_SECTIONS = (
     "portfolio",
     "regime_guard",
     "operator_switch",
-    "notifications",
     "metrics",
 )
 """Sections that belong to the design and that this version does not have."""
@@ -291,8 +319,11 @@ KEYS_OF_SECTION: dict[str, tuple[str, ...]] = {
         *General.model_fields,
         "trading_lock",
         "spot_routing",
+        "notifications",
         "exchanges",
     ),
+    "notifications": (*Notifications.model_fields, "targets"),
+    "notifications.targets": tuple(AlertTarget.model_fields),
     "trading_lock": tuple(TradingLock.model_fields),
     "spot_routing": tuple(SpotRouting.model_fields),
     "exchanges.<venue>": (*Venue.model_fields, "accounts"),

@@ -22,6 +22,8 @@ EXPANSIONS = {
 }
 """What a name that is put together can become, by its first part."""
 FORWARDERS = {
+    "alert_desk.py",
+    "approach.py",
     "decision_log.py",
     "scope_reader.py",
     "store/journal.py",
