@@ -74,9 +74,11 @@ def _end_of(title: str, *events: str) -> Kind:
 HALF_WAY = "threshold_half"
 NEAR = "threshold_near"
 ACKNOWLEDGED = "alerts_acknowledged"
+TEST = "test"
 
 KINDS: Mapping[str, Kind] = {
     "started": _always("the guard has started"),
+    TEST: _always("a test"),
     "stopped": _always("the guard has stopped"),
     HALF_WAY: Kind(title="half way to a stage"),
     NEAR: Kind(title="close to a stage"),

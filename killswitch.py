@@ -177,11 +177,18 @@ It sends no order and changes nothing; a guard may run beside it. Exit 1: a faul
 
 
 @app.command(help=CHECK_HELP, short_help="Could everything be closed now?")
-def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def check(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Send a test message to every target of alerts.")
+    ] = False,
+) -> None:
     """Ask every account whether the guard could close it now."""
     from commands.check.show import show_check
 
-    _leave(show_check(_config(context, config), as_json=as_json))
+    _leave(show_check(_config(context, config), as_json=as_json, is_notifying=notify))
 
 
 @app.command()
