@@ -24,6 +24,7 @@ EXPANSIONS = {
 FORWARDERS = {
     "alert_desk.py",
     "approach.py",
+    "commands/check/notify.py",
     "decision_log.py",
     "scope_reader.py",
     "store/journal.py",
