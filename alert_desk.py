@@ -95,13 +95,17 @@ class AlertDesk:
 
     async def _work(self) -> None:
         while True:
-            await self._bell.wait()
-            self._bell.clear()
-            await self._clock.sleep(GATHER_S)
+            due = self._quietening.next_due()
+            if due is None:
+                await self._bell.wait()
+            else:
+                # Never nothing at all: rounding must not let it ask again in the same instant.
+                pause_s = max(GATHER_S, due - self._clock.monotonic())
+                await nap(self._clock, pause_s, unless=self._bell)
+            if self._bell.is_set():
+                self._bell.clear()
+                await self._clock.sleep(GATHER_S)
             self._take_in()
-            while (due := self._quietening.next_due()) is not None and not self._inbox:
-                await nap(self._clock, due - self._clock.monotonic(), unless=self._bell)
-                self._take_in()
 
     def _take_in(self) -> None:
         """Turn everything that came into alerts, and tell what has waited long enough."""

@@ -19,7 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from commands.assembly import put_together
+from commands.alerting import Alerts
+from commands.assembly import MakeAlerts, put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
 from decision import Decision
@@ -186,6 +187,7 @@ class Guard:
     recorder: Recorder
     power: Power
     notices: tuple[str, ...] = ()
+    alerts: Alerts | None = None
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
 
@@ -228,6 +230,7 @@ class House:
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
     on_decision: Callable[[Decision], None] | None = None
+    make_alerts: MakeAlerts | None = None
     lock_fails: bool = False
     lock_errno: int | None = None
     lock_delay_s: float = 0.0
@@ -390,6 +393,7 @@ class House:
             redactor=self.redactor,
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
+            make_alerts=self.make_alerts,
         )
         return Guard(
             store=opened[-1],
@@ -397,6 +401,7 @@ class House:
             power=power,
             guardian=assembly.guardian,
             notices=assembly.notices,
+            alerts=assembly.alerts,
         )
 
     def _store_rng(self) -> random.Random:
@@ -429,5 +434,7 @@ class House:
             guard.running.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(guard.running, return_exceptions=True)
+            if guard.alerts is not None:
+                await guard.alerts.aclose()
             guard.store.is_dead = False
             await guard.store.aclose()
