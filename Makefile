@@ -27,7 +27,7 @@ demo: .venv/runtime
 # the tests that are nearest to it; to measure the stories of whole guards as well takes twice as long.
 STORIES := tests/recovery $(wildcard $(addprefix tests/test_,simulation*.py spot_*.py venue_*.py bad_*.py \
 	several_accounts.py practice.py kill.py soak.py test_mock.py machine_faults.py integration.py calm_check.py \
-	canaries.py bybit_*.py bitget_*.py binance_*.py simulator_*.py check_recordings.py))
+	canaries.py alerting.py alert_desk.py heartbeat.py bybit_*.py bitget_*.py binance_*.py simulator_*.py check_recordings.py))
 test: .venv/dev
 	@$(BIN)/python -m pytest -n 4 $(foreach name,$(PURE),--cov=$(name)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100 tests $(STORIES:%=--ignore=%)

@@ -28,7 +28,6 @@ GATHER_S = 1.0
 """A close has begun by then, and what belongs together has come together."""
 CLOSE_WITHIN_S = 5.0
 """What the last alerts of a run get."""
-MOST_OPENINGS = 64
 
 
 class AlertDesk:
@@ -112,6 +111,8 @@ class AlertDesk:
         while self._inbox:
             with self._supervisor.supervise("alerts"):
                 self._take(self._inbox.popleft())
+        # A decision and its records come in one go: what is left belongs to nothing.
+        self._openings.clear()
         with self._supervisor.supervise("alerts"):
             for alert in self._quietening.due(self._clock.monotonic()):
                 self._notify.tell(alert)
@@ -122,8 +123,6 @@ class AlertDesk:
             return
         for opening in thing.opened:
             self._openings[opening.incident.incident_id] = opening
-        while len(self._openings) > MOST_OPENINGS:
-            self._openings.pop(next(iter(self._openings)))
         for verdict in thing.verdicts:
             book = self._policy.book_of(verdict.scope)
             found = approach.nearest(verdict.drawdowns)

@@ -168,7 +168,7 @@ async def test_sends_that_hang_hold_few_threads_and_not_the_process() -> None:
     """Three at most, all of them such that the interpreter leaves behind."""
     async with webhook(status=0) as hook:
         send = AppriseAddress(name="HOOK_URL", url=hook.address, redactor=NOTHING_HIDDEN)
-        sends = [asyncio.create_task(send(an_alert())) for _ in range(MOST_HUNG)]  # type: ignore[arg-type]
+        sends = [asyncio.create_task(send(an_alert())) for _ in range(MOST_HUNG)]
         await hook.until_waiting(MOST_HUNG)
         threads = [one for one in threading.enumerate() if one.name == "alert HOOK_URL"]
         assert [one.daemon for one in threads] == [True] * MOST_HUNG
