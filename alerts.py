@@ -29,12 +29,15 @@ MOST_TEXT = 1_500
 """Characters of one alert; the strictest of the common services takes 2,000."""
 
 Key = tuple[str, str, str]
-"""What makes two alerts the same: event, scope and incident."""
+"""What makes two alerts the same: event, scope and subject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One message: `title` is one line, `body` some. `subject` is the incident it is about."""
+    """One message: `title` is one line, `body` some.
+
+    `subject` is what it is about: the incident, and the words where those differ by cause.
+    """
 
     at: float
     event: str
@@ -54,12 +57,14 @@ class Alert:
 class Kind:
     """How one event is told.
 
-    `is_always_told`: it comes at a pace of its own, so that none of it is kept back. `ends` names
-    the events that are over with it: should one of them come again, it is news.
+    `is_always_told`: it comes at a pace of its own, so that none of it is kept back.
+    `has_many_causes`: only the same words are a repeat. `ends` names the events that are over with
+    it: should one of them come again, it is news.
     """
 
     title: str
     is_always_told: bool = False
+    has_many_causes: bool = False
     ends: tuple[str, ...] = ()
 
 
@@ -85,7 +90,7 @@ KINDS: Mapping[str, Kind] = {
     "trigger": _always("a stage acts"),
     "follow_up": _always("a position appeared and is closed"),
     "trigger_refused": Kind(title="a stage may not act"),
-    "incident_note": Kind(title="seen while closing"),
+    "incident_note": Kind(title="seen while closing", has_many_causes=True),
     "incident_stuck": _always("NOT CLOSED YET"),
     "incident_done": _always("closed as planned"),
     "incident_simulated": _always("would have been closed"),
@@ -130,7 +135,7 @@ KINDS: Mapping[str, Kind] = {
     "record_refused": Kind(title="the database refused a record"),
     "clock_moved": Kind(title="the clock of the machine was set"),
     "clock_set_back": Kind(title="the clock of the machine is behind"),
-    "task_failed": Kind(title="a fault of the guard"),
+    "task_failed": Kind(title="a fault of the guard", has_many_causes=True),
 }
 """Every event that is told. docs/alerts.md says of each what it means and what to do."""
 
@@ -160,7 +165,7 @@ class Sender:
             severity=entry.severity,
             title=self._title(entry),
             body=f"{_shortened(text)}\n{self._foot(entry)}",
-            subject=str(dict(entry.details).get("incident_id") or ""),
+            subject=_subject(entry),
         )
 
     def _title(self, entry: AuditEntry) -> str:
@@ -238,6 +243,12 @@ def _say_row(scored: ScoredRow, targets: Mapping[RowKey, CloseTarget]) -> str:
     if target is None:
         return f"{made}: stays"
     return f"{made}: {target.initial_quantity:f} -> {target.may_remain:f}"
+
+
+def _subject(entry: AuditEntry) -> str:
+    incident_id = str(dict(entry.details).get("incident_id") or "")
+    kind = KINDS.get(entry.event)
+    return f"{incident_id} {entry.message}" if kind and kind.has_many_causes else incident_id
 
 
 def _shortened(text: str) -> str:

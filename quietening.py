@@ -1,6 +1,6 @@
 """Which alerts are told at once, which wait, and which a person has seen already.
 
-Pure. Owns counting. Two alerts are the same when event, scope and incident are. Rules:
+Pure. Owns counting. Two alerts are the same when event, scope and subject are. Rules:
 
 - The first is told at once. Of what repeats within the period the newest is told when the period
   is over, and says how many there were: so what was told last is never the opposite of what holds.

@@ -81,7 +81,7 @@ def fault(house: House, why: str) -> Records:
     entry = AuditEntry(
         at=house.clock.now(),
         scope="*",
-        event="task_failed",
+        event="record_refused",
         message=why,
         severity=Severity.CRITICAL,
     )

@@ -9,7 +9,14 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+import commands.run
 from commands.ack import acknowledge
+from commands.service import Service
+from errors import InvariantViolation
+from logger import get_logger
+from settings import load_settings
 from tests.simulated import simulated
 from tests.test_check import SOUND
 from tests.test_integration import SEED, Place, place
@@ -79,6 +86,38 @@ async def test_a_crash_is_told_from_start_to_stop_beside_a_target_that_is_dead(
         assert "test-secret" not in text
 
 
+async def test_a_fault_of_our_own_is_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard ends and bots are locked: whoever is told of a start hears of that end."""
+
+    async def fail(*_given: object, **_named: object) -> None:
+        raise InvariantViolation("a bug of ours")
+
+    monkeypatch.setattr(Service, "watch", fail)
+    codes: list[int] = []
+    async with webhook() as hook:
+        here = telling(place(tmp_path), HOOK_URL=hook.address)
+        settings = load_settings(here.folder / "config.yaml", here.keys)
+        settings.state_dir.mkdir()
+        with pytest.raises(InvariantViolation):
+            await commands.run._run(
+                settings,
+                once=False,
+                log=get_logger("test"),
+                service=Service(),
+                end_with=codes.append,
+            )
+    assert codes == [1]
+    assert hook.titles == [
+        "INFO: the guard has started",
+        "CRITICAL: the guard has stopped",
+    ]
+    assert hook.got[1]["message"].startswith(
+        "by a fault of the guard itself, bots are locked: a bug of ours"
+    )
+
+
 async def test_an_end_is_not_held_up_by_a_target_that_never_answers(tmp_path: Path) -> None:
     """The last alerts get five seconds; what hangs on a thread is left behind."""
     async with webhook(status=0) as hook, simulated(SEED) as at:
@@ -144,10 +183,12 @@ async def test_ack_reaches_the_running_guard(tmp_path: Path) -> None:
     assert "has seen what sounds: on it" in hook.got[1]["message"]
 
 
-def test_ack_without_a_guard_says_that_nothing_sounds(tmp_path: Path, capsys: object) -> None:
+def test_ack_without_a_guard_says_that_nothing_sounds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It neither reads an account nor pretends."""
     here = place(tmp_path, keys=False)
     assert acknowledge(here.folder / "config.yaml", reason="") == 1
-    assert "no guard runs here" in capsys.readouterr().err  # type: ignore[attr-defined]
+    assert "no guard runs here" in capsys.readouterr().err
     (here.folder / "config.yaml").write_text("colour: 1\n", encoding="utf-8")
     assert acknowledge(here.folder / "config.yaml", reason="") == 2

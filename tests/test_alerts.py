@@ -142,6 +142,16 @@ def test_every_event_of_the_table_is_told(event: str) -> None:
     assert alert.body == "words\n2023-11-14 22:13:20 UTC, guard1"
 
 
+def test_what_has_many_causes_repeats_only_with_the_same_words() -> None:
+    """Dust must not keep back that a second guard was seen."""
+    details = (("incident_id", "i1"),)
+    dust = alert_of(entry("incident_note", message="dust", details=details))
+    guard = alert_of(entry("incident_note", message="a second guard", details=details))
+    assert dust.key == ("incident_note", SCOPE, "i1 dust") != guard.key
+    stuck = [alert_of(entry("incident_stuck", message=m, details=details)) for m in ("a", "b")]
+    assert stuck[0].key == stuck[1].key == ("incident_stuck", SCOPE, "i1")
+
+
 def test_what_is_critical_is_told_although_no_table_names_it() -> None:
     """A new event must not be silent because somebody forgot a line."""
     alert = alert_of(entry("some_new_event", Severity.CRITICAL))
