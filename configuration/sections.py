@@ -23,6 +23,8 @@ from configuration.schema import (
     FuturesAccount,
     General,
     Notifications,
+    OperatorSwitch,
+    RedisSection,
     SpotAccount,
     SpotRouting,
     SpotStageSection,
@@ -82,6 +84,8 @@ class Sections:
     trading_lock: TradingLock
     spot_routing: SpotRouting
     alerts: AlertSections
+    operator_switch: OperatorSwitch
+    redis: RedisSection
     venues: tuple[VenueSections, ...]
 
 
@@ -95,6 +99,8 @@ def read_sections(config: ConfigFile) -> Sections:
     trading_lock = _taken(config, top, ("trading_lock",))
     spot_routing = _taken(config, top, ("spot_routing",))
     alerts = _alerts(config, _taken(config, top, ("notifications",)))
+    switch = _taken(config, top, ("operator_switch",))
+    redis = _taken(config, switch, ("operator_switch", "redis"))
     exchanges = _taken(config, top, ("exchanges",))
     if "exchanges" not in config.root:
         exchanges = {"binance": {}}
@@ -107,6 +113,16 @@ def read_sections(config: ConfigFile) -> Sections:
             config, SpotRouting, spot_routing, path=("spot_routing",), home="spot_routing"
         ),
         alerts=alerts,
+        operator_switch=_typed(
+            config, OperatorSwitch, switch, path=("operator_switch",), home="operator_switch"
+        ),
+        redis=_typed(
+            config,
+            RedisSection,
+            redis,
+            path=("operator_switch", "redis"),
+            home="operator_switch.redis",
+        ),
         venues=tuple(_venue(config, exchanges, name) for name in tuple(exchanges)),
     )
 

@@ -19,15 +19,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from ccxt.base.errors import (
+
+from errors import ConfigurationError
+from redaction import Redactor
+from venues.exchange_library import (
     AuthenticationError,
     BaseError,
     ExchangeClosedByUser,
     NotSupported,
 )
-
-from errors import ConfigurationError
-from redaction import Redactor
 from venues.failure import Failure, RequestFailed, scrub
 
 Params = Mapping[str, str | int | list[dict[str, str | int]]]
