@@ -105,7 +105,7 @@ class RedisSwitch:
         With `is_only_if_missing` a key that is there stays, and that is no failure.
         """
         only = ("NX",) if what.is_only_if_missing else ()
-        why, answer = await self._tell("SET", self._key(KEY), what.state.value, *only)
+        why, answer = await self._send("SET", self._key(KEY), what.state.value, *only)
         if why or answer is None:
             return why
         by = {
@@ -115,12 +115,12 @@ class RedisSwitch:
             "at": self._clock.now(),
         }
         # Only a note: the switch stands, whatever becomes of it.
-        await self._tell("SET", self._key(KEY_BY), json.dumps(by))
+        await self._send("SET", self._key(KEY_BY), json.dumps(by))
         return ""
 
     async def publish(self, event: Mapping[str, object]) -> str:
         """Tell whoever listens on the channel; returns '' or why that was not possible."""
-        return (await self._tell("PUBLISH", self._key(CHANNEL), json.dumps(dict(event))))[0]
+        return (await self._send("PUBLISH", self._key(CHANNEL), json.dumps(dict(event))))[0]
 
     async def mirror(self, text: str, *, ttl_s: float) -> str:
         """Show the lock document to other machines for `ttl_s` seconds; returns '' or why not."""
@@ -133,7 +133,7 @@ class RedisSwitch:
         await asyncio.gather(*(line.aclose() for line in lines))
         self._names.close()
 
-    async def _tell(self, *words: str) -> tuple[str, object]:
+    async def _send(self, *words: str) -> tuple[str, object]:
         """One command on the writing connection: why it failed, and what was answered."""
         got = await self._writing.ask(words)
         return _why(self._writing, got), got.value[0] if isinstance(got, Got) else None
