@@ -75,9 +75,10 @@ class Guardian:
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
-    are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
-    does a little of what can wait; it is called about once a second when nothing else is to do.
-    `notices` is told what would hinder a close. Without `switch` nobody's switch is watched.
+    are not this run's to lift. `on_taken` is shown every decision before its records are given to
+    the store, and only keeps it; `on_decision` after it took effect. `tidy` does a little of what
+    can wait; it is called about once a second when nothing else is to do. `notices` is told what
+    would hinder a close. Without `switch` nobody's switch is watched.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Guardian:
         troubles: Troubles,
         store_deadline_s: float = 1.0,
         on_decision: Callable[[Decision], None] | None = None,
+        on_taken: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
         tidy: Step | None = None,
@@ -137,6 +139,7 @@ class Guardian:
         self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
+        self._on_taken = on_taken
         self._request_poll_s = request_poll_s
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
@@ -400,6 +403,8 @@ class Guardian:
             decision = decide(self.memory, observation, self._policy)
         before, self.memory = self.memory, decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
+        if self._on_taken is not None:
+            self._on_taken(decision)
         self._switch.follow(decision, before=before)
         return decision
 

@@ -120,12 +120,10 @@ async def _answer_here(
     ) as guard:
         for notice in guard.notices:
             print(notice, file=sys.stderr)
-        request_id = await _add(
-            guard.store, command=command, arguments=arguments, confirmation=confirmation
-        )
         await guard.guardian.run_once()
-        await guard.guardian.answer_alone()
-        return await guard.store.answer(request_id)
+        return await answer_of(
+            guard, command=command, arguments=arguments, confirmation=confirmation
+        )
 
 
 async def answer_of(
@@ -135,6 +133,5 @@ async def answer_of(
     request_id = await _add(
         guard.store, command=command, arguments=arguments, confirmation=confirmation
     )
-    await guard.guardian.answer_requests()
-    await guard.guardian.flush()
+    await guard.guardian.answer_alone()
     return await guard.store.answer(request_id)

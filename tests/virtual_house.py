@@ -19,7 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from commands.assembly import put_together
+from commands.alerting import Alerts
+from commands.assembly import MakeAlerts, put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
 from decision import Decision
@@ -191,6 +192,7 @@ class Guard:
     power: Power
     switch: SwitchReader
     notices: tuple[str, ...] = ()
+    alerts: Alerts | None = None
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
 
@@ -235,6 +237,7 @@ class House:
     has_switch: bool = False
     redis: MemoryRedis | None = None
     on_decision: Callable[[Decision], None] | None = None
+    make_alerts: MakeAlerts | None = None
     lock_fails: bool = False
     lock_errno: int | None = None
     lock_delay_s: float = 0.0
@@ -413,6 +416,7 @@ class House:
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
             switch=stores if self.has_switch or self.redis is not None else None,
+            make_alerts=self.make_alerts,
         )
         return Guard(
             switch=switch,
@@ -421,6 +425,7 @@ class House:
             power=power,
             guardian=assembly.guardian,
             notices=assembly.notices,
+            alerts=assembly.alerts,
         )
 
     def _store_rng(self) -> random.Random:
@@ -453,6 +458,8 @@ class House:
             guard.running.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(guard.running, return_exceptions=True)
+            if guard.alerts is not None:
+                await guard.alerts.aclose()
             guard.store.is_dead = False
             await guard.switch.aclose()
             await guard.store.aclose()

@@ -21,7 +21,6 @@ from commands.status.switch import SwitchView, obeyed_state
 from commands.switch.look import holder_of
 from commands.switch.stores import (
     StoreResult,
-    loosen_redis,
     redis_at,
     say_tightened,
     tighten_local,
@@ -135,7 +134,7 @@ async def _request(settings: Settings, wish: Wish) -> tuple[bool, str]:
             settings,
             command="switch",
             arguments=_arguments(wish),
-            confirmation=SwitchState.KILL.value if wish.is_confirmed else "",
+            confirmation=_word(wish),
         )
     except (KillSwitchError, OSError) as error:
         return False, f"guard: cannot be asked to loosen: {error}"
@@ -144,6 +143,10 @@ async def _request(settings: Settings, wish: Wish) -> tuple[bool, str]:
             "guard: no answer in 10 s; it may still loosen within ten minutes -> look at its log"
         )
     return answer.accepted, f"guard: {answer.message}"
+
+
+def _word(wish: Wish) -> str:
+    return SwitchState.KILL.value if wish.is_confirmed else ""
 
 
 def _arguments(wish: Wish) -> dict[str, str]:
@@ -216,21 +219,14 @@ async def _decide_here(
         )
         lines.append(str(say_tightened(made, wish.state)))
     if must_loosen(view, wish.state):
-        if switch_rules.explicit(guard.guardian.memory.switch).severity > wish.state.severity:
-            answer = await answer_of(
-                guard,
-                command="switch",
-                arguments=_arguments(wish),
-                confirmation=SwitchState.KILL.value if wish.is_confirmed else "",
-            )
-            is_done = answer is not None and answer.accepted
-            lines.append(f"local: {answer.message if answer else 'the request was not decided'}")
-        if is_done and settings.redis is not None:
-            # What Redis was told while no guard ran is in no memory: nobody else loosens that.
-            async with redis_at(settings.redis, clock=clock) as redis:
-                told = await loosen_redis(redis, wish.state, actor=wish.actor, reason=wish.reason)
-            lines.append(str(told))
-            is_done = told.is_done
+        answer = await answer_of(
+            guard,
+            command="switch",
+            arguments=_arguments(wish),
+            confirmation=_word(wish),
+        )
+        is_done = answer is not None and answer.accepted
+        lines.append(answer.message if answer is not None else "the request was not decided")
     if is_done:
         await guard.guardian.look_at_switch()
         await guard.guardian.flush()
