@@ -143,8 +143,8 @@ async def test_the_users_of_the_page_may_do_their_part_and_no_more(tmp_path: Pat
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        told, _ = await unnamed.communicate()
-        assert b"NOAUTH" in told
+        refusal, _ = await unnamed.communicate()
+        assert b"NOAUTH" in refusal
 
 
 async def test_the_commands_of_the_page_beside_a_guard(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ async def _until_obeyed(
             break
         await clock.sleep(LOOK_EVERY_S)
     if holder_of(settings) is None:
-        return False, "guard: it has ended meanwhile -> start it"
+        return False, "guard: none runs, or it cannot be seen from here -> start it"
     if shown is not None and shown.severity > state.severity:
         return state is not SwitchState.RUNNING, (
             f"guard: its lock file says {shown}, which is more -> see `switch`"
@@ -193,7 +193,7 @@ async def _without_a_guard(
         log = begin_log(settings)
         async with assemble(settings, clock=clock, log=log, may_act=False) as guard:
             lines.extend(guard.notices)
-            is_done, said = await _decide_here(settings, wish, guard, view=view, clock=clock)
+            is_done, said = await _decide_here(guard, wish, view=view, clock=clock)
             lines.extend(said)
     except (KillSwitchError, OSError) as error:
         is_done = False
@@ -209,7 +209,7 @@ async def _without_a_guard(
 
 
 async def _decide_here(
-    settings: Settings, wish: Wish, guard: Assembly, *, view: SwitchView | None, clock: Clock
+    guard: Assembly, wish: Wish, *, view: SwitchView | None, clock: Clock
 ) -> tuple[bool, list[str]]:
     lines: list[str] = []
     is_done = True
