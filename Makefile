@@ -35,7 +35,7 @@ STORIES := $(wildcard $(addprefix tests/test_,simulation*.py kill.py test_mock.p
 	commands.py config_file.py db_stats.py decision_log.py docs.py exchange_library.py guardian.py \
 	lessons.py log_page.py logger.py loop.py mutants.py node_bot.py practice.py redis_bot.py \
 	restarts.py retention.py service*.py several_accounts.py shutdown.py simulator_*.py soak.py \
-	spot_*.py tick_cost.py tidy.py tools.py two_venues.py venue_*.py))
+	spot_*.py switch_stories.py switch_wire.py tick_cost.py tidy.py tools.py two_venues.py venue_*.py))
 CORE := tests $(STORIES:%=--ignore=%)
 PYTEST := $(BIN)/python -m pytest
 test: .venv/dev

@@ -99,6 +99,11 @@ class Recorder:
         return bool(self._told)
 
     @property
+    def ticket(self) -> int:
+        """What to wait for until everything given so far is safe."""
+        return self._given
+
+    @property
     def waiting(self) -> int:
         """How many records wait."""
         return self._given - self._written

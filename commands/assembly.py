@@ -25,6 +25,7 @@ from decision import Decision
 from errors import ConfigurationError, LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
+from lock_mirror import LockMirror
 from lock_port import LockPort, Replace, showing
 from lock_writer import LockWriter
 from logger import Logger
@@ -38,6 +39,8 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from store.switch_reader import SwitchReader
+from switch_watch import LOOK_EVERY_S, SwitchStores
 from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
@@ -47,6 +50,7 @@ from venues.protocol import Venue
 
 if TYPE_CHECKING:
     from commands.alerting import Alerts
+    from operator_switch import RedisSwitch
 
 CLAIM_WITHIN_S = 2.0
 """A start waits so long for a busy disk to say whose account the database is about."""
@@ -134,6 +138,7 @@ async def assemble(
     may_act: bool = True,
     is_telling: bool = False,
     request_poll_s: float = REQUEST_POLL_S,
+    switch_look_s: float = LOOK_EVERY_S,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
@@ -156,13 +161,20 @@ async def assemble(
     store = recalled.store
     troubles = Troubles(clock=clock, log=log, dry_run=settings.dry_run)
     descriptors = DescriptorReserve()
+    redis = _reach_redis(settings, clock)
+    mirror = None if redis is None else LockMirror(redis.mirror, clock=clock, troubles=troubles)
     lock = LockPort(
         LockFile(
-            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
+            settings.trading_lock_file,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            now=clock.now,
+            mirror=mirror.show if mirror else None,
         ),
         reserves=(descriptors, RoomReserve(settings.trading_lock_file)),
         troubles=troubles,
     )
+    switch = SwitchReader(settings.state_db)
     connections: dict[ScopeId, Venue] = {}
     assembly: Assembly | None = None
     try:
@@ -184,6 +196,9 @@ async def assemble(
             request_poll_s=request_poll_s,
             troubles=troubles,
             make_alerts=_alerts_of(settings, clock=clock, log=log) if is_telling else None,
+            switch=SwitchStores(
+                read_local=switch.read, redis=redis, mirror=mirror, look_every_s=switch_look_s
+            ),
         )
         yield assembly
     finally:
@@ -194,6 +209,9 @@ async def assemble(
             await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
         for task in closing:
             abandon(task)
+        await switch.aclose()
+        if redis is not None:
+            await redis.aclose()
         await store.aclose()
         lock.close()
         descriptors.release()
@@ -209,6 +227,15 @@ def _alerts_of(settings: Settings, *, clock: Clock, log: Logger) -> MakeAlerts |
     return lambda policy, recorder, troubles: make_alerts(
         settings, policy=policy, recorder=recorder, troubles=troubles, clock=clock, log=log
     )
+
+
+def _reach_redis(settings: Settings, clock: Clock) -> RedisSwitch | None:
+    """The operator's Redis, without talking to it yet; its client is loaded where there is one."""
+    if settings.redis is None:
+        return None
+    from operator_switch import RedisSwitch
+
+    return RedisSwitch(settings.redis, clock=clock)
 
 
 async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
@@ -256,6 +283,7 @@ def put_together(
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
     make_alerts: MakeAlerts | None = None,
+    switch: SwitchStores | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
 
@@ -321,6 +349,7 @@ def put_together(
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
         notices=notices,
+        switch=switch,
         tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(

@@ -53,7 +53,15 @@ ADAPTERS = (
     "metrics",
 )
 """What talks to one outside thing each. `store/` is a part of the position store."""
-_SHELL_ORDER = ("killswitch", "commands", "guardian", "scope_watch", "executor")
+_SHELL_ORDER = (
+    "killswitch",
+    "commands",
+    "guardian",
+    "switch_watch",
+    "drives",
+    "scope_watch",
+    "executor",
+)
 
 BANNED_CLOCKS = frozenset(
     {
@@ -268,7 +276,7 @@ def _exchange(module: str) -> str | None:
 
 
 def imports_point_one_way(source: Source) -> Found:
-    """The order is killswitch -> commands -> guardian -> scope_watch -> executor -> the rest."""
+    """The order is that of `_SHELL_ORDER`, with everything else below it."""
     if source.root in _SHELL_ORDER:
         above = _SHELL_ORDER[: _SHELL_ORDER.index(source.root)]
     elif source.is_in(("tests/", "tools/", "benchmarks/", "replay/")):

@@ -40,8 +40,12 @@ from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock, VirtualLoop
 from store.access import ThreadedStore
+from store.switch_reader import SwitchReader
 from store.views import StoreStatus, read_status
+from switch_model import SwitchSetting, SwitchState
+from switch_watch import SwitchStores
 from tests.conventions import BINANCE, Conventions
+from tests.memory_redis import MemoryRedis
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
 from venues.protocol import Venue
@@ -186,6 +190,7 @@ class Guard:
     store: TroubledStore
     recorder: Recorder
     power: Power
+    switch: SwitchReader
     notices: tuple[str, ...] = ()
     alerts: Alerts | None = None
     running: asyncio.Task[None] = field(init=False)
@@ -216,7 +221,7 @@ class Guard:
 class House:
     """Machine, files and exchange. `policy` is what the next guard is started with.
 
-    `ways` are the conventions of the venue.
+    `ways` are the conventions of the venue. The switch is watched with `has_switch` or a `redis`.
     """
 
     folder: Path
@@ -229,6 +234,8 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    has_switch: bool = False
+    redis: MemoryRedis | None = None
     on_decision: Callable[[Decision], None] | None = None
     make_alerts: MakeAlerts | None = None
     lock_fails: bool = False
@@ -353,6 +360,14 @@ class House:
         finally:
             store.close()
 
+    def switch(self, state: SwitchState, *, reason: str = "") -> None:
+        """What the command `switch` writes when it tightens."""
+        store = PositionStore.open(self.db_path, rng=random.Random(1))
+        try:
+            store.set_switch(state, actor="operator@test", reason=reason, now=self.clock.now())
+        finally:
+            store.close()
+
     # --- running ------------------------------------------------------------------------------
 
     async def assemble(self) -> Guard:
@@ -379,6 +394,13 @@ class House:
             now=self.clock.now(),
             open_store=open_store,
         )
+        switch = SwitchReader(self.db_path)
+
+        async def read_switch() -> SwitchSetting | None:
+            await power.needed()
+            return await switch.read()
+
+        stores = SwitchStores(read_local=read_switch, redis=self.redis)
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
@@ -394,8 +416,10 @@ class House:
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
             make_alerts=self.make_alerts,
+            switch=stores if self.has_switch or self.redis is not None else None,
         )
         return Guard(
+            switch=switch,
             store=opened[-1],
             recorder=assembly.recorder,
             power=power,
@@ -437,4 +461,5 @@ class House:
             if guard.alerts is not None:
                 await guard.alerts.aclose()
             guard.store.is_dead = False
+            await guard.switch.aclose()
             await guard.store.aclose()
