@@ -403,9 +403,9 @@ class Guardian:
             decision = decide(self.memory, observation, self._policy)
         before, self.memory = self.memory, decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
+        self._switch.follow(decision, before=before)
         if self._on_taken is not None:
             self._on_taken(decision)
-        self._switch.follow(decision, before=before)
         return decision
 
     async def _settle(self, observation: Observation, *, is_forced: bool = False) -> None:
@@ -454,6 +454,12 @@ class Guardian:
             observation = Observation(now=self._clock.now(), requests=(request,), switch=switch)
             await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
 
+    async def answer_alone(self) -> None:
+        """Decide what was asked for where no guard watches, and tell Redis before the end."""
+        await self.answer_requests(switch=await self._switch.first_look())
+        await self.flush()
+        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
+
     async def look_at_switch(self) -> None:
         """Take in what both stores hold by now, once what Redis is being told is told.
 
@@ -464,12 +470,6 @@ class Guardian:
         if seen is not None:
             await self._unbroken.do(self._settle(Observation(now=self._clock.now(), switch=seen)))
             await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
-
-    async def answer_alone(self) -> None:
-        """Decide what was asked for where no guard watches, and tell Redis before the end."""
-        await self.answer_requests(switch=await self._switch.first_look())
-        await self.flush()
-        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
 
     async def _watch_over(self) -> None:
         """Decide what is due by the clock, and keep the lock alive between ticks.

@@ -195,10 +195,10 @@ async def assemble(
             on_decision=on_decision,
             request_poll_s=request_poll_s,
             troubles=troubles,
+            make_alerts=_alerts_of(settings, clock=clock, log=log) if is_telling else None,
             switch=SwitchStores(
                 read_local=switch.read, redis=redis, mirror=mirror, look_every_s=switch_look_s
             ),
-            make_alerts=_alerts_of(settings, clock=clock, log=log) if is_telling else None,
         )
         yield assembly
     finally:
@@ -217,15 +217,6 @@ async def assemble(
         descriptors.release()
 
 
-def _reach_redis(settings: Settings, clock: Clock) -> RedisSwitch | None:
-    """The operator's Redis, without talking to it yet; its client is loaded where there is one."""
-    if settings.redis is None:
-        return None
-    from operator_switch import RedisSwitch
-
-    return RedisSwitch(settings.redis, clock=clock)
-
-
 def _alerts_of(settings: Settings, *, clock: Clock, log: Logger) -> MakeAlerts | None:
     """Who is to be told, None where nobody is: then nothing of that is even loaded."""
     asked = settings.notifications
@@ -236,6 +227,15 @@ def _alerts_of(settings: Settings, *, clock: Clock, log: Logger) -> MakeAlerts |
     return lambda policy, recorder, troubles: make_alerts(
         settings, policy=policy, recorder=recorder, troubles=troubles, clock=clock, log=log
     )
+
+
+def _reach_redis(settings: Settings, clock: Clock) -> RedisSwitch | None:
+    """The operator's Redis, without talking to it yet; its client is loaded where there is one."""
+    if settings.redis is None:
+        return None
+    from operator_switch import RedisSwitch
+
+    return RedisSwitch(settings.redis, clock=clock)
 
 
 async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
@@ -282,8 +282,8 @@ def put_together(
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
-    switch: SwitchStores | None = None,
     make_alerts: MakeAlerts | None = None,
+    switch: SwitchStores | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
 

@@ -415,8 +415,8 @@ class House:
             redactor=self.redactor,
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
-            switch=stores if self.has_switch or self.redis is not None else None,
             make_alerts=self.make_alerts,
+            switch=stores if self.has_switch or self.redis is not None else None,
         )
         return Guard(
             switch=switch,
