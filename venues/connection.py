@@ -29,7 +29,7 @@ from venues.ccxt_client import (
     send,
 )
 from venues.failure import Failure, KeyRefused, RequestFailed, unavailable, with_remedy
-from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
+from venues.pacer import Cost, Gate, Pacer, Rate, Spent, Urgency
 
 _log = get_logger("venues.connection")
 
@@ -355,22 +355,27 @@ class VenueConnection:
         client = self._reader if is_reading else self._trader
         deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
         waits_s = deadline_s / 2 if is_reading else self._manners.order_waits_s
-        pause_s = await self._gate.enter(
+        passage = await self._gate.enter(
             self._manners.cost_of(endpoint, params), urgency=urgency, within_s=waits_s
         )
-        if pause_s > 0:
+        if (pause_s := passage.wait_s) > 0:
             cause = f"held back by the venue's limits, for {pause_s:.1f} s"
             if urgency is not Urgency.CLOSE:
                 # Kept from what is left for closing: no reason for closing to rest as well.
                 pause_s = self._gate.pause_left_s
             return Failure(cause=cause, was_sent=False, retry_after_s=pause_s or None)
+        answered: tuple[Spent, ...] = ()
         try:
-            return await send(client, endpoint, params, deadline_s=deadline_s)
+            answer = await send(client, endpoint, params, deadline_s=deadline_s)
+            answered = passage.spent
+            return answer
         except RequestFailed as failed:
+            if failed.failure.status is not None:
+                answered = passage.spent
             self._learn_from(failed.failure)
             return failed.failure
         finally:
-            self._gate.leave()
+            self._gate.leave(*answered)
 
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""
