@@ -10,14 +10,15 @@ next stands in its `Manners`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from clock import Clock
 from errors import ConfigurationError, ObservationError, Unavailable
 from logger import get_logger
-from model import RefusalReason, Refused, Unknown
+from model import ClientOrderId, RefusalReason, Refused, Unknown
 from redaction import Redactor
 from venues.access import Access
 from venues.ccxt_client import (
@@ -189,6 +190,7 @@ class VenueConnection:
         self._clock_due_at = 0.0
         self._is_clock_trusted = False
         self._measuring: asyncio.Task[ObservationError | None] | None = None
+        self._held_back: set[ClientOrderId] = set()
 
     @property
     def server_offset_s(self) -> float:
@@ -215,11 +217,40 @@ class VenueConnection:
         return await self._fetch(endpoint, what, params=params, urgency=Urgency.CLOSE)
 
     async def ask(
-        self, endpoint: str, params: Params, *, urgency: Urgency = Urgency.CLOSE
+        self,
+        endpoint: str,
+        params: Params,
+        *,
+        urgency: Urgency = Urgency.CLOSE,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> Any | Failure:
         """Send an order, a cancel or a lookup at once, and once; a Failure is for `judge`."""
         await self._settle_clock_if_it_can_be(endpoint)
-        return await self._send_once(endpoint, params, urgency=urgency)
+        return await self._send_once(endpoint, params, urgency=urgency, on_leave=on_leave)
+
+    async def place(
+        self, endpoint: str, params: Params, *, orders: Collection[ClientOrderId]
+    ) -> Any | Failure:
+        """Send orders at once, and once; while they wait for the limits nobody looks them up."""
+        self._held_back.update(orders)
+        try:
+            return await self.ask(endpoint, params, on_leave=partial(self._release, orders))
+        finally:
+            self._release(orders)
+
+    def _release(self, orders: Collection[ClientOrderId]) -> None:
+        self._held_back.difference_update(orders)
+
+    async def look_up(
+        self, endpoint: str, params: Params, *, order: ClientOrderId
+    ) -> Any | Failure:
+        """Look an order up, unless it did not leave yet: fifty such questions delay those orders.
+
+        A Failure is for `judge`.
+        """
+        if order in self._held_back:
+            return Failure(cause="it waits for the venue's limits", was_sent=False)
+        return await self.ask(endpoint, params)
 
     async def inquire(self, endpoint: str, params: Params) -> Any | Failure:
         """Read once what only a person wants to know; a Failure is for `judge`."""
@@ -349,7 +380,14 @@ class VenueConnection:
             raise self._unavailable(what, answer)
         return answer
 
-    async def _send_once(self, endpoint: str, params: Params, *, urgency: Urgency) -> Any | Failure:
+    async def _send_once(
+        self,
+        endpoint: str,
+        params: Params,
+        *,
+        urgency: Urgency,
+        on_leave: Callable[[], None] = lambda: None,
+    ) -> Any | Failure:
         """Send one request when the venue's limits allow it, and learn from its failure."""
         is_reading = urgency is Urgency.READING
         client = self._reader if is_reading else self._trader
@@ -365,6 +403,7 @@ class VenueConnection:
                 pause_s = self._gate.pause_left_s
             return Failure(cause=cause, was_sent=False, retry_after_s=pause_s or None)
         answered: tuple[Spent, ...] = ()
+        on_leave()
         try:
             answer = await send(client, endpoint, params, deadline_s=deadline_s)
             answered = passage.spent
