@@ -128,6 +128,10 @@ class Executor:
         if not (self._work or self._resumed or self._finishing.is_set()):
             self._eyes.look_ahead()
 
+    def get_ready(self, closes: int) -> None:
+        """Have the venue prepare for so many closes: a stage is being confirmed."""
+        self._venue.make_ready(closes)
+
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()

@@ -362,6 +362,10 @@ class BinanceFutures:
                 asker, routes, now=self._clock.now(), scope=scope, symbols=symbols
             )
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for closes that may come soon."""
+        self._connection.make_ready(closes, host=self._whereabouts.likely.host)
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.
 
@@ -373,9 +377,7 @@ class BinanceFutures:
         routes = await self._routes_of_orders()
         if isinstance(routes, Refused):
             return routes
-        answer = await self._connection.place(
-            routes.order, params, orders=(instruction.client_id,)
-        )
+        answer = await self._connection.place(routes.order, params, orders=(instruction.client_id,))
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_order(answer, client_id=instruction.client_id, is_lookup=False)

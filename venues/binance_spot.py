@@ -323,6 +323,10 @@ class BinanceSpot:
 
     # --- closing ------------------------------------------------------------------------------
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for sales that may come soon."""
+        self._connection.make_ready(closes, host="private")
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Sell a coin on the market that was chosen for it, for what that pays in.
 

@@ -356,6 +356,10 @@ class BitgetFutures:
         self._learn(held)
         return mode_shown(held) or mode
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for closes that may come soon; both families have one host."""
+        self._connection.make_ready(closes, host="mix")
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.
 

@@ -26,6 +26,7 @@ from venues.ccxt_client import (
     Params,
     describe_answer,
     make_client,
+    open_connections,
     redirect,
     send,
 )
@@ -47,6 +48,11 @@ ORDER_WAITS_S = 2.0
 
 With the clock and the request itself that stays below what the executor waits for an answer.
 """
+
+LEAST_READY = 2
+"""The read of the positions that precedes every order may be one of two lists."""
+MOST_READY = 12
+"""Connections opened ahead: as many as the venues that count orders take requests at once."""
 
 OF_A_WHOLE_BATCH = frozenset(
     {
@@ -190,6 +196,7 @@ class VenueConnection:
         self._clock_due_at = 0.0
         self._is_clock_trusted = False
         self._measuring: asyncio.Task[ObservationError | None] | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._held_back: set[ClientOrderId] = set()
 
     @property
@@ -199,9 +206,27 @@ class VenueConnection:
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
-        if self._measuring is not None:
-            self._measuring.cancel()
+        for task in (self._measuring, self._opening):
+            if task is not None:
+                task.cancel()
         await asyncio.gather(self._reader.close(), self._trader.close())
+
+    def make_ready(self, orders: int, *, host: str) -> None:
+        """Begin to open connections for orders that may leave soon; nothing is sent.
+
+        `host` is ccxt's name for where they go. They would open them themselves, two round trips
+        later each.
+        """
+        if self._opening is not None and not self._opening.done():
+            return
+        url = self._trader.implode_hostname(self._trader.urls["api"][host])
+        opening = open_connections(
+            self._trader,
+            url,
+            count=max(LEAST_READY, min(orders, MOST_READY)),
+            deadline_s=self._order_timeout_s,
+        )
+        self._opening = asyncio.create_task(opening)
 
     def adopt_rates(self, rates: Mapping[str, Rate]) -> None:
         """Keep to the limits that the venue publishes."""

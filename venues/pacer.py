@@ -22,7 +22,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from heapq import merge
 from operator import attrgetter
 
 from clock import Clock
@@ -115,13 +114,11 @@ class Allowance:
         if over <= 0 or not used + ahead:
             # A request larger than the whole allowance goes alone; it would never go otherwise.
             return 0.0
-        free_at = now
-        for spent in merge(self._spent, (self._others,), key=attrgetter("until")):
-            # One that is not answered yet may be free later than those that left after it.
-            free_at = max(free_at, spent.until)
+        # One that is not answered yet may be free later than those that left after it.
+        for spent in sorted((*self._spent, self._others), key=attrgetter("until")):
             over -= spent.units
             if over <= 0:
-                return free_at - now
+                return max(0.0, spent.until - now)
         return self._kept_s
 
     @property
