@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from errors import StoreError
 from memory import Incident, Records
+from switch_model import SwitchMemory
 
 MAX_WAITING = 64
 """Records that wait one by one; from there on the newest absorbs what comes."""
@@ -238,8 +239,17 @@ def merge_records(first: Records, *others: Records) -> Records:
             orders=(*merged.orders, *later.orders),
             answers=(*merged.answers, *later.answers),
             audits=(*merged.audits, *later.audits)[-MAX_AUDITS:],
+            switch=_merge_switches(merged.switch, later.switch),
+            transitions=(*merged.transitions, *later.transitions),
         )
     return merged
+
+
+def _merge_switches(first: SwitchMemory | None, later: SwitchMemory | None) -> SwitchMemory | None:
+    """The later of two, with the local row of the higher revision: what was set stays set."""
+    if first is None or later is None:
+        return later or first
+    return replace(later, local=max(later.local, first.local, key=lambda local: local.revision))
 
 
 def split_records(records: Records) -> Iterator[Records]:
@@ -251,6 +261,8 @@ def split_records(records: Records) -> Iterator[Records]:
         yield Records(incidents=(incident,))
     for book in records.books:
         yield Records(books=(book,))
+    if records.switch is not None or records.transitions:
+        yield Records(switch=records.switch, transitions=records.transitions)
     for order in records.orders:
         yield Records(orders=(order,))
     for answer in records.answers:

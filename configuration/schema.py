@@ -22,6 +22,7 @@ from configuration.values import (
     read_fraction,
     read_kind,
     read_number,
+    read_redis_url,
     read_simulator_url,
     read_switch,
     read_symbol,
@@ -33,6 +34,7 @@ from configuration.values import (
 )
 from model import Asset, SourceMode, Stage, StageMode, Symbol
 from policy import StagePolicy, Threshold
+from redis_place import MAX_DB
 
 
 def _seconds(least: float, most: float, example: str) -> BeforeValidator:
@@ -200,6 +202,39 @@ class SpotRouting(_Section):
     sell_intermediate_delta_only: Flag = True
 
 
+class OperatorSwitch(_Section):
+    """`operator_switch:` without `redis`."""
+
+    halt_suspends_stages: Flag = False
+    redis_grace_s: Annotated[float, _seconds(0, 3600, "120")] = 120.0
+
+
+class RedisSection(_Section):
+    """`operator_switch.redis:`. `enabled` None is auto.
+
+    `url` holds no login; None: what the variables say. `db` None: the one of the URL, or 0.
+    `tls_ca_file` None: the authorities that the machine trusts.
+    """
+
+    enabled: Switch = None
+    url: Annotated[str | None, BeforeValidator(read_redis_url)] = None
+    url_env: Variable = "REDIS_URL"
+    host_env: Variable = "REDIS_HOST"
+    port_env: Variable = "REDIS_PORT"
+    username_env: Variable = "REDIS_USERNAME"
+    password_env: Variable = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
+    sentinel_password_env: Variable = "REDIS_SENTINEL_PASSWORD"  # noqa: S105 - a name
+    db: Annotated[
+        int | None,
+        BeforeValidator(partial(read_count, least=0, most=MAX_DB, unit="a database", example="0")),
+    ] = None
+    tls: Flag = False
+    tls_ca_file: Annotated[
+        str | None, BeforeValidator(partial(read_text, example="redis-ca.pem"))
+    ] = None
+    key_prefix: Annotated[str, BeforeValidator(partial(read_text, example="guard1:"))] = ""
+
+
 class StageSection(_Section):
     """`stage_1:` to `stage_3:` of one account. None: the default of that stage."""
 
@@ -280,7 +315,6 @@ STAGE_KEYS = {f"stage_{default.stage.value}": default for default in STAGE_DEFAU
 LATER_SECTIONS = (
     "portfolio",
     "regime_guard",
-    "operator_switch",
     "notifications",
     "metrics",
 )
@@ -291,10 +325,13 @@ KEYS_OF_SECTION: dict[str, tuple[str, ...]] = {
         *General.model_fields,
         "trading_lock",
         "spot_routing",
+        "operator_switch",
         "exchanges",
     ),
     "trading_lock": tuple(TradingLock.model_fields),
     "spot_routing": tuple(SpotRouting.model_fields),
+    "operator_switch": (*OperatorSwitch.model_fields, "redis"),
+    "operator_switch.redis": tuple(RedisSection.model_fields),
     "exchanges.<venue>": (*Venue.model_fields, "accounts"),
     "exchanges.<venue>.accounts": ("futures", "spot"),
     "exchanges.<venue>.accounts.futures": (*FuturesAccount.model_fields, *STAGE_KEYS),

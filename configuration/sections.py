@@ -21,6 +21,8 @@ from configuration.schema import (
     STAGE_KEYS,
     FuturesAccount,
     General,
+    OperatorSwitch,
+    RedisSection,
     SpotAccount,
     SpotRouting,
     SpotStageSection,
@@ -71,6 +73,8 @@ class Sections:
     general: General
     trading_lock: TradingLock
     spot_routing: SpotRouting
+    operator_switch: OperatorSwitch
+    redis: RedisSection
     venues: tuple[VenueSections, ...]
 
 
@@ -83,6 +87,8 @@ def read_sections(config: ConfigFile) -> Sections:
             config.add((key,), wrong="is not in this version yet", remedy="remove the section")
     trading_lock = _taken(config, top, ("trading_lock",))
     spot_routing = _taken(config, top, ("spot_routing",))
+    switch = _taken(config, top, ("operator_switch",))
+    redis = _taken(config, switch, ("operator_switch", "redis"))
     exchanges = _taken(config, top, ("exchanges",))
     if "exchanges" not in config.root:
         exchanges = {"binance": {}}
@@ -93,6 +99,16 @@ def read_sections(config: ConfigFile) -> Sections:
         ),
         spot_routing=_typed(
             config, SpotRouting, spot_routing, path=("spot_routing",), home="spot_routing"
+        ),
+        operator_switch=_typed(
+            config, OperatorSwitch, switch, path=("operator_switch",), home="operator_switch"
+        ),
+        redis=_typed(
+            config,
+            RedisSection,
+            redis,
+            path=("operator_switch", "redis"),
+            home="operator_switch.redis",
         ),
         venues=tuple(_venue(config, exchanges, name) for name in tuple(exchanges)),
     )

@@ -106,6 +106,8 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.ccxt_stays_in_venues, "commands/run.py", "def f():\n    from ccxt import binance"),
     (tidy.sqlite_stays_in_the_store, "commands/status/show.py", "import sqlite3"),
     (tidy.sqlite_stays_in_the_store, "tools/store_dump.py", "from sqlite3 import connect"),
+    (tidy.redis_stays_in_the_operator_switch, "guardian.py", "import redis.asyncio"),
+    (tidy.redis_stays_in_the_operator_switch, "commands/switch.py", "from redis import Redis"),
     (tidy.the_lock_reader_stands_alone, "trading_lock.py", "from model import Stage"),
     (tidy.the_lock_reader_stands_alone, "trading_lock.py", "import pydantic"),
     (tidy.the_simulator_stays_out_of_production, "guardian.py", "import simulator"),

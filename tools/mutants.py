@@ -281,6 +281,38 @@ MUTANTS = (
             "tests/test_restarts.py::test_a_cooldown_goes_on_over_restarts",
         ),
     ),
+    Mutant(
+        name="silence-frees",
+        money="Bots trade on while nobody can read that the operator wants them stopped.",
+        file="switch_rules.py",
+        old="    return max(explicit(switch), SwitchState.HALT, key=_severity)",
+        new="    return explicit(switch)",
+        tests=("tests/test_switch_rules.py",),
+    ),
+    Mutant(
+        name="slip-ends-a-kill",
+        money="A mistyped value makes a halt of a kill.",
+        file="switch_rules.py",
+        old="state = named or max(last, SwitchState.HALT, key=_severity)",
+        new="state = named or SwitchState.HALT",
+        tests=("tests/test_switch_rules.py",),
+    ),
+    Mutant(
+        name="loosen-unseen",
+        money="A kill set while a loosening is under way is lost.",
+        file="store/switch_tables.py",
+        old=" WHERE switch_state.revision = excluded.revision - 1",
+        new="",
+        tests=("tests/test_switch_store.py",),
+    ),
+    Mutant(
+        name="kill-needs-stage-3",
+        money="A book that another stage holds is not closed by the kill.",
+        file="switch_steps.py",
+        old="if book.stage is not Stage.LOCKDOWN:",
+        new="if book.stage is Stage.NORMAL:",
+        tests=("tests/test_decision_switch.py",),
+    ),
 )
 
 

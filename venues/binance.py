@@ -15,8 +15,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ccxt.async_support import binanceusdm
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
 from inspection import Inspection
@@ -78,6 +76,7 @@ from venues.binance_records import (
 )
 from venues.binance_routes import FUTURES, PORTFOLIO, Routes
 from venues.connection import Kept, Manners, VenueConnection, together
+from venues.exchange_library import binanceusdm
 from venues.failure import Failure, KeyRefused
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer

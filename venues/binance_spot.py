@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ccxt.async_support import binance
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
 from inspection import Inspection
@@ -60,6 +58,7 @@ from venues.binance_spot_ledger import read_records
 from venues.binance_spot_records import parse_open_orders, with_proceeds
 from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
+from venues.exchange_library import binance
 from venues.failure import Failure
 from venues.pacer import Urgency
 from venues.parsing import as_fields, plain_text, required_integer

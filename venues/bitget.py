@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ccxt.async_support import bitget
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
 from inspection import Inspection, NotTold
@@ -61,6 +59,7 @@ from venues.bitget_pacing import DEFAULT_RATES, cost_of
 from venues.bitget_records import judge_cancelled, judge_cancelled_all, judge_placed
 from venues.bitget_unified import SETTINGS, UnifiedAccount
 from venues.connection import Kept, Manners, VenueConnection, together
+from venues.exchange_library import bitget
 from venues.failure import Failure, unavailable
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer

@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from itertools import chain
 from typing import Any
 
-from ccxt.async_support import bybit
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
 from inspection import Inspection
@@ -70,6 +68,7 @@ from venues.bybit_records import (
 )
 from venues.ccxt_client import Params
 from venues.connection import Kept, Manners, VenueConnection, together
+from venues.exchange_library import bybit
 from venues.parsing import Fields, required_integer
 
 POSITION_PAGE = 200

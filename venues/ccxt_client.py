@@ -20,15 +20,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import yarl
-from ccxt.base.errors import (
+
+from errors import ConfigurationError
+from redaction import Redactor
+from venues.exchange_library import (
     AuthenticationError,
     BaseError,
     ExchangeClosedByUser,
     NotSupported,
 )
-
-from errors import ConfigurationError
-from redaction import Redactor
 from venues.failure import Failure, RequestFailed, scrub
 
 Params = Mapping[str, str | int | list[dict[str, str | int]]]
