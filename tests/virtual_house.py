@@ -8,6 +8,7 @@ takes effect any more, not even what it would do on its way out.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 import random
@@ -110,9 +111,9 @@ class Line:
         self._power = power
 
     def __getattr__(self, name: str) -> Any:
-        """A call of the venue, or a fact about it."""
+        """A call of the venue, or a fact about it; a call that nobody waits for asks nothing."""
         value = getattr(self._venue, name)
-        if not callable(value):
+        if not inspect.iscoroutinefunction(value):
             return value
 
         async def call(*arguments: Any) -> Any:
