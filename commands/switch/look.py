@@ -30,12 +30,15 @@ async def look(settings: Settings, *, clock: Clock) -> SwitchView:
     stored, seen = await asyncio.gather(_read_local(settings.state_db), _see_redis(settings, clock))
     known = stored if isinstance(stored, SwitchStatus) else SwitchStatus()
     memory, now = known.switch, clock.now()
+    lock = look_at_lock(settings.trading_lock_file, now=now)
+    if not settings.state_db.exists():
+        # A lost database: the next start takes over what the lock file says.
+        memory = switch_rules.adopt_entries(memory, lock.locks, now=now) or memory
     if seen is not None:
         found = switch_rules.look(
             memory, SwitchSeen(redis=seen), policy=settings.to_policy(), now=now
         )
         memory = _without_guesses(found.memory, now=now)
-    lock = look_at_lock(settings.trading_lock_file, now=now)
     holder = holder_of(settings)
     return view_switch(
         memory,

@@ -146,6 +146,9 @@ def _run_remote(
     place = remote.place_of(url, os.environ, key_prefix=options.key_prefix, ca_file=options.ca_file)
     if isinstance(place, int):
         return place
+    if options.redis_url is not None and "@" in options.redis_url:
+        warning = "a password on the command line can be seen by others -> use REDIS_PASSWORD"
+        print(f"switch: {warning}", file=sys.stderr)
     secrets = [place.password.get_secret_value(), place.sentinel_password.get_secret_value()]
     mask = Redactor(secret for secret in secrets if secret)
     learn_secrets(mask)
