@@ -60,6 +60,12 @@ def _without_guesses(memory: SwitchMemory, *, now: float) -> SwitchMemory:
     return replace(memory, redis=replace(memory.redis, since=0.0))
 
 
+def runs_dry(settings: Settings, *, now: float) -> bool:
+    """Whether the guard that runs, or would, decides and sends nothing."""
+    lock = look_at_lock(settings.trading_lock_file, now=now)
+    return is_dry_run(lock, holder_of(settings), configured=settings.dry_run)
+
+
 def holder_of(settings: Settings) -> Holder | None:
     """Who works on the state directory; nobody can tell of one that cannot be opened."""
     try:

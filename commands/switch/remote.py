@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -19,9 +20,11 @@ from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_FINE
 from commands.status.switch import BOTS, GUARD
 from commands.switch.setting import Outcome, Wish
 from commands.switch.stores import StoreResult, held_in, loosen_redis, redis_at, tighten_redis
-from operator_switch import RedisSwitch
 from redis_place import BadRedisUrl, RedisPlace, parse_redis_url
 from switch_model import RedisMissing, RedisSeen, RedisSilent, RedisValue, SwitchState
+
+if TYPE_CHECKING:
+    from operator_switch import RedisSwitch
 
 VERSION = 1
 """The form of the JSON document; it grows when a key changes its meaning or goes."""

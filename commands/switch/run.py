@@ -19,7 +19,7 @@ from commands.run import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_FINE, read_settin
 from commands.status.switch import SwitchView
 from commands.status.switch import to_document as switch_document
 from commands.switch import remote
-from commands.switch.look import look
+from commands.switch.look import look, runs_dry
 from commands.switch.screen import NOT_DONE, render
 from commands.switch.setting import Outcome, Wish, must_loosen, set_switch
 from commands.switch.stores import held_in
@@ -90,8 +90,6 @@ def _show(settings: Settings, *, as_json: bool, clock: Clock) -> int:
 def _set(settings: Settings, state: SwitchState, options: SwitchOptions, *, clock: Clock) -> int:
     # A kill looks at nothing first: whatever holds a look up must not hold it up.
     view = None if state is SwitchState.KILL else asyncio.run(look(settings, clock=clock))
-    if settings.dry_run and state is SwitchState.KILL:
-        print("DRY RUN: this kill locks the bots and closes nothing.", file=sys.stderr)
     asked = _confirm(state, is_leaving=view is not None and _may_leave_kill(view), options=options)
     if not isinstance(asked, _Confirmed):
         return asked
@@ -103,6 +101,8 @@ def _set(settings: Settings, state: SwitchState, options: SwitchOptions, *, cloc
         return EXIT_FAILED
     wish = _wish(state, options, asked, mask=Redactor(settings.secrets()))
     outcome = asyncio.run(set_switch(settings, wish, view=view, clock=clock))
+    if state is SwitchState.KILL and runs_dry(settings, now=clock.now()):
+        print("DRY RUN: this kill locks the bots and closes nothing.", file=sys.stderr)
     return _tell(outcome, state, as_json=options.as_json)
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import switch_rules
 from clock import Clock
-from commands.assembly import Assembly, assemble
-from commands.requests import answer_of, put_request
 from commands.run import begin_log
 from commands.status.lock import look_at_lock
 from commands.status.switch import SwitchView, obeyed_state
@@ -30,6 +29,9 @@ from errors import KillSwitchError, StateLockHeld
 from settings import Settings
 from state_lock import StateLock
 from switch_model import SwitchState
+
+if TYPE_CHECKING:
+    from commands.assembly import Assembly
 
 OBEYED_WITHIN_S = 4.0
 """The guard looks four times a second and then writes its lock; a slow Redis may cost more."""
@@ -129,6 +131,9 @@ async def _beside_the_guard(
 
 
 async def _request(settings: Settings, wish: Wish) -> tuple[bool, str]:
+    # Here and below: a kill beside a guard must not wait for what it does not need.
+    from commands.requests import put_request
+
     try:
         answer = await put_request(
             settings,
@@ -184,6 +189,8 @@ async def _without_a_guard(
     settings: Settings, wish: Wish, *, view: SwitchView | None, clock: Clock
 ) -> Outcome:
     """Do the guard's part here: it recovers the database, decides, and writes the lock file."""
+    from commands.assembly import assemble
+
     lines: list[str] = []
     redis = asyncio.gather(
         *(() if wish.state is SwitchState.RUNNING else _redis_part(settings, wish, clock=clock))
@@ -211,6 +218,8 @@ async def _without_a_guard(
 async def _decide_here(
     guard: Assembly, wish: Wish, *, view: SwitchView | None, clock: Clock
 ) -> tuple[bool, list[str]]:
+    from commands.requests import answer_of
+
     lines: list[str] = []
     is_done = True
     if wish.state is not SwitchState.RUNNING:

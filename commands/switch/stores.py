@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attempts import Missed, attempt
 from clock import Clock
-from operator_switch import RedisSwitch
 from redis_place import RedisPlace
 from store.access import ThreadedStore
 from switch_model import (
@@ -28,6 +28,9 @@ from switch_model import (
     SwitchStore,
     SwitchTransition,
 )
+
+if TYPE_CHECKING:
+    from operator_switch import RedisSwitch
 
 LOCAL_WITHIN_S = 8.0
 """Longer than SQLite waits for a foreign lock; what takes longer is a disk that hangs."""
@@ -47,7 +50,9 @@ class StoreResult:
 
 @asynccontextmanager
 async def redis_at(place: RedisPlace, *, clock: Clock) -> AsyncIterator[RedisSwitch]:
-    """The switch in this Redis for the length of the block."""
+    """The switch in this Redis for the length of the block; its client is loaded with the first."""
+    from operator_switch import RedisSwitch
+
     redis = RedisSwitch(place, clock=clock)
     try:
         yield redis
