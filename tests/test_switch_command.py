@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from tests.redis_server import HOST, PASSWORD, RedisServer, free_port, redis_server
+from tests.simulated import KEY as VENUE_KEY
 from tests.simulated import seed, simulated
-from tests.test_integration import Place, place, until
+from tests.test_integration import BOOK, Place, place, until
 
 KEY = "trading_switch"
 PROGRAM = Path(__file__).resolve().parent.parent / "killswitch.py"
@@ -219,6 +220,33 @@ async def test_an_unreadable_database_takes_a_kill_where_no_guard_runs(tmp_path:
     assert ended.code == 0, ended
     assert "moved to killswitch.db.unreadable-" in ended.out
     assert (shown(here), (row(here) or ("",))[0]) == ("kill", "kill")
+
+
+async def test_a_kill_without_a_guard_is_carried_out_by_the_next_start(tmp_path: Path) -> None:
+    """Nothing was ever read; the start closes what is there, and only a reset frees the bots."""
+    async with simulated(seed()) as venue:
+        here = place(tmp_path, venue.url)
+
+        def is_flat() -> bool:
+            return not any(venue.exchange.amount(VENUE_KEY, one) for one in ("BTCUSDT", "SOLUSDT"))
+
+        killed = await here.run("switch", "kill", "--yes")
+        assert killed.code == 0, killed
+        assert "DRY RUN" not in killed.err
+        assert shown(here) == "kill"
+        assert not is_flat()
+        async with here.daemon():
+            await until(is_flat)
+            await until(lambda: "incident_done" in here.events())
+            left = await here.run("switch", "running", "--yes")
+            assert left.code == 0, left
+            assert f"LOCKDOWN stays until reset (reset {BOOK})" in left.out
+            assert shown(here) is None
+            assert not here.bot_may_trade()
+            await here.read()
+            reset = await here.run("reset", BOOK, "--confirm", BOOK)
+            assert reset.code == 0, reset
+            await until(here.bot_may_trade)
 
 
 # --- Redis alone ------------------------------------------------------------------------------
