@@ -177,6 +177,23 @@ async def test_a_milder_word_loosens_one_store_and_tightens_the_other(tmp_path: 
         assert shown(now.here) == "halt"
 
 
+async def test_a_database_that_was_taken_away_keeps_no_kill_from_the_guard(
+    tmp_path: Path,
+) -> None:
+    """The guard obeys what stands at its path, and keeps it when it puts its own file back."""
+    async with simulated(seed()) as venue:
+        here = place(tmp_path, venue.url, dry_run=True)
+        async with here.daemon():
+            for file in here.db_path.parent.glob("killswitch.db*"):
+                file.unlink()
+            ended = await here.run("switch", "kill", "--yes")
+            assert ended.code == 0, ended
+            assert shown(here) == "kill"
+            await here.beat(3)
+            assert shown(here) == "kill"
+            await until(lambda: (row(here) or ("",))[0] == "kill")
+
+
 # --- without a guard --------------------------------------------------------------------------
 
 
