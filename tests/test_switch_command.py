@@ -175,6 +175,13 @@ async def test_a_milder_word_loosens_one_store_and_tightens_the_other(tmp_path: 
         assert (row(now.here) or ("",))[0] == "halt"
         assert await now.redis.cli("GET", KEY) == "halt"
         assert shown(now.here) == "halt"
+        # A shell that does not know the guard's Redis: one word to the guard loosens both.
+        bare = {name: value for name, value in now.here.keys.items() if "REDIS" not in name}
+        ended = await replace(now.here, keys=bare).run("switch", "running")
+        assert ended.code == 0, ended
+        assert "a Redis that this shell does not know" in ended.err
+        assert await now.redis.cli("GET", KEY) == "running"
+        assert shown(now.here) is None
 
 
 async def test_a_database_that_was_taken_away_keeps_no_kill_from_the_guard(

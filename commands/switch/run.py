@@ -103,6 +103,12 @@ def _set(settings: Settings, state: SwitchState, options: SwitchOptions, *, cloc
     outcome = asyncio.run(set_switch(settings, wish, view=view, clock=clock))
     if state is SwitchState.KILL and runs_dry(settings, now=clock.now()):
         print("DRY RUN: this kill locks the bots and closes nothing.", file=sys.stderr)
+    if settings.redis is None and asyncio.run(look(settings, clock=clock)).memory.redis is not None:
+        print(
+            "switch: the guard has a Redis that this shell does not know (REDIS_HOST, REDIS_URL); "
+            "only the guard itself writes there",
+            file=sys.stderr,
+        )
     return _tell(outcome, state, as_json=options.as_json)
 
 
