@@ -6,12 +6,12 @@ to send; the executor does both and tells it what came of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from memory import Incident
-from model import PositionMode, RowKey
+from model import Position, PositionMode, RowKey, ScopeId, Stage, Symbol
 from order_fates import OrderFates
 from order_safety import RoundPlan
 from order_sender import OrderSender
@@ -40,6 +40,7 @@ class ClosingWork:
     asked for that showed every target holding, with none between them that did not.
     """
 
+    scope: ScopeId
     fates: OrderFates
     sender: OrderSender
     believed_mode: PositionMode
@@ -53,6 +54,7 @@ class ClosingWork:
     held_until: float = float("-inf")
     failed_reads: int = 0
     told: set[str] = field(default_factory=set)
+    found: set[RowKey] = field(default_factory=set)
     is_progress_owed: bool = False
     is_all_taken: bool = False
 
@@ -87,6 +89,24 @@ class ClosingWork:
         fresh = tuple(note for note in dict.fromkeys(notes) if note not in self.told)
         self.told.update(fresh)
         return fresh
+
+    def news_of_positions(
+        self, incident: Incident, positions: Sequence[Position], *, spared: Collection[Symbol]
+    ) -> tuple[Position, ...]:
+        """What a kill finds held that it has no target for and did not tell of yet.
+
+        Coins wait for a trusted reading: which of them go is more than a quantity can say.
+        """
+        if incident.stage is not Stage.LOCKDOWN:
+            return ()
+        known = self.found | {target.key for target in incident.targets}
+        news = {
+            RowKey(self.scope, position.symbol, position.side): position
+            for position in positions
+            if position.symbol not in spared and str(position.symbol) != position.base
+        }
+        self.found.update(news)
+        return tuple(position for key, position in news.items() if key not in known)
 
     def note_progress(
         self, incident: Incident, plan: RoundPlan, *, held: Mapping[RowKey, Decimal], now: float

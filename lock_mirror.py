@@ -82,9 +82,9 @@ class LockMirror:
         why = await self._send(shown.text, ttl_s=ttl_s)
         if why:
             self._is_uncertain = True
-            self._troubles.begin(NAME, why)
+            self._troubles.begin("lock_mirror", why)
             return AGAIN_AFTER_S
-        self._troubles.end(NAME)
+        self._troubles.end("lock_mirror")
         if self._is_uncertain:
             self._is_uncertain = False
             return 0.0
@@ -95,4 +95,4 @@ class LockMirror:
         """Send the last document, within `LAST_WITHIN_S`; call it after the last write."""
         ended = await attempt(self.step(), within_s=LAST_WITHIN_S, what=NAME)
         if isinstance(ended, Missed):
-            self._troubles.begin(NAME, ended.why)
+            self._troubles.begin("lock_mirror", ended.why)

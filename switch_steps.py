@@ -6,6 +6,8 @@ kill closes `openings`'s.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import incidents
 import switch_rules
 from coin_sales import LIMITS_BY_SCOPE
@@ -41,7 +43,11 @@ def carry_out_kill(draft: Draft, *, limits: LIMITS_BY_SCOPE) -> None:
 
     A request that leaves kill in this very decision begins none.
     """
-    if switch_rules.explicit(draft.switch_record or draft.switch) is not SwitchState.KILL:
+    wished = draft.switch_record or draft.switch
+    for write in draft.redis_writes:
+        if write.replaces is not None and wished.redis is not None:
+            wished = replace(wished, redis=replace(wished.redis, state=write.state))
+    if switch_rules.explicit(wished) is not SwitchState.KILL:
         return
     for policy in draft.policy.books:
         book = draft.book(policy.name)

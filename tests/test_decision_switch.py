@@ -581,3 +581,26 @@ def test_losses_in_lockdown_trigger_nothing_more() -> None:
     guard.lose(41, 0.2, is_second=True)
     assert guard.incident.stage is LOCKDOWN
     assert remains(guard.incident.targets) == {SOL: Decimal(0), BTC: Decimal(0)}
+
+
+def test_a_request_that_leaves_a_kill_which_no_guard_saw_begins_none() -> None:
+    """Redis says kill for the first time in the decision that leaves it; a look alone begins it."""
+    for is_asked in (True, False):
+        guard = Guard(policy=LIVE)
+        decision = guard.settle(
+            Observation(
+                now=NOON + 1,
+                switch=SwitchSeen(redis=RedisValue(text="kill")),
+                requests=(switched(RUNNING, confirmation="kill"),) if is_asked else (),
+            )
+        )
+        assert (guard.memory.book(BOOK).stage is LOCKDOWN) is not is_asked
+        assert [write.replaces for write in decision.redis_writes] == [KILL] * is_asked
+
+
+def test_a_key_that_is_missing_beside_a_local_kill_takes_nothing_from_it() -> None:
+    """What Redis is to be told then loosens nothing."""
+    guard = Guard(policy=LIVE)
+    decision = shown(guard, 1, local=row(KILL), redis=RedisMissing())
+    assert guard.memory.book(BOOK).stage is LOCKDOWN
+    assert [write.replaces for write in decision.redis_writes] == [None]

@@ -49,10 +49,19 @@ ADAPTERS = (
     "operator_switch",
     "service_manager",
     "notifier",
+    "heartbeat",
     "metrics",
 )
 """What talks to one outside thing each. `store/` is a part of the position store."""
-_SHELL_ORDER = ("killswitch", "commands", "guardian", "scope_watch", "executor")
+_SHELL_ORDER = (
+    "killswitch",
+    "commands",
+    "guardian",
+    "switch_watch",
+    "drives",
+    "scope_watch",
+    "executor",
+)
 
 BANNED_CLOCKS = frozenset(
     {
@@ -196,6 +205,15 @@ def ccxt_stays_in_venues(source: Source) -> Found:
             yield _at(source, imported.line, "imports ccxt outside venues/")
 
 
+def apprise_stays_in_the_notifier(source: Source) -> Found:
+    """Only one file meets the library of alerts, and only when there is somebody to alert."""
+    if source.path == "notifier.py" or source.is_in(("tests/",)):
+        return
+    for imported in source.imports():
+        if imported.root == "apprise":
+            yield _at(source, imported.line, "imports apprise outside the notifier")
+
+
 def sqlite_stays_in_the_store(source: Source) -> Found:
     """Only the store opens the database; viewers are listed, and tests look at files."""
     is_store = source.path == "position_store.py" or source.is_in(("store/",))
@@ -258,7 +276,7 @@ def _exchange(module: str) -> str | None:
 
 
 def imports_point_one_way(source: Source) -> Found:
-    """The order is killswitch -> commands -> guardian -> scope_watch -> executor -> the rest."""
+    """The order is that of `_SHELL_ORDER`, with everything else below it."""
     if source.root in _SHELL_ORDER:
         above = _SHELL_ORDER[: _SHELL_ORDER.index(source.root)]
     elif source.is_in(("tests/", "tools/", "benchmarks/", "replay/")):
@@ -379,6 +397,7 @@ def names_do_not_hide_the_standard_library(source: Source) -> Found:
 
 RULES: tuple[Rule, ...] = (
     ccxt_stays_in_venues,
+    apprise_stays_in_the_notifier,
     sqlite_stays_in_the_store,
     redis_stays_in_the_operator_switch,
     the_lock_reader_stands_alone,

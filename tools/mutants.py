@@ -313,6 +313,46 @@ MUTANTS = (
         new="if book.stage is Stage.NORMAL:",
         tests=("tests/test_decision_switch.py",),
     ),
+    Mutant(
+        name="kill-waits-for-a-reading",
+        money="An account whose readings hang is not closed when the operator kills.",
+        file="drives.py",
+        old="self._unbroken.begin(self._supervisor.attend(name, partial(self._kill, scope)))",
+        new="del name",
+        tests=("tests/test_switch_stories.py::test_a_kill_flattens_at_once_in_every_phase",),
+    ),
+    Mutant(
+        name="kill-waits-for-the-disk",
+        money="A disk that hangs holds up the operator's kill.",
+        file="executor.py",
+        old="waits_for_store=incident.stage is not Stage.LOCKDOWN,",
+        new="waits_for_store=True,",
+        tests=("tests/test_executor.py::test_a_kill_waits_for_no_write",),
+    ),
+    Mutant(
+        name="halt-takes-protection",
+        money="One failed read under a halt takes the stops from positions that are kept.",
+        file="entry_cancels.py",
+        old="positions=read.value if isinstance(read, Got) else halted.positions,",
+        new="positions=read.value if isinstance(read, Got) else None,",
+        tests=("tests/test_entry_cancels.py",),
+    ),
+    Mutant(
+        name="faulty-redis-is-no-news",
+        money="Redis cannot be read and bots trade on.",
+        file="switch_watch.py",
+        old="return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)",
+        new="return seen.value if isinstance(seen, Got) else None",
+        tests=("tests/test_switch_stories.py",),
+    ),
+    Mutant(
+        name="loosen-before-its-record",
+        money="Bots start again although nothing proves that somebody wanted it.",
+        file="switch_watch.py",
+        old="while not what.is_only_if_missing and not await self._recorder.wait(",
+        new="while False and not await self._recorder.wait(",
+        tests=("tests/test_switch_stories.py",),
+    ),
 )
 
 
