@@ -104,19 +104,22 @@ class RedisSwitch:
 
         With `is_only_if_missing` a key that is there stays, and that is no failure.
         """
-        only = ("NX",) if what.is_only_if_missing else ()
-        why, answer = await self._send("SET", self._key(KEY), what.state.value, *only)
-        if why or answer is None:
-            return why
         by = {
             "state": what.state.value,
             "actor": what.actor,
             "reason": what.reason,
             "at": self._clock.now(),
         }
-        # Only a note: the switch stands, whatever becomes of it.
-        await self._send("SET", self._key(KEY_BY), json.dumps(by))
-        return ""
+        state = ("SET", self._key(KEY), what.state.value)
+        note = ("SET", self._key(KEY_BY), json.dumps(by))
+        # The note is only a note: the switch stands, whatever becomes of it.
+        if not what.is_only_if_missing:
+            # In one go, so that no look finds the state without who has set it.
+            return _why(self._writing, await self._writing.ask(state, note))
+        why, answer = await self._send(*state, "NX")
+        if answer is not None and not why:
+            await self._send(*note)
+        return why
 
     async def publish(self, event: Mapping[str, object]) -> str:
         """Tell whoever listens on the channel; returns '' or why that was not possible."""
