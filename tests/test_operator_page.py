@@ -55,7 +55,7 @@ class Shell:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             out, _ = await process.communicate()
         return process.returncode or 0, out.decode()
 

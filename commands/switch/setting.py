@@ -33,7 +33,7 @@ from switch_model import SwitchState
 if TYPE_CHECKING:
     from commands.assembly import Assembly
 
-OBEYED_WITHIN_S = 4.0
+OBEYED_WITHIN_S = 6.0
 """The guard looks four times a second and then writes its lock; a slow Redis may cost more."""
 LOOK_EVERY_S = 0.05
 
