@@ -161,7 +161,7 @@ def test_a_command_waits_for_the_daemons_answer(
 # --- the surface --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "status", "check", "reset", "flow", "db stats"])
+@pytest.mark.parametrize("command", ["", "status", "check", "reset", "flow", "switch", "db stats"])
 def test_every_command_takes_a_configuration(tmp_path: Path, command: str) -> None:
     """Its help says so."""
     shown = run(settings_in(tmp_path), *command.split(), "--help")
