@@ -5,7 +5,8 @@ PURE := model switch_model switch_rules inspection policy errors memory lock_doc
 	cancels order_safety \
 	drawdown aging ledger flows explanation suspicion sight verdict trust risk_attribution book_locks \
 	stage_events stage_guards stage_machine stage_recovery openings incident_audits incidents operator_requests \
-	draft timekeeping switch_steps decision findings closability close_previews account_findings
+	draft timekeeping switch_steps decision findings closability close_previews account_findings \
+	alerts approach quietening
 
 .PHONY: demo test test-examples kill-test mutants soak simulate check format lock clean
 
@@ -28,12 +29,15 @@ demo: .venv/runtime
 # all the others need it: each of the eight processes would compile every file itself.
 unexport PYTHONDONTWRITEBYTECODE
 STORIES := $(wildcard $(addprefix tests/test_,simulation*.py kill.py test_mock.py integration.py \
-	machine_faults.py canaries.py)) tests/recovery $(wildcard $(addprefix tests/test_,bad_*.py \
+	machine_faults.py canaries.py)) tests/recovery $(wildcard $(addprefix tests/test_,alert_desk.py \
+	alerting.py bad_*.py heartbeat.py notifier.py \
 	binance_*.py bitget_*.py bybit_*.py calm_check.py ccxt_bot.py check.py check_recordings.py \
 	commands.py config_file.py db_stats.py decision_log.py docs.py exchange_library.py guardian.py \
 	lessons.py log_page.py logger.py loop.py mutants.py node_bot.py practice.py redis_bot.py \
-	restarts.py retention.py service*.py several_accounts.py shutdown.py simulator_*.py soak.py \
-	spot_*.py switch_stories.py switch_wire.py tick_cost.py tidy.py tools.py two_venues.py venue_*.py))
+	operator_page.py restarts.py retention.py service*.py several_accounts.py shutdown.py \
+	simulator_*.py soak.py spot_*.py switch_command.py switch_drill.py switch_matrix.py \
+	switch_screen.py switch_stories.py switch_wire.py tick_cost.py tidy.py tools.py two_venues.py \
+	venue_*.py))
 CORE := tests $(STORIES:%=--ignore=%)
 PYTEST := $(BIN)/python -m pytest
 test: .venv/dev

@@ -26,6 +26,8 @@ FIRST_PAUSE_S = 0.25
 after each of our cancels would use up the venue's request limit."""
 LEAST_PAUSE_S = 0.1
 """Before a look-up, and before the look at what a round has left whose closes were all executed."""
+ANSWERS_PAUSE_S = 1.0
+"""Before another look while closes wait for the venue's limits: reads have limits as well."""
 MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
 
@@ -139,10 +141,16 @@ class ClosingWork:
         self.held_from = asked_at
         return replace(incident, held_at=now)
 
+    def only_waits(self, plan: RoundPlan) -> bool:
+        """True when what is left to do is under way, and the last answer should end the pause."""
+        return self.sender.is_waiting and not (plan.closes or plan.cancels)
+
     def pause_after(self, plan: RoundPlan, *, monotonic: float) -> float:
         """Seconds until the next round, when nothing but this one has its say."""
-        pause_s = self.grown_pause()
         look_up_s = self.fates.next_look_up_at - monotonic
+        if self.only_waits(plan):
+            return min(ANSWERS_PAUSE_S, max(LEAST_PAUSE_S, look_up_s))
+        pause_s = self.grown_pause()
         if plan.closes and not plan.cancels and self.is_all_taken:
             # The first time nothing can have gone wrong that a pause would help.
             return 0.0 if self.rounds_here == 1 else LEAST_PAUSE_S

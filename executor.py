@@ -82,13 +82,17 @@ class DriveRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """What one round came to; `pause_s` before the next one, None when the tick should go on."""
+    """What one round came to; `pause_s` before the next one, None when the tick should go on.
+
+    `only_waits` says that the last answer ends the pause.
+    """
 
     incident: Incident
     pause_s: float | None
     is_done: bool = False
     notes: tuple[str, ...] = ()
     found: tuple[Position, ...] = ()
+    only_waits: bool = False
 
 
 class Executor:
@@ -140,9 +144,15 @@ class Executor:
         if not (self._work or self._resumed or self._finishing.is_set()):
             self._eyes.look_ahead()
 
+    def get_ready(self, closes: int) -> None:
+        """Have the venue prepare for so many closes: a stage is being confirmed."""
+        self._venue.make_ready(closes)
+
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()
+        for work in self._work.values():
+            work.sender.is_done.set()
 
     async def settle(self) -> None:
         """Wait for the answers that are still to come and write them; for the end of a run."""
@@ -199,7 +209,9 @@ class Executor:
                 begins_at = work.not_before = self._clock.monotonic() + step.pause_s
                 if step.pause_s > MAX_INLINE_PAUSE_S or begins_at > ends_at:
                     break
-                await self._heed(nap(self._clock, step.pause_s, unless=self._finishing))
+                wakes = work.sender.is_done if step.only_waits else self._finishing
+                await self._heed(nap(self._clock, step.pause_s, unless=wakes))
+                begins_at = work.not_before = min(begins_at, self._clock.monotonic())
             return self._report(incident, step, notes)
 
     async def _heed(self, work: Coroutine[Any, Any, Value]) -> Value | None:
@@ -356,7 +368,12 @@ class Executor:
         """What comes after a round: done, another look at the next tick, or another round."""
         if work.held_from is None:
             pause_s = max(asked_pause_s, work.pause_after(plan, monotonic=self._clock.monotonic()))
-            return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
+            return _Step(
+                incident=incident,
+                pause_s=pause_s,
+                notes=work.news(notes),
+                only_waits=work.only_waits(plan) and not asked_pause_s,
+            )
         held_s = work.held_until - work.held_from
         is_clean = plan.orders_known and not plan.cancels
         if not is_clean and held_s >= LEFTOVERS_WITHIN_S:
@@ -419,6 +436,10 @@ class Executor:
         work.is_all_taken = bool(answered) and all(was_taken(record) for record in answered)
         if not answered:
             return 0.0
+        is_certain = not (work.sender.is_waiting or work.fates.has_lost)
+        if work.is_all_taken and is_certain and not self._finishing.is_set():
+            # What they left is read while they are written.
+            self._eyes.read_ahead()
         await self._write(Records(orders=answered), work)
         taken = [record for record in answered if was_taken(record)]
         if taken:

@@ -75,9 +75,10 @@ class Guardian:
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
-    are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
-    does a little of what can wait; it is called about once a second when nothing else is to do.
-    `notices` is told what would hinder a close. Without `switch` nobody's switch is watched.
+    are not this run's to lift. `on_taken` is shown every decision before its records are given to
+    the store, and only keeps it; `on_decision` after it took effect. `tidy` does a little of what
+    can wait; it is called about once a second when nothing else is to do. `notices` is told what
+    would hinder a close. Without `switch` nobody's switch is watched.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Guardian:
         troubles: Troubles,
         store_deadline_s: float = 1.0,
         on_decision: Callable[[Decision], None] | None = None,
+        on_taken: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
         tidy: Step | None = None,
@@ -137,6 +139,7 @@ class Guardian:
         self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
+        self._on_taken = on_taken
         self._request_poll_s = request_poll_s
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
@@ -401,6 +404,8 @@ class Guardian:
         before, self.memory = self.memory, decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
         self._switch.follow(decision, before=before)
+        if self._on_taken is not None:
+            self._on_taken(decision)
         return decision
 
     async def _settle(self, observation: Observation, *, is_forced: bool = False) -> None:
@@ -454,6 +459,17 @@ class Guardian:
         await self.answer_requests(switch=await self._switch.first_look())
         await self.flush()
         await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
+
+    async def look_at_switch(self) -> None:
+        """Take in what both stores hold by now, once what Redis is being told is told.
+
+        For a command that acts in the place of a guard, and ends.
+        """
+        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
+        seen = await self._switch.first_look()
+        if seen is not None:
+            await self._unbroken.do(self._settle(Observation(now=self._clock.now(), switch=seen)))
+            await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
 
     async def _watch_over(self) -> None:
         """Decide what is due by the clock, and keep the lock alive between ticks.

@@ -1,8 +1,8 @@
 """What the operator asks for in a request: carried out or refused, and in any case answered.
 
-Pure. Owns `reset`, `flow` and the loosening half of `switch` of behaviour.md section 17 up to their
-answer. Whether a reset is allowed is `stage_machine`'s to say, when a flow takes effect `flows`'s,
-what a loosening writes `switch_rules`'s.
+Pure. Owns `reset`, `flow` and the loosening half of `switch` of behaviour.md section 17, and `ack`,
+up to their answer. Whether a reset is allowed is `stage_machine`'s to say, when a flow takes effect
+`flows`'s, what a loosening writes `switch_rules`'s.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def answer_request(
     request: OperatorRequest, *, memory: Memory, policy: Policy, now: float
 ) -> Answered:
     """Carry out or refuse one request; whatever it says, it gets an answer."""
+    if request.command == "ack":
+        return _acknowledge(request, now)
     if request.command == "switch":
         return _loosen_switch(request, memory=memory, now=now)
     name = BookName(request.argument("book"))
@@ -199,6 +201,21 @@ def _amount_of(request: OperatorRequest) -> float | None:
         return None
     is_amount = math.isfinite(amount) and 0 < abs(amount) < LARGEST_FLOW
     return amount if is_amount else None
+
+
+def _acknowledge(request: OperatorRequest, now: float) -> Answered:
+    """Somebody has seen the alerts: what sends them takes this entry as its cue."""
+    reason = request.argument("reason")
+    entry = AuditEntry(
+        at=now,
+        scope="*",
+        event="alerts_acknowledged",
+        message=f"{request.actor} has seen what sounds" + (f": {reason}" if reason else ""),
+        details=(("actor", request.actor), ("reason", reason)),
+    )
+    message = "repeats are silent until something new or more severe comes; nothing else changes"
+    answer = RequestAnswer(request_id=request.request_id, at=now, accepted=True, message=message)
+    return Answered(answer=answer, audits=(entry,))
 
 
 def _refused(request: OperatorRequest, now: float, message: str) -> Answered:

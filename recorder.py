@@ -61,8 +61,11 @@ class Recorder:
 
     `on_trouble` is told each reason once while writing fails or lags, `on_recovery` when the
     backlog is empty again, `on_loss` what was refused for good. `probe` makes a small record that
-    any working store accepts, given the reason for asking.
+    any working store accepts, given the reason for asking. `on_given` may be set to what is shown
+    everything that is queued, and only keeps it.
     """
+
+    on_given: Callable[[Records], None] | None = None
 
     def __init__(
         self,
@@ -111,6 +114,8 @@ class Recorder:
             self._ensure_writer()
             return self._given
         self._given += 1
+        if self.on_given is not None:
+            self.on_given(records)
         # The first may be on its way to the disk and must stay as it is.
         if len(self._backlog) > MAX_WAITING:
             last = self._backlog[-1]

@@ -99,9 +99,16 @@ class ScopeWatch:
         return trial if trial is not None and trial.memory is memory else None
 
     def ask_at_once(self, memory: Memory, policy: Policy) -> None:
-        """Have the records asked for now, and not with the next reading, while a streak runs."""
-        if _unanswered(memory, policy, self.scope):
-            self.reader.begin_ledger(memory.scope(self.scope))
+        """Have the records asked for now, and not with the next reading, while a streak runs.
+
+        Closes get ready for the end of it.
+        """
+        if not _unanswered(memory, policy, self.scope):
+            return
+        known = memory.scope(self.scope)
+        self.reader.begin_ledger(known)
+        if self.executor is not None and known.last_trusted is not None:
+            self.executor.get_ready(len(known.last_trusted.positions))
 
     def take_note(self, decision: Decision) -> None:
         """Remember what a decision asks for next."""

@@ -31,6 +31,11 @@ from configuration.environment import (
     say_missing,
     variable_names,
 )
+from configuration.notifications import (
+    NO_NOTIFICATIONS,
+    NotificationSettings,
+    read_notifications,
+)
 from configuration.redis_login import read_redis
 from configuration.rules import (
     KNOWN_IDS,
@@ -107,6 +112,7 @@ class Settings:
     base_policy: Policy
     redis: RedisPlace | None = None
     found_secrets: tuple[SecretStr, ...] = ()
+    notifications: NotificationSettings = NO_NOTIFICATIONS
 
     @property
     def state_dir(self) -> Path:
@@ -173,6 +179,9 @@ def load_settings(
     own = path.absolute()
     environment = read_environment(config, folder=own.parent, environ=environ)
     note_secrets(environment, venues=sections.venues, ids=KNOWN_IDS)
+    notifications = read_notifications(
+        config, sections.alerts, environment, is_checked=require_venues
+    )
     general = sections.general
     resolve = partial(_resolve, config, own=own, environment=environment)
     state_db = resolve("state_db", general.state_db)
@@ -208,6 +217,7 @@ def load_settings(
         base_policy=_policy(config, sections),
         redis=redis,
         found_secrets=environment.secrets,
+        notifications=notifications,
     )
 
 

@@ -49,6 +49,7 @@ from venues.pacer import Address
 from venues.protocol import Venue
 
 if TYPE_CHECKING:
+    from commands.alerting import Alerts
     from operator_switch import RedisSwitch
 
 CLAIM_WITHIN_S = 2.0
@@ -66,8 +67,11 @@ class Assembly:
     policy: Policy
     store: ThreadedStore
     notices: tuple[str, ...]
+    alerts: Alerts | None = None
 
 
+MakeAlerts = Callable[[Policy, Recorder, Troubles], "Alerts"]
+"""Makes who is told of what a guard does."""
 Addresses = dict[tuple[str, str], Address]
 """What each exchange counts for this machine, by its id and where it is reached."""
 MakeVenue = Callable[[VenueSettings, ScopeId], Venue]
@@ -132,13 +136,15 @@ async def assemble(
     on_decision: Callable[[Decision], None] | None = None,
     make_venue: MakeVenue | None = None,
     may_act: bool = True,
+    is_telling: bool = False,
     request_poll_s: float = REQUEST_POLL_S,
     switch_look_s: float = LOOK_EVERY_S,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
-    With `may_act=False` nothing is sent even when live. Venues without keys are not connected;
+    With `may_act=False` nothing is sent even when live; with `is_telling` whoever the settings name
+    is alerted. Venues without keys are not connected;
     their books keep their place in the policy. Raises StoreError or LockError when the state
     directory or the lock folder cannot be used, ConfigurationError for an unusable connection or a
     database of another kind of account.
@@ -170,12 +176,13 @@ async def assemble(
     )
     switch = SwitchReader(settings.state_db)
     connections: dict[ScopeId, Venue] = {}
+    assembly: Assembly | None = None
     try:
         await _check_origins(settings, store)
         addresses: Addresses = {}
         make_venue = make_venue or partial(connect, clock=clock, addresses=addresses)
         connections |= _connect_all(settings, make_venue)
-        yield put_together(
+        assembly = put_together(
             settings.to_policy(),
             recalled,
             venues=connections,
@@ -188,12 +195,16 @@ async def assemble(
             on_decision=on_decision,
             request_poll_s=request_poll_s,
             troubles=troubles,
+            make_alerts=_alerts_of(settings, clock=clock, log=log) if is_telling else None,
             switch=SwitchStores(
                 read_local=switch.read, redis=redis, mirror=mirror, look_every_s=switch_look_s
             ),
         )
+        yield assembly
     finally:
         closing = [asyncio.ensure_future(venue.aclose()) for venue in connections.values()]
+        if assembly is not None and assembly.alerts is not None:
+            closing.append(asyncio.ensure_future(assembly.alerts.aclose()))
         if closing:
             await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
         for task in closing:
@@ -204,6 +215,18 @@ async def assemble(
         await store.aclose()
         lock.close()
         descriptors.release()
+
+
+def _alerts_of(settings: Settings, *, clock: Clock, log: Logger) -> MakeAlerts | None:
+    """Who is to be told, None where nobody is: then nothing of that is even loaded."""
+    asked = settings.notifications
+    if not asked.targets and asked.heartbeat_url is None:
+        return None
+    from commands.alerting import make_alerts
+
+    return lambda policy, recorder, troubles: make_alerts(
+        settings, policy=policy, recorder=recorder, troubles=troubles, clock=clock, log=log
+    )
 
 
 def _reach_redis(settings: Settings, clock: Clock) -> RedisSwitch | None:
@@ -259,6 +282,7 @@ def put_together(
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
+    make_alerts: MakeAlerts | None = None,
     switch: SwitchStores | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
@@ -286,6 +310,9 @@ def put_together(
         on_recovery=partial(troubles.end, "lock"),
     )
     troubles.record = recorder.add
+    alerts = None if make_alerts is None else make_alerts(policy, recorder, troubles)
+    if alerts is not None:
+        recorder.on_given = alerts.hear
     recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
@@ -318,6 +345,7 @@ def put_together(
         troubles=troubles,
         store_deadline_s=store_deadline_s,
         on_decision=on_decision,
+        on_taken=None if alerts is None else alerts.see,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
         notices=notices,
@@ -330,6 +358,7 @@ def put_together(
         policy=policy,
         store=store,
         notices=recalled.notices,
+        alerts=alerts,
     )
 
 

@@ -32,6 +32,7 @@ from configuration.values import (
     window_s,
     wrong_value,
 )
+from memory import Severity
 from model import Asset, SourceMode, Stage, StageMode, Symbol
 from policy import StagePolicy, Threshold
 from redis_place import MAX_DB
@@ -68,6 +69,14 @@ def _source_threshold(value: object) -> float:
     if fraction <= 0.5:
         raise wrong_value("would let both sides be the source", "write more than 0.5, e.g. 0.65")
     return fraction
+
+
+def _address_name(value: object) -> str:
+    """The name of the variable that holds an address; the address itself is a secret."""
+    if isinstance(value, str) and "://" in value:
+        wrong = "is an address, and addresses are secrets"
+        raise wrong_value(wrong, "put it into .env as NAME=..., and write that NAME here")
+    return read_variable_name(value)
 
 
 FUTURES_MODES = (
@@ -202,6 +211,26 @@ class SpotRouting(_Section):
     sell_intermediate_delta_only: Flag = True
 
 
+class Notifications(_Section):
+    """`notifications:` without its targets. No address stands here: each is a secret.
+
+    `heartbeat_url_env` None: nothing is pinged.
+    """
+
+    heartbeat_url_env: Annotated[str | None, BeforeValidator(_address_name)] = None
+    heartbeat_s: Annotated[float, _seconds(10, 3600, "60")] = 60.0
+    repeat_s: Annotated[float, _seconds(30, 86_400, "600")] = 600.0
+
+
+class AlertTarget(_Section):
+    """One entry of `notifications.targets:`. `url_env` is missing where it was wrong."""
+
+    url_env: Annotated[str, BeforeValidator(_address_name)] = ""
+    min_severity: Annotated[Severity, BeforeValidator(partial(read_kind, kinds=Severity))] = (
+        Severity.INFO
+    )
+
+
 class OperatorSwitch(_Section):
     """`operator_switch:` without `redis`."""
 
@@ -315,7 +344,6 @@ STAGE_KEYS = {f"stage_{default.stage.value}": default for default in STAGE_DEFAU
 LATER_SECTIONS = (
     "portfolio",
     "regime_guard",
-    "notifications",
     "metrics",
 )
 """Sections that belong to the design and that this version does not have."""
@@ -325,9 +353,12 @@ KEYS_OF_SECTION: dict[str, tuple[str, ...]] = {
         *General.model_fields,
         "trading_lock",
         "spot_routing",
+        "notifications",
         "operator_switch",
         "exchanges",
     ),
+    "notifications": (*Notifications.model_fields, "targets"),
+    "notifications.targets": tuple(AlertTarget.model_fields),
     "trading_lock": tuple(TradingLock.model_fields),
     "spot_routing": tuple(SpotRouting.model_fields),
     "operator_switch": (*OperatorSwitch.model_fields, "redis"),

@@ -274,6 +274,43 @@ def test_what_was_read_ahead_too_long_ago_sizes_no_close() -> None:
     play(story)
 
 
+def test_the_last_answer_ends_the_pause_of_a_round_that_only_waits() -> None:
+    """It comes after 1.5 s, between two rounds; what it left is read in the same moment."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL)
+        bench.venue.plan("submit_close", Trouble.SLOW, seconds=1.5, symbol="XRP")
+        bench.venue.plan("find_order", Trouble.UNAVAILABLE)
+        await bench.drive()
+        left_at = bench.venue.called("submit_close")[0].at
+        answered_at = bench.orders()[-1].answered_at
+        assert answered_at == pytest.approx(left_at + 1.5, abs=0.01)
+        assert answered_at in [call.at for call in bench.venue.called("fetch_positions")]
+        assert bench.held(XRP) == 0
+
+    play(story)
+
+
+@pytest.mark.parametrize(("trouble", "is_certain"), [(None, True), (Trouble.LOST_AFTER, False)])
+def test_positions_are_read_while_answers_are_written_once_every_fate_is_known(
+    trouble: Trouble | None, is_certain: bool
+) -> None:
+    """Writing takes 0.4 s. An order that is in doubt is looked up before."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, store_takes_s=0.4)
+        if trouble is not None:
+            bench.venue.plan("submit_close", trouble, times=1)
+        await bench.drive()
+        left_at = bench.venue.called("submit_close")[0].at
+        read_at = [call.at for call in bench.venue.called("fetch_positions") if call.at > left_at]
+        assert (
+            read_at[0] == pytest.approx(left_at + bench.venue.latency_s, abs=0.01)
+        ) is is_certain
+
+    play(story)
+
+
 def test_nothing_is_read_ahead_of_what_became_of_earlier_orders() -> None:
     """Neither where this run has sent something nor where an earlier one may have."""
 

@@ -586,6 +586,22 @@ def test_a_switch_is_left_where_no_guard_runs(tmp_path: Path) -> None:
     play(story)
 
 
+def test_a_redis_that_takes_no_write_is_told_and_delays_no_kill(tmp_path: Path) -> None:
+    """Its key is missing and it is read-only: the halt of its silence stays, a kill goes ahead."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path, value=None)
+        redis.refuses_writes = "READONLY"
+        async with house.guard():
+            await house.wait(35)
+            assert "trouble_redis_switch" in " ".join(house.lock()["details"])
+            house.switch(SwitchState.KILL)
+            await house.until(lambda: not any(held(house)), within_s=KILLED_WITHIN_S)
+        assert "READONLY" in house.audit("redis_switch_trouble")[0].message
+
+    play(story)
+
+
 def test_every_change_is_told_on_the_channel_and_kept(tmp_path: Path) -> None:
     """Time, old and new state, store and actor."""
 

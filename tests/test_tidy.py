@@ -104,6 +104,7 @@ def test_the_page_of_refusals_names_nothing_that_is_gone() -> None:
 PLANTED: list[tuple[Rule, str, str]] = [
     (tidy.ccxt_stays_in_venues, "guardian.py", "import ccxt.async_support as ccxt"),
     (tidy.ccxt_stays_in_venues, "commands/run.py", "def f():\n    from ccxt import binance"),
+    (tidy.apprise_stays_in_the_notifier, "alert_desk.py", "def f():\n    import apprise"),
     (tidy.sqlite_stays_in_the_store, "commands/status/show.py", "import sqlite3"),
     (tidy.sqlite_stays_in_the_store, "tools/store_dump.py", "from sqlite3 import connect"),
     (tidy.redis_stays_in_the_operator_switch, "guardian.py", "import redis.asyncio"),
@@ -179,6 +180,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (tidy.adapters_do_not_meet, "position_store.py", "import store.schema"),
     (tidy.adapters_do_not_meet, "venues/bybit.py", "from venues.protocol import Venue"),
     (tidy.adapters_do_not_meet, "venues/binance.py", "from venues import binance_errors"),
+    (tidy.apprise_stays_in_the_notifier, "notifier.py", "import apprise"),
     (tidy.imports_point_one_way, "guardian.py", "import executor, decision"),
     (tidy.imports_point_one_way, "commands/run.py", "import guardian, commands.assembly"),
     (tidy.the_clock_is_read_at_home, "clock.py", "import time\nx = time.time()"),

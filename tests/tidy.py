@@ -49,6 +49,7 @@ ADAPTERS = (
     "operator_switch",
     "service_manager",
     "notifier",
+    "heartbeat",
     "metrics",
 )
 """What talks to one outside thing each. `store/` is a part of the position store."""
@@ -202,6 +203,15 @@ def ccxt_stays_in_venues(source: Source) -> Found:
     for imported in source.imports():
         if imported.root == "ccxt":
             yield _at(source, imported.line, "imports ccxt outside venues/")
+
+
+def apprise_stays_in_the_notifier(source: Source) -> Found:
+    """Only one file meets the library of alerts, and only when there is somebody to alert."""
+    if source.path == "notifier.py" or source.is_in(("tests/",)):
+        return
+    for imported in source.imports():
+        if imported.root == "apprise":
+            yield _at(source, imported.line, "imports apprise outside the notifier")
 
 
 def sqlite_stays_in_the_store(source: Source) -> Found:
@@ -387,6 +397,7 @@ def names_do_not_hide_the_standard_library(source: Source) -> Found:
 
 RULES: tuple[Rule, ...] = (
     ccxt_stays_in_venues,
+    apprise_stays_in_the_notifier,
     sqlite_stays_in_the_store,
     redis_stays_in_the_operator_switch,
     the_lock_reader_stands_alone,

@@ -8,6 +8,7 @@ takes effect any more, not even what it would do on its way out.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 import random
@@ -19,7 +20,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from commands.assembly import put_together
+from commands.alerting import Alerts
+from commands.assembly import MakeAlerts, put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
 from decision import Decision
@@ -109,9 +111,9 @@ class Line:
         self._power = power
 
     def __getattr__(self, name: str) -> Any:
-        """A call of the venue, or a fact about it."""
+        """A call of the venue, or a fact about it; a call that nobody waits for asks nothing."""
         value = getattr(self._venue, name)
-        if not callable(value):
+        if not inspect.iscoroutinefunction(value):
             return value
 
         async def call(*arguments: Any) -> Any:
@@ -191,6 +193,7 @@ class Guard:
     power: Power
     switch: SwitchReader
     notices: tuple[str, ...] = ()
+    alerts: Alerts | None = None
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
 
@@ -236,6 +239,7 @@ class House:
     look_every_s: float = LOOK_EVERY_S
     redis: MemoryRedis | None = None
     on_decision: Callable[[Decision], None] | None = None
+    make_alerts: MakeAlerts | None = None
     lock_fails: bool = False
     lock_errno: int | None = None
     lock_delay_s: float = 0.0
@@ -415,6 +419,7 @@ class House:
             redactor=self.redactor,
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
+            make_alerts=self.make_alerts,
             switch=stores if self.has_switch or self.redis is not None else None,
         )
         return Guard(
@@ -424,6 +429,7 @@ class House:
             power=power,
             guardian=assembly.guardian,
             notices=assembly.notices,
+            alerts=assembly.alerts,
         )
 
     def _store_rng(self) -> random.Random:
@@ -456,6 +462,8 @@ class House:
             guard.running.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(guard.running, return_exceptions=True)
+            if guard.alerts is not None:
+                await guard.alerts.aclose()
             guard.store.is_dead = False
             await guard.switch.aclose()
             await guard.store.aclose()

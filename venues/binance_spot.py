@@ -322,6 +322,10 @@ class BinanceSpot:
 
     # --- closing ------------------------------------------------------------------------------
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for sales that may come soon."""
+        self._connection.make_ready(closes, host="private")
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Sell a coin on the market that was chosen for it, for what that pays in.
 
@@ -331,7 +335,9 @@ class BinanceSpot:
         params = self._sale_params(instruction)
         if isinstance(params, Refused):
             return params
-        answer = await self._connection.ask("privatePostOrder", params)
+        answer = await self._connection.place(
+            "privatePostOrder", params, orders=(instruction.client_id,)
+        )
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         outcome = judge_order(answer, client_id=instruction.client_id, is_lookup=False)
@@ -407,9 +413,8 @@ class BinanceSpot:
         market = self._market_of(Asset(symbol))
         if market is None:
             return Unknown(cause="order: the market that it was sent to is not known")
-        answer = await self._connection.ask(
-            "privateGetOrder", {"symbol": market, "origClientOrderId": client_id}
-        )
+        params = {"symbol": market, "origClientOrderId": client_id}
+        answer = await self._connection.look_up("privateGetOrder", params, order=client_id)
         if not isinstance(answer, Failure):
             return judge_order(answer, client_id=client_id, is_lookup=True)
         if is_gone(answer):

@@ -452,6 +452,10 @@ class BybitUnified:
         self._bases = {symbol: market.base for symbol, market in limits.items()}
         return limits
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for closes that may come soon."""
+        self._connection.make_ready(closes, host="private")
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order; see `bybit_orders`."""
         return await self._orders.close(instruction)
