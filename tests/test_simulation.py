@@ -296,6 +296,12 @@ def test_a_lockdown_that_is_left_without_a_reset_is_found() -> None:
     assert invariants.fell_without_reason(4, 0, ["rearmed"]) != ""
 
 
+def test_a_kill_that_waits_is_found() -> None:
+    """Invariant 10: beside what the venue takes to answer it takes a second at most."""
+    assert invariants.idle(1.3, within_s=1.3) == ""
+    assert invariants.idle(1.4, within_s=1.3) != ""
+
+
 def test_a_halt_that_cancels_nothing_or_too_early_is_found() -> None:
     """Invariant 11."""
     assert invariants.unasked("SOL 1", for_s=3.0, within_s=3.0) == ""

@@ -279,6 +279,11 @@ def forgotten(before: SwitchState, after: SwitchState) -> str:
     return "" if after.severity >= before.severity else f"{before} was known and became {after}"
 
 
+def idle(for_s: float, *, within_s: float) -> str:
+    """(10) A kill of which nothing is sent."""
+    return "" if for_s <= within_s else f"killed, and nothing was closed for {for_s:.1f} s"
+
+
 def unasked(about: str, *, for_s: float, within_s: float) -> str:
     """(11) A cancel without an incident, while the switch asks for none."""
     return "" if for_s <= within_s else f"{about} is cancelled and no halt asks for it"

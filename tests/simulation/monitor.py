@@ -132,6 +132,8 @@ class Monitor:
 
     def on_instruction(self, instruction: CloseInstruction) -> None:
         """A closing order leaves the guard: it is recorded, locked, and on the right side."""
+        if self.switch is not None:
+            self.switch.on_close()
         memory = self.memory()
         incident = None if memory is None else memory.book(BOOK).incident
         if incident is None or incident.incident_id != instruction.incident_id:

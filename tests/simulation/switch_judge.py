@@ -25,6 +25,8 @@ SHOWN_WITHIN_S = 2.0
 """From a look that shows something more severe to the lock that says so, and to LOCKDOWN."""
 LOOKED_AT_WITHIN_S = 6.0
 """A look at Redis takes 5 s at most."""
+KILLED_WITHIN_S = 1.0
+"""From a look that shows a kill to the first close, beside what the venue takes to answer."""
 UNDISTURBED_S = 40.0
 """After the last fault: a venue that asked for a pause of 30 s is asked again."""
 GOES_WITHIN_S = 12.0
@@ -58,6 +60,7 @@ class SwitchJudge:
     last_effective: SwitchState = RUNNING
     heard_s: float = 0.0
     standing: dict[int, float] = field(default_factory=dict)
+    killed_s: float | None = None
 
     def __post_init__(self) -> None:
         assert self.story.switch is not None
@@ -73,7 +76,12 @@ class SwitchJudge:
     def _note(self) -> None:
         """Take note of what binds by now."""
         self.stores.note(self.now_s())
-        self.was_killed = self.was_killed or self.stores.explicit is KILL
+        is_killed = self.stores.explicit is KILL
+        if not is_killed or not self.is_locked:
+            self.killed_s = None
+        elif not self.was_killed:
+            self.killed_s = self.now_s()
+        self.was_killed = self.was_killed or is_killed
         if self.stores.effective is not self.last_effective:
             self.last_effective = self.stores.effective
             self.met(self.last_effective)
@@ -181,6 +189,22 @@ class SwitchJudge:
         if explicit is KILL and self.is_locked and stage is not Stage.LOCKDOWN:
             self.hold(10, f"killed and at stage {stage.value}")
         self._judge_entries(memory)
+        self._judge_delay()
+
+    def on_close(self) -> None:
+        """A closing order has left the guard: the kill is being carried out."""
+        self.killed_s = None
+
+    def _judge_delay(self) -> None:
+        """A kill waits for nothing that works as it should."""
+        killed_s = self.killed_s
+        if killed_s is None or self.story.policy.dry_run or not self._held_in_lockdown():
+            return
+        for_s = self.now_s() - killed_s
+        within_s = KILLED_WITHIN_S + 6 * self.story.latency_s
+        since_s = killed_s - UNDISTURBED_S
+        if not any(self.had_trouble(kind, since_s=since_s) for kind in ("READ", "ORDER")):
+            self.hold(10, invariants.idle(for_s, within_s=within_s))
 
     def _judge_entries(self, memory: Memory) -> None:
         """What could open goes in good time, where nothing is in the way of it."""
