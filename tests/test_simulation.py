@@ -33,6 +33,7 @@ from tests.simulation.coverage import LEAST_MET, LEAST_SEEDS, Tally, is_possible
 from tests.simulation.draw import draw_story
 from tests.simulation.faults import Fault, Phase
 from tests.simulation.invariants import Aim, Made
+from tests.simulation.operator import RedisFault
 from tests.simulation.run import simulate
 from tests.simulation.two_stores import TwoStores
 from tools.simulate import main
@@ -46,7 +47,7 @@ HALF = CloseTarget(number=1, key=SOL, may_remain=Decimal(50), initial_quantity=D
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_drawn_stories_hold(share: int) -> None:
-    """Crashes, faults, bots and transfers, drawn from a seed: no invariant is ever violated."""
+    """Crashes, faults, bots, transfers and the switch, drawn: no invariant is ever violated."""
     for seed in range(1 + share, SEEDS + 1, SHARES):
         assert simulate(seed).violations == (), draw_story(seed).name
 
@@ -384,6 +385,7 @@ SABOTAGE: dict[str, tuple[int, str, Any]] = {
         "decision.carry_out_kill",
         lambda *_given, **_named: None,
     ),
+    "a kill that waits for the next reading": (10, "drives.Drives.kill", lambda *_given: None),
     "a halt that takes protection": (
         11,
         "entry_cancels.plan_cancels",
@@ -418,6 +420,8 @@ def test_a_long_run_that_never_met_something_fails() -> None:
     tally.faults[Fault.ORDER_LATE, Phase.CLOSING] = LEAST_MET
     assert f"{Fault.ORDER_LATE} {Phase.CLOSING}: 0" not in tally.shortcomings(LEAST_SEEDS)
     assert not is_possible(Fault.ORDER_LATE, Phase.CALM)
+    for cell in (f"switch {KILL} {Phase.RECOVERING}", f"{RedisFault.MISSING} {HALT}"):
+        assert f"{cell}: 0" in tally.shortcomings(LEAST_SEEDS)
     assert "only 0% of the incidents closed something" in tally.shortcomings(LEAST_SEEDS)
 
 

@@ -4,10 +4,11 @@
     python3 -m tools.simulate --start 7 --trace    one seed, told line by line
     python3 -m tools.simulate --json               for machines
 
-A story is a book, prices, other bots, transfers, faults of the venue and of the machine, and power
-cuts, all drawn from its seed. What the guard does is judged by the exchange's ledger and by what
-lies on disk (tests/simulation/invariants.py). Each violation is one line with the command that
-plays it again. Needs no keys and no network, and the packages of requirements-dev.txt.
+A story is a book, prices, other bots, transfers, faults of the venue and of the machine, power
+cuts and, in one of four, the operator's switch, all drawn from its seed. What the guard does is
+judged by the exchange's ledger and by what lies on disk (tests/simulation/invariants.py). Each
+violation is one line with the command that plays it again. Needs no keys and no network, and the
+packages of requirements-dev.txt.
 """
 
 from __future__ import annotations
