@@ -115,7 +115,9 @@ class SwitchStory:
 
 
 AFTER_S = (0.0, 0.07, 0.31, 0.55, 0.83)
-PHASES = (None, None, None, None, *Phase, Phase.CONFIRMING, Phase.RECOVERING)
+PHASES = (
+    None, None, None, *Phase, Phase.CONFIRMING, Phase.CLOSING, Phase.CLOSING, Phase.RECOVERING,
+)  # fmt: skip
 NO_STATES = ("on", "", "stop!", "killl", "none")
 
 
@@ -129,8 +131,9 @@ def draw_switch(rng: random.Random, *, ends_s: float) -> SwitchStory | None:
         acts += _draw_setting(rng, ends_s=ends_s, has_redis=has_redis)
     spells: list[RedisSpell] = []
     if has_redis:
-        for _ in range(rng.choice((0, 0, 1, 2, 3))):
-            spell = _draw_spell(rng, ends_s=ends_s)
+        settings = tuple(acts)
+        for _ in range(rng.choice((0, 1, 1, 2, 3))):
+            spell = _draw_spell(rng, settings, ends_s=ends_s)
             spells.append(spell)
             if spell.fault is RedisFault.READ_ONLY:
                 acts.append(_act(rng, spell.from_s, Deed.DELETE, "", None))
@@ -148,7 +151,7 @@ def draw_switch(rng: random.Random, *, ends_s: float) -> SwitchStory | None:
 
 def _draw_setting(rng: random.Random, *, ends_s: float, has_redis: bool) -> list[SwitchAct]:
     """Somebody tightens; mostly somebody loosens again, and after a kill asks for the reset."""
-    state = rng.choice(("pause", "pause", "pause", "halt", "halt", "kill", "kill"))
+    state = rng.choice(("pause", "pause", "pause", "halt", "halt", "kill", "kill", "kill"))
     only = rng.choice(PHASES)
     latest_s = WARM_S + 4.0 if only else ends_s - 10.0
     at_s = rng.uniform(BEFORE_S, latest_s)
@@ -189,10 +192,15 @@ def _act(rng: random.Random, at_s: float, deed: Deed, text: str, only: Phase | N
     )
 
 
-def _draw_spell(rng: random.Random, *, ends_s: float) -> RedisSpell:
-    """Redis is out of reach, hangs, is slow or refuses to write, for a while."""
-    fault = rng.choice((RedisFault.SILENT, RedisFault.HANGS, RedisFault.SLOW, RedisFault.READ_ONLY))
+def _draw_spell(rng: random.Random, acts: tuple[SwitchAct, ...], *, ends_s: float) -> RedisSpell:
+    """Redis is out of reach, hangs, is slow or refuses to write; often soon after an act."""
+    fault = rng.choice(
+        (RedisFault.SILENT, RedisFault.SILENT, RedisFault.HANGS, RedisFault.HANGS,
+         RedisFault.SLOW, RedisFault.READ_ONLY)
+    )  # fmt: skip
     from_s = rng.uniform(0.0, ends_s - 8.0)
+    if rng.random() < 0.6:
+        from_s = min(ends_s - 8.0, rng.choice(acts).at_s + rng.uniform(1.0, 12.0))
     lasts_s = rng.choice((4.0, 15.0, 45.0))
     seconds = {RedisFault.SLOW: rng.uniform(0.1, 4.5), RedisFault.HANGS: 60.0}.get(fault, 0.0)
     return RedisSpell(
