@@ -283,7 +283,8 @@ def _library() -> Any:
 def _asset() -> Any:
     """How apprise behaves: one send at a time on the calling thread, nothing kept on disk.
 
-    With a time limit of its own it would send on threads that the end of the process waits for.
+    With a time limit of its own it would send on threads that the end of the process waits for. A
+    redirection makes a GET of what is sent, and the page that it leads to takes anything.
     """
     return _library().AppriseAsset(
         app_id="Killswitch",
@@ -291,4 +292,5 @@ def _asset() -> Any:
         async_mode=False,
         service_timeout=0,
         storage_mode="memory",
+        http_redirects=False,
     )

@@ -151,6 +151,15 @@ async def test_what_a_service_refuses_is_said_without_its_address() -> None:
     assert SECRET_PATH not in why
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307])
+async def test_a_redirection_is_no_delivery(status: int) -> None:
+    """A page that asks for a login says 200 to whatever it is shown; the alert is lost in it."""
+    async with webhook(status=status) as hook:
+        (why,) = await send_each([real(hook.address)], an_alert())
+    assert str(status) in why
+    assert SECRET_PATH not in why
+
+
 async def test_a_test_message_says_of_each_target_whether_it_arrived() -> None:
     """One takes it, one is a closed port, one never answers: side by side, each by itself."""
     async with webhook() as hook, webhook(status=0) as slow:
