@@ -57,13 +57,15 @@ class Alert:
 class Kind:
     """How one event is told.
 
-    `is_always_told`: it comes at a pace of its own, so that none of it is kept back.
-    `has_many_causes`: only the same words are a repeat. `ends` names the events that are over with
+    `is_always_told`: each is an event of its own, which nothing keeps back and no acknowledgement
+    silences. `is_reminder`: it comes at a pace of its own about what was told, so that only an
+    acknowledgement keeps it back. `has_many_causes`: only the same words are a repeat. `ends` names the events that are over with
     it: should one of them come again, it is news.
     """
 
     title: str
     is_always_told: bool = False
+    is_reminder: bool = False
     has_many_causes: bool = False
     ends: tuple[str, ...] = ()
 
@@ -91,7 +93,7 @@ KINDS: Mapping[str, Kind] = {
     "follow_up": _always("a position appeared and is closed"),
     "trigger_refused": Kind(title="a stage may not act"),
     "incident_note": Kind(title="seen while closing", has_many_causes=True),
-    "incident_stuck": _always("NOT CLOSED YET"),
+    "incident_stuck": Kind(title="NOT CLOSED YET", is_reminder=True),
     "incident_done": _always("closed as planned"),
     "incident_simulated": _always("would have been closed"),
     "incident_taken_over": _always("a higher stage goes on"),

@@ -155,6 +155,18 @@ def test_something_more_severe_ends_the_acknowledgement() -> None:
     assert pace.take(701, severity=CRITICAL)
 
 
+@pytest.mark.parametrize("severity", [CRITICAL, WARNING, INFO])
+@pytest.mark.parametrize("event", ["switch_changed", "follow_up", "reset", "rearmed"])
+def test_no_acknowledgement_silences_an_event_of_its_own(event: str, severity: Severity) -> None:
+    """Who has seen the halt has not seen the kill, nor that somebody set it back to running."""
+    pace = Pace()
+    pace.take(0, event, severity=severity, subject="i1")
+    pace.take(1, "incident_stuck")
+    pace.quietening.acknowledge()
+    assert pace.take(60, event, severity=severity, subject="i1")
+    assert pace.take(61, "incident_stuck") is (severity is not INFO)
+
+
 def test_what_is_over_and_comes_again_is_news_in_spite_of_an_acknowledgement() -> None:
     """Who acknowledged a blindness has not seen the next one."""
     pace = Pace()
