@@ -26,7 +26,10 @@ _RANKS = list(Severity)
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of one key, and what was kept back since; `heard_at` is when it came last."""
+    """What was told of one key, and what was kept back since; `heard_at` is when it came last.
+
+    `is_over`: its opposite came since. What is kept back then is no repeat of what was told.
+    """
 
     at: float
     heard_at: float
@@ -34,6 +37,7 @@ class _Told:
     kept_back: int = 0
     newest: Alert | None = None
     is_acknowledged: bool = False
+    is_over: bool = False
 
 
 class Quietening:
@@ -77,7 +81,7 @@ class Quietening:
     def acknowledge(self) -> None:
         """Somebody has seen all that was told."""
         for known in self._told.values():
-            known.is_acknowledged = True
+            known.is_acknowledged = not known.is_over
 
     def _waiting(self) -> list[_Told]:
         return [
@@ -100,7 +104,7 @@ class Quietening:
         """Forget what waits of the opposite: told later, it would say what no longer holds."""
         for (event, scope, _), known in self._told.items():
             if scope == alert.scope and _are_opposite(event, alert.event):
-                known.newest, known.is_acknowledged = None, False
+                known.newest, known.is_acknowledged, known.is_over = None, False, True
 
     def _forget(self, now: float) -> None:
         """Drop what was silent for long; of too many, the longest silent."""

@@ -176,6 +176,17 @@ def test_what_is_over_and_comes_again_is_news_in_spite_of_an_acknowledgement() -
     assert pace.take(700)
 
 
+def test_an_acknowledgement_is_not_of_what_came_back_and_was_kept_back() -> None:
+    """Blind, seeing, blind within the period: whoever acknowledges then has read "sees again"."""
+    pace = Pace()
+    pace.take(0)
+    pace.take(60, "sight_regained", severity=INFO)
+    assert not pace.take(120)
+    pace.quietening.acknowledge()
+    pace.wait(600)
+    assert pace.told[-1] == (600, "blind", "at 120")
+
+
 def test_what_was_silent_for_long_is_news_again() -> None:
     """An acknowledgement of Monday must not silence Friday."""
     pace = Pace()
