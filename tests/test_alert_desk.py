@@ -123,7 +123,7 @@ def test_a_fall_is_told_from_half_way_to_its_result(tmp_path: Path) -> None:
         assert "- SOLUSDT SHORT -500.00, risk" in trigger.body
         assert "100 -> 50" in trigger.body
         assert done.title == "INFO binance_futures: closed as planned"
-        assert "SOLUSDT SHORT HELD" in done.body
+        assert "SOLUSDT SHORT 100 -> 50.00 HELD" in done.body
 
     play(story)
 
