@@ -146,7 +146,7 @@ class AlertDesk:
         """Tell one entry, unless it is a repeat."""
         incident_id = IncidentId(str(dict(entry.details).get("incident_id") or ""))
         opening = None
-        if entry.event in ("trigger", "follow_up"):
+        if entry.event == "trigger":
             opening = self._openings.pop(incident_id, None)
         alert = self._sender.alert(entry, opening=opening)
         if alert is None:

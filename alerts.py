@@ -90,8 +90,9 @@ KINDS: Mapping[str, Kind] = {
     HALF_WAY: Kind(title="half way to a stage"),
     NEAR: Kind(title="close to a stage"),
     "trigger": _always("a stage acts"),
-    "follow_up": _always("a position appeared and is closed"),
-    "trigger_refused": Kind(title="a stage may not act"),
+    "kill": _always("the operator's KILL is carried out"),
+    "follow_up": _always("a position appeared, it is to be closed"),
+    "trigger_refused": Kind(title="a stage may not act", has_many_causes=True),
     "incident_note": Kind(title="seen while closing", has_many_causes=True),
     "incident_stuck": Kind(title="NOT CLOSED YET", is_reminder=True),
     "incident_done": _always("closed as planned"),
@@ -135,9 +136,9 @@ KINDS: Mapping[str, Kind] = {
     "ledger_recovered": _end_of("the records can be read again", "ledger_trouble"),
     "alerts_trouble": Kind(title="alerts do not arrive everywhere"),
     "alerts_recovered": _end_of("alerts arrive again", "alerts_trouble"),
-    "check_warning": Kind(title="something would hinder a close"),
+    "check_warning": Kind(title="something would hinder a close", has_many_causes=True),
     "not_watched": Kind(title="something is not watched"),
-    "lock_adopted": Kind(title="a lock of the last run was taken over"),
+    "lock_adopted": Kind(title="a lock of the last run was taken over", has_many_causes=True),
     "record_refused": Kind(title="the database refused a record"),
     "clock_moved": Kind(title="the clock of the machine was set"),
     "clock_set_back": Kind(title="the clock of the machine is behind"),
@@ -207,7 +208,7 @@ def with_lost(alert: Alert, count: int) -> Alert:
 
 
 def say_opening(opening: Opening) -> str:
-    """What a stage does and why, in the order in which a person asks."""
+    """What a stage that was triggered does and why, in the order in which a person asks."""
     incident, found, plan = opening.incident, opening.attribution, opening.plan
     lines = [f"{incident.stage.name}: {incident.reason}", _say_equity(opening)]
     losses = ", ".join(
@@ -236,8 +237,7 @@ def say_opening(opening: Opening) -> str:
 
 def _say_equity(opening: Opening) -> str:
     breach = opening.breach
-    if breach is None:
-        return f"equity {opening.equity:,.2f}"
+    assert breach is not None
     window = say_window(breach.window_s)
     return f"equity {opening.equity:,.2f}, its peak over {window} was {breach.peak_equity:,.2f}"
 

@@ -128,6 +128,27 @@ def test_a_fall_is_told_from_half_way_to_its_result(tmp_path: Path) -> None:
     play(story)
 
 
+def test_what_appears_while_something_is_stuck_is_told_by_its_name(tmp_path: Path) -> None:
+    """Not as the drawdown and the loser of what was triggered before."""
+
+    async def story() -> None:
+        house, receiver = listening(tmp_path)
+        async with house.guard():
+            await house.wait(30)
+            house.venue.plan("submit_close", Trouble.REFUSE)
+            house.prices(SOL=116, ETH=2_000)
+            await house.wait(40)
+            house.bot_order("ETHUSDT", "BUY", quantity="1")
+            await house.wait(20)
+        told = next(alert for alert in receiver.got if alert.event == "follow_up")
+        first, *rest = told.body.splitlines()
+        assert first.startswith("ALL_CLOSED: positions appeared while everything must stay closed")
+        assert "ETHUSDT LONG 1 -> 0" in first
+        assert len(rest) == 1
+
+    play(story)
+
+
 def test_a_dry_run_tells_trigger_before_result(tmp_path: Path) -> None:
     """Both come with one decision; the order is that of the audit."""
 

@@ -115,13 +115,11 @@ def test_of_many_rows_the_riskiest_are_spelt_out() -> None:
     assert "- and 3 more" in lines
 
 
-def test_a_follow_up_without_targets_and_breach_is_told_too() -> None:
-    """No drawdown asked for it, so no peak is named."""
+def test_a_plan_without_targets_says_that_nothing_is_closed() -> None:
+    """Bots are locked out all the same."""
     trigger, opening = opened(at_stage_3())
-    bare = replace(opening, breach=None, incident=replace(opening.incident, targets=()))
-    lines = alert_of(replace(trigger, event="follow_up"), opening=bare).body.splitlines()
-    assert "equity 9,000.00" in lines
-    assert "nothing to close" in lines
+    empty = replace(opening, incident=replace(opening.incident, targets=()))
+    assert "nothing to close" in alert_of(trigger, opening=empty).body.splitlines()
 
 
 def test_a_trigger_whose_opening_is_not_known_is_told_in_the_words_of_the_audit() -> None:
@@ -150,6 +148,13 @@ def test_what_has_many_causes_repeats_only_with_the_same_words() -> None:
     assert dust.key == ("incident_note", SCOPE, "i1 dust") != guard.key
     stuck = [alert_of(entry("incident_stuck", message=m, details=details)) for m in ("a", "b")]
     assert stuck[0].key == stuck[1].key == ("incident_stuck", SCOPE, "i1")
+
+
+@pytest.mark.parametrize("event", ["trigger_refused", "check_warning", "lock_adopted"])
+def test_another_reason_is_no_repeat(event: str) -> None:
+    """A refused stage 3 is not what a refused stage 1 was, nor one hindrance the other."""
+    one, other = (alert_of(entry(event, message=words)) for words in ("one", "other"))
+    assert one.key != other.key
 
 
 def test_what_is_critical_is_told_although_no_table_names_it() -> None:
