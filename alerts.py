@@ -28,6 +28,9 @@ MOST_ROWS = 8
 MOST_TEXT = 1_500
 """Characters of one alert; the strictest of the common services takes 2,000."""
 
+LATE_AFTER_S = 60.0
+"""What waited so long for its target may be overtaken by what arrived before it."""
+
 Key = tuple[str, str, str]
 """What makes two alerts the same: event, scope and subject."""
 
@@ -205,6 +208,13 @@ def with_lost(alert: Alert, count: int) -> Alert:
         return alert
     lost = f"{count} earlier alert{'' if count == 1 else 's'} could not be delivered here"
     return replace(alert, body=f"{alert.body}\n{lost}")
+
+
+def with_delay(alert: Alert, waited_s: float) -> Alert:
+    """The alert, saying on its first line how long it could not be delivered, if that was long."""
+    if waited_s < LATE_AFTER_S:
+        return alert
+    return replace(alert, title=f"{alert.title} ({waited_s / 60:.0f} min late)")
 
 
 def say_opening(opening: Opening) -> str:

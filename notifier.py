@@ -8,7 +8,7 @@ by address. Refuses to know what an alert is about. Rules:
 - A queue is bounded. The oldest of what is least severe goes first, and the next alert that
   arrives says how many were lost.
 - What was not taken is sent again with growing pauses. One that is refused again and again lets
-  the others pass. What arrived without our learning of it is told twice: better than never.
+  the others pass, so an alert that waited for long says so on its first line. What arrived without our learning of it is told twice: better than never.
 - No address and no part of one reaches a text: apprise's own words are masked, its log is not
   listened to.
 - apprise is imported by the first address that there is, never before.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
-from alerts import Alert, with_lost
+from alerts import Alert, with_delay, with_lost
 from attempts import Missed, abandon, attempt, nap
 from clock import Clock
 from errors import Unavailable
@@ -119,6 +119,7 @@ class Notifier:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     alert: Alert
+    since: float
     tries: int = 0
 
 
@@ -147,7 +148,7 @@ class _Line:
         """Queue an alert, unless it is not severe enough for this target."""
         if _rank(alert) < _RANKS.index(self._target.min_severity):
             return
-        self._waiting.append(_Waiting(alert))
+        self._waiting.append(_Waiting(alert, self._clock.monotonic()))
         if len(self._waiting) > MOST_WAITING:
             self._drop(min(self._waiting, key=lambda one: _rank(one.alert)))
         if self._task is None or self._task.done():
@@ -173,7 +174,8 @@ class _Line:
 
     async def _send(self, one: _Waiting) -> None:
         one.tries += 1
-        alert = with_lost(one.alert, self._lost)
+        alert = with_delay(one.alert, self._clock.monotonic() - one.since)
+        alert = with_lost(alert, self._lost)
         sent = await attempt(
             _awaited(self._target.deliver(alert)), within_s=SEND_WITHIN_S, what="alert"
         )

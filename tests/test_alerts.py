@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from alerts import KINDS, MOST_ROWS, MOST_TEXT, TEST, Alert, Sender, with_lost, with_more
+from alerts import (
+    KINDS,
+    MOST_ROWS,
+    MOST_TEXT,
+    TEST,
+    Alert,
+    Sender,
+    with_delay,
+    with_lost,
+    with_more,
+)
 from memory import AuditEntry, Severity
 from model import ScopeId
 from openings import Opening
@@ -192,6 +202,14 @@ def test_what_was_kept_back_or_lost_is_counted() -> None:
     assert with_lost(alert, 1).body.splitlines()[-1] == one
     seven = "7 earlier alerts could not be delivered here"
     assert with_lost(alert, 7).body.splitlines()[-1] == seven
+
+
+def test_what_could_not_be_delivered_for_long_says_so_on_its_first_line() -> None:
+    """Below a minute it is as good as at once."""
+    alert = alert_of(entry("blind"))
+    assert with_delay(alert, 59.0) == alert
+    late = with_delay(alert, 372.0)
+    assert late == replace(alert, title=f"{alert.title} (6 min late)")
 
 
 def test_events_of_the_table_exist_and_their_pairs_are_in_it() -> None:

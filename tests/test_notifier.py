@@ -260,7 +260,7 @@ def test_a_dead_target_is_tried_again_with_growing_pauses() -> None:
         assert set(states.told) == {"HOOK_URL: the service is down"}
         receiver.refuses = lambda _alert: ""
         await clock.sleep(300)
-        assert [alert.title for alert in receiver.got] == ["alert 0"]
+        assert [alert.title for alert in receiver.got] == ["alert 0 (25 min late)"]
         assert states.told[-1] == ""
         line.tell(an_alert(1))
         await clock.sleep(1)
@@ -317,17 +317,35 @@ def test_an_alert_that_is_refused_again_and_again_lets_the_others_pass() -> None
     async def story() -> None:
         clock = LoopClock(epoch=EPOCH)
         receiver = Receiver(clock)
-        receiver.refuses = lambda alert: "too odd" if alert.title == "alert 0" else ""
+        receiver.refuses = lambda alert: "too odd" if alert.title.startswith("alert 0") else ""
         line = make(States(), target(receiver), clock=clock)
         for number in range(4):
             line.tell(an_alert(number))
         await clock.sleep(60)
         assert [alert.title for alert in receiver.got] == ["alert 1", "alert 2", "alert 3"]
         await clock.sleep(MOST_TRIES * 300)
-        assert sum(title == "alert 0" for _, title in receiver.tried) == MOST_TRIES
+        assert sum(title.startswith("alert 0") for _, title in receiver.tried) == MOST_TRIES
         line.tell(an_alert(4))
         await clock.sleep(1)
         assert "1 earlier alert could" in receiver.got[-1].body
+
+    play(story)
+
+
+def test_after_an_outage_the_last_first_line_is_not_taken_for_what_holds() -> None:
+    """Blind while nothing reaches the target either; then "sees again" comes first: 5 min late."""
+
+    async def story() -> None:
+        clock = LoopClock(epoch=EPOCH)
+        receiver = Receiver(clock)
+        receiver.refuses = lambda _alert: "no network"
+        line = make(States(), target(receiver), clock=clock)
+        line.tell(an_alert(0))
+        await clock.sleep(270)
+        receiver.refuses = lambda _alert: ""
+        line.tell(an_alert(1))
+        await clock.sleep(600)
+        assert [alert.title for alert in receiver.got] == ["alert 1", "alert 0 (5 min late)"]
 
     play(story)
 
