@@ -62,8 +62,8 @@ class Kind:
 
     `is_always_told`: each is an event of its own, which nothing keeps back and no acknowledgement
     silences. `is_reminder`: it comes at a pace of its own about what was told, so that only an
-    acknowledgement keeps it back. `has_many_causes`: only the same words are a repeat. `ends` names the events that are over with
-    it: should one of them come again, it is news.
+    acknowledgement keeps it back. `has_many_causes`: only the same words are a repeat. `ends` names
+    the events that are over with it: should one of them come again, it is news.
     """
 
     title: str

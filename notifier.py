@@ -8,7 +8,8 @@ by address. Refuses to know what an alert is about. Rules:
 - A queue is bounded. The oldest of what is least severe goes first, and the next alert that
   arrives says how many were lost.
 - What was not taken is sent again with growing pauses. One that is refused again and again lets
-  the others pass, so an alert that waited for long says so on its first line. What arrived without our learning of it is told twice: better than never.
+  the others pass, so what waited for long says so on its first line. What arrived without our
+  learning of it is told twice: better than never.
 - No address and no part of one reaches a text: apprise's own words are masked, its log is not
   listened to.
 - apprise is imported by the first address that there is, never before.

@@ -264,7 +264,7 @@ def test_a_dead_target_is_tried_again_with_growing_pauses() -> None:
         assert states.told[-1] == ""
         line.tell(an_alert(1))
         await clock.sleep(1)
-        assert [alert.title for alert in receiver.got] == ["alert 0", "alert 1"]
+        assert [alert.title for alert in receiver.got] == ["alert 0 (25 min late)", "alert 1"]
 
     play(story)
 
