@@ -7,9 +7,9 @@ by address. Refuses to know what an alert is about. Rules:
   that hangs is left behind on a thread that the end of the process does not wait for.
 - A queue is bounded. The oldest of what is least severe goes first, and the next alert that
   arrives says how many were lost.
-- What was not taken is sent again with growing pauses. One that is refused again and again lets
-  the others pass, so what waited for long says so on its first line. What arrived without our
-  learning of it is told twice: better than never.
+- What was not taken is sent again with growing pauses, which end when something critical comes.
+  One that is refused again and again lets the others pass, so what waited for long says so on its
+  first line. What arrived without our learning of it is told twice: better than never.
 - No address and no part of one reaches a text: apprise's own words are masked, its log is not
   listened to.
 - apprise is imported by the first address that there is, never before.
@@ -142,7 +142,8 @@ class _Line:
         self._waiting: list[_Waiting] = []
         self._lost = 0
         self._failures = 0
-        self._is_closing = asyncio.Event()
+        self._is_closing = False
+        self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def put(self, alert: Alert) -> None:
@@ -152,12 +153,15 @@ class _Line:
         self._waiting.append(_Waiting(alert, self._clock.monotonic()))
         if len(self._waiting) > MOST_WAITING:
             self._drop(min(self._waiting, key=lambda one: _rank(one.alert)))
+        if alert.severity is Severity.CRITICAL:
+            self._bell.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._empty())
 
     async def aclose(self, *, within_s: float) -> None:
         """Try what waits once more, and give up after so long."""
-        self._is_closing.set()
+        self._is_closing = True
+        self._bell.set()
         task = self._task
         if task is not None:
             await asyncio.wait((task,), timeout=within_s)
@@ -165,13 +169,14 @@ class _Line:
 
     async def _empty(self) -> None:
         while self._waiting:
+            self._bell.clear()
             with self._supervisor.supervise(f"alerts to {self._target.name}"):
                 await self._send(min(self._waiting, key=lambda one: one.tries // PATIENCE))
-            if self._failures and self._is_closing.is_set():
+            if self._failures and self._is_closing:
                 return
             if self._failures:
                 pause_s = FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10)
-                await nap(self._clock, min(MAX_PAUSE_S, pause_s), unless=self._is_closing)
+                await nap(self._clock, min(MAX_PAUSE_S, pause_s), unless=self._bell)
 
     async def _send(self, one: _Waiting) -> None:
         one.tries += 1

@@ -341,11 +341,32 @@ def test_after_an_outage_the_last_first_line_is_not_taken_for_what_holds() -> No
         receiver.refuses = lambda _alert: "no network"
         line = make(States(), target(receiver), clock=clock)
         line.tell(an_alert(0))
-        await clock.sleep(270)
+        await clock.sleep(300)
         receiver.refuses = lambda _alert: ""
         line.tell(an_alert(1))
         await clock.sleep(600)
         assert [alert.title for alert in receiver.got] == ["alert 1", "alert 0 (5 min late)"]
+
+    play(story)
+
+
+def test_what_is_critical_ends_the_pause_of_a_target_that_failed() -> None:
+    """The network is back since a minute, and the next try would come in four: not for this."""
+
+    async def story() -> None:
+        clock = LoopClock(epoch=EPOCH)
+        receiver = Receiver(clock)
+        receiver.refuses = lambda _alert: "no network"
+        line = make(States(), target(receiver), clock=clock)
+        line.tell(an_alert(0, INFO))
+        await clock.sleep(700)
+        receiver.refuses = lambda _alert: ""
+        line.tell(an_alert(1, WARNING))
+        await clock.sleep(10)
+        assert receiver.got == []
+        line.tell(an_alert(2))
+        await clock.sleep(1)
+        assert {"alert 1", "alert 2"} <= {alert.title for alert in receiver.got}
 
     play(story)
 
