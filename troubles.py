@@ -94,6 +94,10 @@ class Troubles:
         log_audit(self._log, entry)
         return Records(audits=(entry,))
 
+    def stands(self, *names: str) -> bool:
+        """Whether one of these fails now, for every book or for one."""
+        return any(name in names for name, _ in self._standing)
+
     def details(self) -> dict[str, str]:
         """The entries for the lock document, empty while all is well."""
         return {
