@@ -218,6 +218,14 @@ def test_events_of_the_table_exist_and_their_pairs_are_in_it() -> None:
     assert {event for kind in KINDS.values() for event in kind.ends} <= set(KINDS)
 
 
+def test_the_end_of_every_trouble_is_told() -> None:
+    """Whoever was woken by the one waits for the other."""
+    troubles = {event for event in documented_events() if event.endswith("_trouble")}
+    assert len(troubles) >= 10
+    for event in troubles:
+        assert KINDS[f"{event.removesuffix('trouble')}recovered"].ends == (event,)
+
+
 def test_the_page_explains_every_alert_and_no_other() -> None:
     """Whoever is woken looks the event up."""
     table = PAGE.read_text(encoding="utf-8").partition("## Every alert")[2]
