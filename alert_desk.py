@@ -26,6 +26,8 @@ from supervision import Supervisor
 
 GATHER_S = 1.0
 """A close has begun by then, and what belongs together has come together."""
+AT_ONCE = 10
+"""Of a storm so many are turned into alerts before whatever reads, decides and closes goes on."""
 CLOSE_WITHIN_S = 5.0
 """What the last alerts of a run get."""
 
@@ -104,13 +106,20 @@ class AlertDesk:
             if self._bell.is_set():
                 self._bell.clear()
                 await self._clock.sleep(GATHER_S)
+            while len(self._inbox) > AT_ONCE:
+                self._take_some(AT_ONCE)
+                await asyncio.sleep(0)
             self._take_in()
+
+    def _take_some(self, most: int) -> None:
+        for _ in range(min(most, len(self._inbox))):
+            with self._supervisor.supervise("alerts"):
+                self._take(self._inbox.popleft())
 
     def _take_in(self) -> None:
         """Turn everything that came into alerts, and tell what has waited long enough."""
         while self._inbox:
-            with self._supervisor.supervise("alerts"):
-                self._take(self._inbox.popleft())
+            self._take_some(AT_ONCE)
         # A decision and its records come in one go: what is left belongs to nothing.
         self._openings.clear()
         with self._supervisor.supervise("alerts"):

@@ -5,14 +5,16 @@ Equity is 10,000 and 100 SOL are short from 100: each 1 that SOL rises costs 1 %
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from alert_desk import GATHER_S, AlertDesk
+from alert_desk import AT_ONCE, GATHER_S, AlertDesk
 from alerts import Alert, Sender
 from commands.alerting import Alerts
 from commands.assembly import MakeAlerts
@@ -76,12 +78,12 @@ def listening(folder: Path, **changes: Any) -> tuple[House, Receiver]:
     return house, receiver
 
 
-def fault(house: House, why: str) -> Records:
+def fault(house: House, why: str, *, event: str = "record_refused") -> Records:
     """A record of something critical, as any part of the guard may give one."""
     entry = AuditEntry(
         at=house.clock.now(),
         scope="*",
-        event="record_refused",
+        event=event,
         message=why,
         severity=Severity.CRITICAL,
     )
@@ -400,6 +402,32 @@ def test_a_target_that_fails_is_shown_until_it_works_again(tmp_path: Path) -> No
             assert "trouble_alerts" not in house.lock()["details"]
         assert len(house.audit("alerts_trouble")) == 1
         assert len(house.audit("alerts_recovered")) == 1
+
+    play(story)
+
+
+def test_a_storm_of_alerts_holds_nothing_up(tmp_path: Path) -> None:
+    """Of five hundred at once, whatever else is ready has its turn after every few of them."""
+
+    async def story() -> None:
+        house, turns = House(folder=tmp_path), [0]
+
+        def counted(text: str) -> str:
+            if not turns[-1]:
+                asyncio.get_running_loop().call_soon(turns.append, 0)
+            turns[-1] += 1
+            return text
+
+        receiver = Receiver(house.clock)
+        masked = SimpleNamespace(text=counted)
+        house.make_alerts = told_by(house, receiver, redactor=cast("Redactor", masked))
+        async with house.guard() as guard:
+            await house.wait(10)
+            for number in range(500):
+                guard.recorder.add(fault(house, f"why {number}", event="incident_note"))
+            await house.wait(10)
+        assert sum(turns) >= 1_000, "title and body of each"
+        assert max(turns) <= 2 * AT_ONCE
 
     play(story)
 
