@@ -53,7 +53,7 @@ class AlertDesk:
         self._supervisor = supervisor
         self._mask = mask
         self._quietening = Quietening(repeat_s=repeat_s)
-        self._levels: dict[BookName, approach.Level] = {}
+        self._levels: dict[BookName, approach.Levels] = {}
         self._openings: dict[IncidentId, Opening] = {}
         self._inbox: deque[Decision | AuditEntry] = deque()
         self._bell = asyncio.Event()
@@ -134,17 +134,16 @@ class AlertDesk:
             self._openings[opening.incident.incident_id] = opening
         for verdict in thing.verdicts:
             book = self._policy.book_of(verdict.scope)
-            found = approach.nearest(verdict.drawdowns)
-            if book is None or found is None or verdict.equity is None:
+            if book is None or verdict.equity is None:
                 continue
-            before = self._levels.get(book.name, approach.Level.CALM)
-            level = self._levels[book.name] = approach.advance(before, found.severity)
-            if level > before:
+            seen = approach.look(self._levels.get(book.name, {}), verdict.drawdowns)
+            self._levels[book.name] = seen.levels
+            if seen.found is not None:
                 self._tell(
                     approach.audit_of(
                         book.name,
-                        level,
-                        found,
+                        seen.level,
+                        seen.found,
                         equity=verdict.equity,
                         at=self._clock.now(),
                         dry_run=self._policy.dry_run,

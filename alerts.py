@@ -39,7 +39,7 @@ Key = tuple[str, str, str]
 class Alert:
     """One message: `title` is one line, `body` some.
 
-    `subject` is what it is about: the incident, and the words where those differ by cause.
+    `subject` is what it is about: the incident or stage, and the words where those differ by cause.
     """
 
     at: float
@@ -271,6 +271,8 @@ def _say_row(scored: ScoredRow, targets: Mapping[RowKey, CloseTarget]) -> str:
 
 def _subject(entry: AuditEntry) -> str:
     incident_id = str(dict(entry.details).get("incident_id") or "")
+    if entry.event in (HALF_WAY, NEAR):
+        return entry.stage.name
     kind = KINDS.get(entry.event)
     return f"{incident_id} {entry.message}" if kind and kind.has_many_causes else incident_id
 

@@ -113,8 +113,10 @@ def test_a_fall_is_told_from_half_way_to_its_result(tmp_path: Path) -> None:
             for price in (102.5, 103.8, 105):
                 house.prices(SOL=price)
                 await house.wait(40)
-        assert events(receiver) == ["threshold_half", "threshold_near", "trigger", "incident_done"]
-        half, near, trigger, done = receiver.got
+        half, near, next_stage, trigger, done = receiver.got
+        assert [half.event, near.event] == ["threshold_half", "threshold_near"]
+        assert next_stage.body.startswith("drawdown 5.00% over 15m; ALL_CLOSED acts at 10.00%;")
+        assert [trigger.event, done.event] == ["trigger", "incident_done"]
         assert half.title == "INFO binance_futures: half way to a stage"
         assert half.body.splitlines()[0] == (
             "drawdown 2.50% over 15m; REDUCED_TOP_RISK acts at 4.50%; "
