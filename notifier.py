@@ -259,9 +259,10 @@ class AppriseAddress:
         return self._mask("; ".join(dict.fromkeys(said)))[:300] or "the service did not take it"
 
 
-def is_known_address(url: str) -> bool:
-    """Whether apprise knows a service for the address and finds it complete."""
-    return _library().Apprise.instantiate(url, asset=_asset()) is not None
+def count_recipients(url: str) -> int:
+    """How many an address sends to, 0 when no service knows it or something in it is missing."""
+    sender = _library().Apprise.instantiate(url, asset=_asset())
+    return 0 if sender is None else len(sender)
 
 
 async def send_each(

@@ -26,7 +26,7 @@ from notifier import (
     Deliver,
     Notifier,
     Target,
-    is_known_address,
+    count_recipients,
     send_each,
 )
 from recorder import Recorder
@@ -42,7 +42,7 @@ INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
 @pytest.fixture(autouse=True, scope="module")
 def with_the_library() -> None:
     """A start judges every address before anything runs; no deadline of a test pays for that."""
-    assert is_known_address("json://127.0.0.1:9/")
+    assert count_recipients("json://127.0.0.1:9/")
 
 
 class States:
@@ -193,7 +193,7 @@ async def test_nothing_that_the_library_says_reaches_the_log() -> None:
     handler = logging.StreamHandler(written)
     logging.getLogger().addHandler(handler)
     try:
-        assert not is_known_address(f"nosuchservice://{SECRET_PATH}")
+        assert not count_recipients(f"nosuchservice://{SECRET_PATH}")
         async with webhook(status=500) as hook:
             await send_each([real(hook.address)], an_alert())
     finally:
@@ -202,24 +202,26 @@ async def test_nothing_that_the_library_says_reaches_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "is_known"),
+    ("url", "count"),
     [
-        ("json://127.0.0.1:9/x", True),
-        ("jsons://example.com/x", True),
-        ("tgram://123456789:abcdefg_hijklmnop/12315544", True),
-        ("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", True),
-        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", True),
-        ("mailtos://user:pass@gmail.com?to=you@example.com", True),
-        ("tgram://", False),
-        ("discord://onlyone", False),
-        ("https://example.com/hook", False),
-        ("nosuchservice://a/b", False),
-        ("not an address", False),
+        ("json://127.0.0.1:9/x", 1),
+        ("jsons://example.com/x", 1),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544", 1),
+        ("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", 1),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", 1),
+        ("mailtos://user:pass@gmail.com?to=you@example.com", 1),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/77777", 2),
+        ("mailtos://user:pass@gmail.com?to=you@example.com,me@example.com", 2),
+        ("tgram://", 0),
+        ("discord://onlyone", 0),
+        ("https://example.com/hook", 0),
+        ("nosuchservice://a/b", 0),
+        ("not an address", 0),
     ],
 )
-def test_an_address_is_judged_before_anything_is_sent(url: str, is_known: bool) -> None:
+def test_an_address_is_judged_before_anything_is_sent(url: str, count: int) -> None:
     """The services of docs/alerts.md are known, and what is incomplete is found at the start."""
-    assert is_known_address(url) is is_known
+    assert count_recipients(url) == count
 
 
 # --- in virtual time ----------------------------------------------------------------------------
