@@ -144,10 +144,19 @@ def test_a_trigger_whose_opening_is_not_known_is_told_in_the_words_of_the_audit(
 
 @pytest.mark.parametrize("event", sorted(KINDS))
 def test_every_event_of_the_table_is_told(event: str) -> None:
-    """Title: how severe, who, what. Body: the words of the audit, when and where."""
+    """Title: how severe, who, what. Body: the words of the audit, what to do, when and where."""
     alert = alert_of(entry(event))
     assert alert.title == f"WARNING binance_futures: {KINDS[event].title}"
-    assert alert.body == "words\n2023-11-14 22:13:20 UTC, guard1"
+    todo = [f"-> {KINDS[event].todo}"] if KINDS[event].todo else []
+    assert alert.body.splitlines() == ["words", *todo, "2023-11-14 22:13:20 UTC, guard1"]
+
+
+def test_whoever_is_woken_reads_what_to_do() -> None:
+    """Not in a document that is far away at night."""
+    stuck = alert_of(entry("incident_stuck", Severity.CRITICAL, message="not at target: SOL"))
+    assert stuck.body.splitlines()[:2] == ["not at target: SOL", "-> close by hand what is named"]
+    ends = [kind for kind in KINDS.values() if kind.ends]
+    assert not any(kind.todo for kind in ends), "what is over asks for nothing"
 
 
 def test_what_has_many_causes_repeats_only_with_the_same_words() -> None:
