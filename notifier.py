@@ -181,7 +181,8 @@ class _Line:
     async def _send(self, one: _Waiting) -> None:
         one.tries += 1
         alert = with_delay(one.alert, self._clock.monotonic() - one.since)
-        alert = with_lost(alert, self._lost)
+        lost = self._lost
+        alert = with_lost(alert, lost)
         sent = await attempt(
             _awaited(self._target.deliver(alert)), within_s=SEND_WITHIN_S, what="alert"
         )
@@ -193,7 +194,7 @@ class _Line:
                 self._tell_state(self._target.name, sent.why)
             return
         self._waiting = [other for other in self._waiting if other is not one]
-        self._lost = 0
+        self._lost -= lost
         if self._failures:
             self._failures = 0
             self._tell_state(self._target.name, "")

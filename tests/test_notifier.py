@@ -313,6 +313,24 @@ def test_a_full_queue_loses_the_oldest_of_the_least_severe_and_says_so() -> None
     play(story)
 
 
+def test_what_is_lost_while_an_alert_is_on_its_way_is_counted_in_the_next() -> None:
+    """Ten seconds of a slow target are enough for a storm."""
+
+    async def story() -> None:
+        clock = LoopClock(epoch=EPOCH)
+        receiver = Receiver(clock, takes_s=10)
+        line = make(States(), target(receiver), clock=clock)
+        line.tell(an_alert(0))
+        await clock.sleep(5)
+        for number in range(1, MOST_WAITING + 3):
+            line.tell(an_alert(number, INFO))
+        await clock.sleep(20)
+        first, second = (alert.body.splitlines()[1:] for alert in receiver.got[:2])
+        assert (first, second) == ([], ["3 earlier alerts could not be delivered here"])
+
+    play(story)
+
+
 def test_an_alert_that_is_refused_again_and_again_lets_the_others_pass() -> None:
     """A text that one service will never take must not silence it for ever."""
 
