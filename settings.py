@@ -33,7 +33,6 @@ from configuration.environment import (
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
-    UNIFIED_IDS,
     check_account,
     check_files,
     check_general,
@@ -48,7 +47,6 @@ from model import Asset, BookName, ScopeId, StageMode
 from policy import AccountKind, BookPolicy, Policy, StagePolicy, Threshold
 from redaction import Redactor
 
-_NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 _UNLISTED = "keys found, not in {file}, NOT WATCHED"
 
 
@@ -243,7 +241,7 @@ class _Roster:
         if venue.id not in KNOWN_IDS:
             return
         credentials = read_credentials(venue, self._environment)
-        self._consider_spot(venue, has_keys=credentials.is_complete)
+        self._refuse_second_wallet(venue)
         scopes = _scopes(venue)
         if not scopes:
             if venue.venue.enabled is True and venue.spot.account.enabled is False:
@@ -287,21 +285,19 @@ class _Roster:
                 said = _UNLISTED.format(file=Path(self._config.file).name)
                 self.unwatched.append(f"{venue_id}: {said}")
 
-    def _consider_spot(self, venue: VenueSections, *, has_keys: bool) -> None:
-        """Spot accounts of this exchange may have no adapter in this version."""
-        if venue.id in SPOT_IDS:
-            return
+    def _refuse_second_wallet(self, venue: VenueSections) -> None:
+        """An account that is one wallet has no spot account beside its futures."""
         path = (*venue.spot.path, "enabled")
-        enabled = venue.spot.account.enabled
-        is_unified = venue.id in UNIFIED_IDS
-        if enabled is True and self._config.is_sound(path):
-            remedy = "write enabled: false, and watch this account by other means"
-            wrong = f"spot accounts of {venue.id} are not supported yet"
-            if is_unified:
-                wrong, remedy = "is the wallet that futures watches already", "remove the line"
-            self._config.add(path, wrong=wrong, remedy=remedy)
-        elif enabled is None and has_keys and not is_unified:
-            self.unwatched.append(f"{venue.name}_spot: {_NOT_WATCHED}")
+        if venue.id in SPOT_IDS or venue.spot.account.enabled is not True:
+            return
+        if self._config.is_sound(path):
+            watched = _scope(venue, venue.futures)
+            self._config.add(
+                path,
+                wrong=f"an account of {venue.id} is one wallet: its coins are rows of {watched}",
+                remedy="remove accounts.spot; sell_collateral of accounts.futures says what "
+                "becomes of its coins",
+            )
 
     def _say_missing(self, venue: VenueSections) -> None:
         """Keys are missing where the operator asked for the venue, or half of a pair is."""
