@@ -8,6 +8,7 @@ from venues.access import Access
 from venues.binance import BinanceFutures
 from venues.binance_spot import BinanceSpot
 from venues.bitget import BitgetFutures
+from venues.bitget_spot import BitgetSpot
 from venues.bybit import BybitUnified
 from venues.protocol import Venue
 
@@ -33,6 +34,8 @@ def connect_account(
             return BinanceSpot(scope=scope, access=access, clock=clock, stables=stables)
         case "bitget", "futures":
             return BitgetFutures(scope=scope, access=access, clock=clock, stables=stables)
+        case "bitget", "spot":
+            return BitgetSpot(scope=scope, access=access, clock=clock, stables=stables)
         case "bybit", "futures":
             return BybitUnified(scope=scope, access=access, clock=clock, stables=stables)
         case _:

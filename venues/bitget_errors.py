@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from model import RefusalReason, Refused, Unknown
 from venues.failure import Failure
@@ -92,6 +93,12 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "43012": _R.OTHER,
 }
 
+SPOT_REFUSALS: Mapping[str, RefusalReason] = {
+    # Sold or taken by another order since the balance was read: read it again.
+    "43012": _R.NOTHING_TO_REDUCE,
+}
+"""What codes mean on a spot market that mean something else beside a position."""
+
 IS_CLASSIC, IS_UNIFIED = "40084", "40085"
 """What the endpoints of one family say to an account of the other."""
 
@@ -140,6 +147,14 @@ def remedy_of(failure: Failure) -> str:
 def is_error_body(body: object) -> bool:
     """True unless the body says success; an empty object says nothing and is none."""
     return code_of(body) != SUCCESS
+
+
+def judge_spot(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
+    """Say what a failed order or cancel request of a spot account proves."""
+    outcome = judge(failure, venue_now_ms=venue_now_ms)
+    if isinstance(outcome, Unknown):
+        return outcome
+    return replace(outcome, reason=SPOT_REFUSALS.get(outcome.code, outcome.reason))
 
 
 def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:

@@ -1,8 +1,8 @@
-"""Bitget as a dialect: classic futures accounts (v2) and unified accounts (v3) on one host.
+"""Bitget as a dialect: classic accounts (v2, futures and spot) and unified ones (v3) on one host.
 
 Paths may carry the real host as their first segment, which is how a client is redirected by
 rewriting its URLs. Each family of endpoints refuses the accounts of the other. Parts of the venue
-that are not simulated (spot, coin-margined) do not answer.
+that are not simulated (margin, coin-margined) do not answer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from model import OrderKind, PositionMode
 from simulator.exchange import Exchange
 from simulator.house_rules import HouseRules
 from simulator.reasons import Rejected
+from simulator.spot_state import SpotView
 from simulator.state import Account, AccountView
 from simulator.wire import bitget_account as accounts
 from simulator.wire import bitget_gate as gate
 from simulator.wire import bitget_orders as orders
 from simulator.wire import bitget_public as public
+from simulator.wire import bitget_spot as spot
 from simulator.wire import bitget_unified as unified
 from simulator.wire import bitget_unified_orders as unified_orders
 from simulator.wire.bitget_codes import (
@@ -65,6 +67,15 @@ class Call:
     def view(self) -> AccountView:
         """What a read answers from; earlier than now when a stale answer is wanted."""
         return self.exchange.view(
+            self.account.api_key,
+            as_of=self.circumstances.stale_as_of,
+            revision=self.circumstances.stale_revision,
+        )
+
+    @property
+    def spot_view(self) -> SpotView:
+        """The same of the spot side."""
+        return self.exchange.spot.view(
             self.account.api_key,
             as_of=self.circumstances.stale_as_of,
             revision=self.circumstances.stale_revision,
@@ -121,6 +132,11 @@ def _place(call: Call) -> object:
     return orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
 
 
+def _place_spot(call: Call) -> object:
+    fraction = call.circumstances.fill_fraction
+    return spot.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
+
+
 def _place_batch(call: Call) -> object:
     fraction = call.circumstances.fill_fraction
     return orders.place_batch(call.exchange, call.account, call.sent, fill_fraction=fraction)
@@ -139,6 +155,8 @@ PUBLIC_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v2/mix/market/tickers"): _public(
         lambda call: public.tickers(call.exchange, call.sent)
     ),
+    ("GET", "/api/v2/spot/public/symbols"): _public(lambda call: spot.symbols(call.exchange)),
+    ("GET", "/api/v2/spot/market/tickers"): _public(lambda call: spot.tickers(call.exchange)),
     ("GET", "/api/v3/market/instruments"): _public(
         lambda call: public.instruments(call.exchange, call.sent)
     ),
@@ -157,7 +175,19 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("GET", "/api/v2/mix/position/all-position"): _classic(_looking(accounts.all_positions), 5),
     ("GET", "/api/v2/mix/position/single-position"): _classic(_looking(accounts.single_position)),
-    ("GET", "/api/v2/spot/account/assets"): _classic(lambda _: []),
+    ("GET", "/api/v2/spot/account/assets"): _classic(lambda call: spot.assets(call.spot_view)),
+    ("GET", "/api/v2/spot/account/bills"): _classic(_acting(spot.bills)),
+    ("GET", "/api/v2/spot/trade/unfilled-orders"): _classic(
+        lambda call: spot.unfilled(call.spot_view, call.sent), 20
+    ),
+    ("GET", "/api/v2/spot/trade/current-plan-order"): _classic(
+        lambda call: spot.plans(call.spot_view, call.sent), 20
+    ),
+    ("GET", "/api/v2/spot/trade/orderInfo"): _classic(_acting(spot.order_info), 20),
+    ("GET", "/api/v2/spot/trade/history-orders"): _classic(_acting(spot.history), 20),
+    ("POST", "/api/v2/spot/trade/place-order"): _classic(_place_spot),
+    ("POST", "/api/v2/spot/trade/cancel-order"): _classic(_acting(spot.cancel)),
+    ("POST", "/api/v2/spot/trade/cancel-plan-order"): _classic(_acting(spot.cancel_plan), 20),
     ("GET", "/api/v2/spot/account/info"): _classic(lambda call: accounts.key_info(call.account), 1),
     ("GET", "/api/v2/mix/order/orders-pending"): _classic(_looking(orders.pending)),
     ("GET", "/api/v2/mix/order/orders-plan-pending"): _classic(_looking(orders.plans_pending)),
@@ -197,7 +227,11 @@ UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
 }
 
 ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES | UNIFIED_ROUTES
-RECORDS = ("/api/v2/mix/account/bill", "/api/v3/account/financial-records")
+RECORDS = (
+    "/api/v2/mix/account/bill",
+    "/api/v2/spot/account/bills",
+    "/api/v3/account/financial-records",
+)
 """What a key without the right to read transfers may not ask."""
 
 
