@@ -270,9 +270,9 @@ def test_a_second_has_so_many_requests_of_each_endpoint() -> None:
 
 
 def test_what_is_not_there_is_not_found() -> None:
-    """Nobody has spot or coin-margined money here, and demo products are none."""
+    """Nobody has margin or coin-margined money here, and demo products are none."""
     line = Line()
-    assert line.ask("GET", "/api/v2/spot/trade/unfilled-orders")["code"] == "40404"
+    assert line.ask("GET", "/api/v2/margin/crossed/account/assets")["code"] == "40404"
     assert line.answer.status == 404
     demo = {"productType": "SUSDT-FUTURES"}
     assert line.ask("GET", f"{MIX}/account/accounts", demo)["code"] == "40034"
