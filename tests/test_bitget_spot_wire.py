@@ -206,7 +206,9 @@ async def test_orders_of_all_three_books_are_read_and_name_the_coins_they_hold(a
 async def test_every_page_of_orders_is_read(book: str) -> None:
     """130 orders fill a page and a part of the next."""
     entry: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "0.05"}
-    terms = {"NORMAL": {"type": "LIMIT", "price": 100}, "PLAN": {"trigger_price": 100}}[book]
+    terms: dict[str, Any] = {"type": "LIMIT", "price": 100}
+    if book == "PLAN":
+        terms = {"trigger_price": 100}
     orders = [{**entry, **terms, "book": book}] * 130
     async with at_venue(spot_orders=orders) as at:
         found = await at.venue.fetch_orders(SCOPE)
