@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from model import OrderSide, Side
+from model import CloseInstruction, OrderSide, Side
 from simulator.wire.protocol import Circumstances, Dialect, WireAnswer, WireRequest
 from tests import test_binance_spot_wire as binance_spot
 from tests import test_bitget_spot_wire as bitget_spot
