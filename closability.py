@@ -104,8 +104,23 @@ def judge_closability(
         *missing,
         *of_positions,
         *(() if missing or of_positions or not reading.positions else (all_clear,)),
+        *_judge_coins(reading, book),
         *_judge_leftovers(reading, orders or ()),
     )
+
+
+def _judge_coins(reading: Reading, book: BookPolicy | None) -> Iterator[Finding]:
+    """Coins that the book lets go and no stage can sell: silence would be taken for a promise."""
+    if book is None or not book.sell_collateral:
+        return
+    stuck = sorted(coin.asset for coin in reading.coins if coin.quantity > 0 >= coin.sellable)
+    if stuck:
+        yield Finding(
+            level=Level.WARNING,
+            topic=Topic.NOT_TRADABLE,
+            what=f"no stage can sell these coins here: {', '.join(stuck)}",
+            remedy="they stay, whatever sell_collateral says: sell them by hand if need be",
+        )
 
 
 def _judge_what_was_read(
