@@ -56,7 +56,7 @@ class VenueSettings:
 
     The secrets are empty only when the settings were loaded without `require_venues`.
     `simulator_url` is a loopback address without a slash at its end. `allow_withdrawal_keys`
-    concerns `check` alone.
+    concerns `check` alone; `sells_coins` is `sell_collateral` of the futures account.
     """
 
     name: str
@@ -70,6 +70,7 @@ class VenueSettings:
     simulator_url: str | None
     stables: tuple[Asset, ...]
     allow_withdrawal_keys: bool = False
+    sells_coins: bool = False
 
     @property
     def origin(self) -> AccountKind:
@@ -269,6 +270,8 @@ class _Roster:
                 simulator_url=venue.venue.simulator_url,
                 stables=general.stables_keep,
                 allow_withdrawal_keys=venue.venue.allow_withdrawal_keys,
+                sells_coins=isinstance(venue.futures.account, FuturesAccount)
+                and venue.futures.account.sell_collateral,
             )
         )
 

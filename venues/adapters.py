@@ -10,6 +10,7 @@ from venues.binance_spot import BinanceSpot
 from venues.bitget import BitgetFutures
 from venues.bitget_spot import BitgetSpot
 from venues.bybit import BybitUnified
+from venues.bybit_selling import BybitSelling
 from venues.protocol import Venue
 
 
@@ -21,10 +22,12 @@ def connect_account(
     access: Access,
     clock: Clock,
     stables: tuple[Asset, ...],
+    sells_coins: bool = False,
 ) -> Venue:
     """Make the connection to one account, without talking to it yet.
 
-    `exchange` is an id of the configuration, `account` the kind (`futures`, `spot`). Raises
+    `exchange` is an id of the configuration, `account` the kind (`futures`, `spot`). With
+    `sells_coins` the coins of a unified account are for sale where an adapter can sell them. Raises
     ConfigurationError for an access that cannot be used, ValueError for a pair nobody can read.
     """
     match exchange, account:
@@ -37,6 +40,7 @@ def connect_account(
         case "bitget", "spot":
             return BitgetSpot(scope=scope, access=access, clock=clock, stables=stables)
         case "bybit", "futures":
-            return BybitUnified(scope=scope, access=access, clock=clock, stables=stables)
+            make = BybitSelling if sells_coins else BybitUnified
+            return make(scope=scope, access=access, clock=clock, stables=stables)
         case _:
             raise ValueError(f"{exchange} {account}: no adapter")
