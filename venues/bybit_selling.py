@@ -70,7 +70,10 @@ class BybitSelling(BybitUnified):
             )
         except ObservationError:
             return
-        self._spot_markets = parse_spot_markets(rows)
+        found = parse_spot_markets(rows)
+        if not found:
+            return
+        self._spot_markets = found
         self._sold_on = choose_markets(self._spot_markets.values(), stables=self._stables)
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:
