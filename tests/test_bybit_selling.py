@@ -140,9 +140,11 @@ async def test_sizes_tell_what_spot_orders_hold(at: At) -> None:
     """20 of 50 SOL rest in a sale; the contract of the same coin is a row of its own."""
     at.rest(symbol="SOLUSDT", side="SELL", type="LIMIT", quantity=20, price=150)
     found = {position.symbol: position for position in await at.venue.fetch_positions(SCOPE)}
-    assert (found[SOL].quantity, found[SOL].locked, found[SOL].side) == (50, 20, Side.LONG)
+    assert (found[SOL].quantity, found[SOL].locked) == (Decimal(50), Decimal(20))
     assert found[SOL].mark_price == pytest.approx(100.0)
-    assert (found[Symbol("SOLUSDT")].quantity, found[Symbol("SOLUSDT")].side) == (10, Side.SHORT)
+    assert found[SOL].side is Side.LONG
+    contract = found[Symbol("SOLUSDT")]
+    assert (contract.quantity, contract.side) == (Decimal(10), Side.SHORT)
 
 
 async def test_nothing_of_a_coin_that_is_owed_is_for_sale() -> None:
@@ -159,7 +161,7 @@ async def test_wallet_that_cannot_be_read_keeps_no_position_from_being_closed(at
     at.fail(FaultKind.ANSWER_BEFORE, "/v5/account/wallet-balance", status=502, body="<html>")
     found = {position.symbol: position for position in await at.venue.fetch_positions(SCOPE)}
     assert set(found) == {"BTCUSDT", "SOLUSDT", "ETH", "SOL"}
-    assert (found[SOL].quantity, found[SOL].locked) == (50, 50)
+    assert (found[SOL].quantity, found[SOL].locked) == (Decimal(50), Decimal(50))
 
 
 async def test_coins_are_told_though_their_markets_are_not_known() -> None:
@@ -239,7 +241,7 @@ async def test_closes_and_sales_go_together_with_an_outcome_each(at: At) -> None
         )
     )
     assert [type(outcome) for outcome in outcomes] == [Done, Refused, Done]
-    assert (at.held("SOL"), at.held("ETH")) == (50, 0)
+    assert (at.held("SOL"), at.held("ETH")) == (Decimal(50), Decimal(0))
     assert at.place.exchange.amount(KEY, "BTCUSDT") == 0
 
 
