@@ -237,6 +237,27 @@ def test_coins_that_back_the_account_are_sold_only_where_the_owner_says_so(
     assert not [entry for entry in exchange.ledger if entry["event"] == "spot_rejected"]
 
 
+def test_a_wallet_that_shows_a_sale_late_is_not_sold_from_twice(tmp_path: Path) -> None:
+    """A sale is only acknowledged, and the wallet shows it 3 s later: half stays half."""
+    own = policy()
+    (book,) = own.books
+    exchange = asyncio.run(
+        play_over_http(
+            "bybit",
+            home=tmp_path,
+            seed=seed(**COINS),
+            policy=replace(own, books=(replace(book, sell_collateral=True),)),
+            script=[(120.0, Prices({"ETHUSDT": 1700}))],
+            ends_s=290.0,
+            on_decision=lambda _now_s, _decision: None,
+            faults=(Fault(kind=FaultKind.STALE, path="wallet-balance", seconds=3.0),),
+        )
+    )
+    sales = [entry["quantity"] for entry in exchange.ledger if entry["event"] == "spot_order"]
+    assert sales == ["1"]
+    assert exchange.account(KEY).wallet["ETH"] == 1
+
+
 async def test_a_configured_account_is_watched_end_to_end(tmp_path: Path) -> None:
     """config.yaml, keys in the environment, one process, one trusted reading."""
     async with start_simulator(seed(), venue="bybit", realtime=True) as (control, url):

@@ -455,6 +455,17 @@ def test_a_spot_account_is_watched_only_where_it_is_switched_on(
     assert loaded.unwatched == ()
 
 
+@pytest.mark.parametrize("sells", [True, False])
+def test_an_adapter_is_told_whether_coins_are_for_sale(load: Load, sells: bool) -> None:
+    """It asks for spot markets only then; a book says the same."""
+    keys = {"BYBIT_API_KEY": "k", "BYBIT_API_SECRET": "s"}
+    line = f"{{futures: {{sell_collateral: {str(sells).lower()}}}}}"
+    loaded = load(f"exchanges:\n  bybit:\n    accounts: {line}\n", keys)
+    (only,) = loaded.venues
+    assert only.sells_coins is sells
+    assert only_book(loaded).sell_collateral is sells
+
+
 @pytest.mark.parametrize(("venue", "has_spot"), [("bitget", True), ("bybit", False)])
 def test_spot_under_auto_is_watched_where_it_is_an_account_of_its_own(
     load: Load, venue: str, has_spot: bool
