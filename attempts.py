@@ -136,11 +136,25 @@ async def nap(clock: Clock, seconds: float, *, unless: asyncio.Event) -> None:
         abandon(waker)
 
 
+async def attempt_unless(event: asyncio.Event, work: Coroutine[Any, Any, Value]) -> Value | None:
+    """Do the work until the event is set; what is not done then is given up, and None."""
+    task = asyncio.ensure_future(work)
+    waker = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, waker), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        abandon(task)
+        abandon(waker)
+
+
 class Unbroken:
     """Work that a cancelled caller leaves running: what has begun to write or to close."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._violation: InvariantViolation | None = None
+        self._is_violated = asyncio.Event()
 
     async def do(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Do the work; when the caller is cancelled, it goes on without anybody waiting."""
@@ -148,10 +162,24 @@ class Unbroken:
 
     def begin(self, work: Coroutine[Any, Any, Value]) -> asyncio.Task[Value]:
         """Begin work that only `end` waits for."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._do(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
+
+    async def _do(self, work: Coroutine[Any, Any, Value]) -> Value:
+        try:
+            return await work
+        except InvariantViolation as violation:
+            self._violation = violation
+            self._is_violated.set()
+            raise
+
+    async def fail(self) -> None:
+        """Wait for work that ends by our own bug, although nobody waits for it, and raise that."""
+        await self._is_violated.wait()
+        if self._violation is not None:
+            raise self._violation
 
     async def end(self, *, within_s: float) -> tuple[str, ...]:
         """Wait for what is still running, then cut it off; what went wrong with it.

@@ -38,7 +38,7 @@ def client_order_id(
 
     Raises InvariantViolation when the id would be longer than a venue accepts.
     """
-    numbers = "-".join(_base36(number) for number in (target, round_number, part))
+    numbers = "-".join(base36(number) for number in (target, round_number, part))
     text = f"{PREFIX}-{incident_token(incident_id)}-{numbers}"
     if len(text) > MAX_LENGTH:
         raise InvariantViolation(f"client order id {text} is longer than {MAX_LENGTH}")
@@ -78,7 +78,7 @@ def incident_token(incident_id: IncidentId) -> str:
     value = 0xCBF29CE484222325
     for byte in incident_id.encode():
         value = (value ^ byte) * 0x100000001B3 % 2**64
-    return _base36(value)
+    return base36(value)
 
 
 def _is_token(text: str) -> bool:
@@ -90,8 +90,8 @@ def _is_number(text: str) -> bool:
     return all(letter in DIGITS for letter in text) and (text == "0" or text[:1] not in ("", "0"))
 
 
-def _base36(number: int) -> str:
-    """Write a number >= 0 in base 36."""
+def base36(number: int) -> str:
+    """Write a number >= 0 in base 36, in lower case."""
     text = ""
     while number:
         number, digit = divmod(number, 36)

@@ -6,7 +6,7 @@ Pure. Owns no decision: it turns what a round did and found into records and sen
 from __future__ import annotations
 
 from memory import Incident, OrderAction, OrderRecord
-from model import ClientOrderId, CloseInstruction, Order, RowKey
+from model import ClientOrderId, CloseInstruction, Done, IncidentId, Order, RowKey
 from order_safety import RoundPlan
 
 
@@ -27,18 +27,20 @@ def close_record(incident: Incident, close: CloseInstruction, now: float) -> Ord
     )
 
 
-def cancel_record(incident: Incident, order: Order, *, number: int, now: float) -> OrderRecord:
+def cancel_record(
+    order: Order, *, incident_id: IncidentId, round_number: int, number: int, now: float
+) -> OrderRecord:
     """The intent of one cancel, the `number`-th of its round."""
     return OrderRecord(
-        client_id=ClientOrderId(f"{incident.incident_id}-c{incident.rounds}-{number}"),
-        incident_id=incident.incident_id,
+        client_id=ClientOrderId(f"{incident_id}-c{round_number}-{number}"),
+        incident_id=incident_id,
         scope=order.scope,
         key=None,
         action=OrderAction.CANCEL,
         symbol=order.symbol,
         order_side=order.side.value,
         quantity=order.quantity,
-        round_number=incident.rounds,
+        round_number=round_number,
         created_at=now,
         dry_run=False,
         subject=order.order_id,
@@ -65,3 +67,18 @@ def aims_of(incident: Incident) -> tuple[object, ...]:
     """What an incident is after: the same one with other targets is another task."""
     targets = tuple((t.number, t.key, t.may_remain) for t in incident.targets)
     return (incident.incident_id, incident.stage, targets)
+
+
+def was_taken(record: OrderRecord) -> bool:
+    """True for a close that the venue accepted, unless it says that nothing was executed.
+
+    Some only acknowledge: what became of the order shows in the positions, a moment later.
+    """
+    done = record.outcome
+    return isinstance(done, Done) and done.filled != 0
+
+
+def is_told(record: OrderRecord) -> bool:
+    """True for a cancel, and for a close of which the venue tells that something was executed."""
+    is_close = record.action is OrderAction.CLOSE
+    return not is_close or (isinstance(record.outcome, Done) and record.outcome.filled is not None)

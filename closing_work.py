@@ -6,12 +6,12 @@ to send; the executor does both and tells it what came of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from memory import Incident
-from model import PositionMode, RowKey
+from model import Position, PositionMode, RowKey, ScopeId, Stage, Symbol
 from order_fates import OrderFates
 from order_safety import RoundPlan
 from order_sender import OrderSender
@@ -26,6 +26,8 @@ FIRST_PAUSE_S = 0.25
 after each of our cancels would use up the venue's request limit."""
 LEAST_PAUSE_S = 0.1
 """Before a look-up, and before the look at what a round has left whose closes were all executed."""
+ANSWERS_PAUSE_S = 1.0
+"""Before another look while closes wait for the venue's limits: reads have limits as well."""
 MAX_INLINE_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
 
@@ -38,6 +40,7 @@ class ClosingWork:
     asked for that showed every target holding, with none between them that did not.
     """
 
+    scope: ScopeId
     fates: OrderFates
     sender: OrderSender
     believed_mode: PositionMode
@@ -51,6 +54,7 @@ class ClosingWork:
     held_until: float = float("-inf")
     failed_reads: int = 0
     told: set[str] = field(default_factory=set)
+    found: set[RowKey] = field(default_factory=set)
     is_progress_owed: bool = False
     is_all_taken: bool = False
 
@@ -86,6 +90,24 @@ class ClosingWork:
         self.told.update(fresh)
         return fresh
 
+    def news_of_positions(
+        self, incident: Incident, positions: Sequence[Position], *, spared: Collection[Symbol]
+    ) -> tuple[Position, ...]:
+        """What a kill finds held that it has no target for and did not tell of yet.
+
+        Coins wait for a trusted reading: which of them go is more than a quantity can say.
+        """
+        if incident.stage is not Stage.LOCKDOWN:
+            return ()
+        known = self.found | {target.key for target in incident.targets}
+        news = {
+            RowKey(self.scope, position.symbol, position.side): position
+            for position in positions
+            if position.symbol not in spared and str(position.symbol) != position.base
+        }
+        self.found.update(news)
+        return tuple(position for key, position in news.items() if key not in known)
+
     def note_progress(
         self, incident: Incident, plan: RoundPlan, *, held: Mapping[RowKey, Decimal], now: float
     ) -> Incident:
@@ -119,10 +141,16 @@ class ClosingWork:
         self.held_from = asked_at
         return replace(incident, held_at=now)
 
+    def only_waits(self, plan: RoundPlan) -> bool:
+        """True when what is left to do is under way, and the last answer should end the pause."""
+        return self.sender.is_waiting and not (plan.closes or plan.cancels)
+
     def pause_after(self, plan: RoundPlan, *, monotonic: float) -> float:
         """Seconds until the next round, when nothing but this one has its say."""
-        pause_s = self.grown_pause()
         look_up_s = self.fates.next_look_up_at - monotonic
+        if self.only_waits(plan):
+            return min(ANSWERS_PAUSE_S, max(LEAST_PAUSE_S, look_up_s))
+        pause_s = self.grown_pause()
         if plan.closes and not plan.cancels and self.is_all_taken:
             # The first time nothing can have gone wrong that a pause would help.
             return 0.0 if self.rounds_here == 1 else LEAST_PAUSE_S

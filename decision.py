@@ -7,11 +7,12 @@ may trade again, and what the lock must say. Each question is answered by the pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import incidents
 import openings
 import trust
+from coin_sales import LIMITS_BY_SCOPE
 from draft import Draft, ScopeVerdict
 from drawdown import (
     LEDGER_WAIT_SHARE,
@@ -32,7 +33,9 @@ from model import BookName, OperatorRequest, ScopeId, ScopeObservation, Stage, T
 from operator_requests import answer_request
 from policy import BookPolicy, Policy
 from stage_recovery import with_past_baselines
-from switch_model import RedisWrite, SwitchSeen
+from switch_model import RedisWrite, SwitchSeen, SwitchState, SwitchTransition
+from switch_rules import effective
+from switch_steps import carry_out_kill, take_found, take_loosening, take_switch
 from timekeeping import judge_silences, keep_books, move_with_clock, start
 
 
@@ -43,7 +46,8 @@ class Observation:
     `is_start` marks the first of a run. `reports` tell how open incidents stand after the executor
     worked on them, `untried` the books whose incident an earlier run left open and this one has
     not worked on yet. `clock_jump_s` is how far the wall clock was set away from the monotonic one
-    since the last observation, 0 while both agree.
+    since the last observation, 0 while both agree. `switch` is a look at the operator's switch.
+    `limits` are market rules beside those of `scopes`, for what a kill closes.
     """
 
     now: float
@@ -54,11 +58,16 @@ class Observation:
     reports: tuple[IncidentReport, ...] = ()
     requests: tuple[OperatorRequest, ...] = ()
     switch: SwitchSeen | None = None
+    limits: LIMITS_BY_SCOPE = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The next memory, the lock, what the store must keep, and what to read at once."""
+    """The next memory, the lock, what the store must keep, and what to read at once.
+
+    `redis_writes` are sent once the records are safe; `transitions` are the changes of the
+    operator's switch that were seen, for whoever wants to be told.
+    """
 
     memory: Memory
     lock: LockContent
@@ -66,6 +75,7 @@ class Decision:
     verdicts: tuple[ScopeVerdict, ...] = ()
     opened: tuple[openings.Opening, ...] = ()
     redis_writes: tuple[RedisWrite, ...] = ()
+    transitions: tuple[SwitchTransition, ...] = ()
 
     def wants_of(self, scope: ScopeId) -> tuple[Want, ...]:
         """The reads that the scope's next observation should bring."""
@@ -87,6 +97,7 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
         policy=policy,
         scopes={scope.scope: scope for scope in memory.scopes},
         books={book.name: book for book in memory.books},
+        switch=memory.switch,
     )
     if observation.clock_jump_s:
         move_with_clock(draft, by_s=observation.clock_jump_s)
@@ -97,10 +108,14 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
     }
     if observation.is_start:
         start(draft)
+    if observation.switch is not None:
+        take_switch(draft, observation.switch)
     for report in observation.reports:
+        take_found(draft, report, limits=observation.limits)
         _take_report(draft, report)
     for request in observation.requests:
         _answer(draft, request)
+    carry_out_kill(draft, limits=observation.limits)
     for seen in observation.scopes:
         _judge_scope(draft, seen)
     judge_silences(draft, seen={seen.scope for seen in observation.scopes})
@@ -123,9 +138,13 @@ def _finish(draft: Draft, before: Memory) -> Decision:
             incidents=(*draft.ended, *open_now),
             answers=tuple(draft.answers),
             audits=tuple(draft.audits),
+            switch=draft.switch_record,
+            transitions=tuple(draft.recorded_transitions),
         ),
         verdicts=tuple(draft.verdicts),
         opened=tuple(draft.opened),
+        redis_writes=tuple(draft.redis_writes),
+        transitions=tuple(draft.transitions),
     )
 
 
@@ -150,6 +169,8 @@ def _answer(draft: Draft, request: OperatorRequest) -> None:
     draft.audit(answered.audits)
     if answered.step is not None:
         draft.take(answered.step)
+    if answered.loosening is not None:
+        take_loosening(draft, answered.loosening)
     if answered.booking is not None:
         _keep_scope(
             draft,
@@ -309,6 +330,8 @@ def _judge_book(
         memory=step.memory,
         equity=step.equity,
         drawdowns=drawdowns,
+        is_halted=draft.policy.switch.halt_suspends_stages
+        and effective(draft.switch) is SwitchState.HALT,
     )
     if ready:
         draft.take(incidents.trigger(book, ready, facts))

@@ -22,6 +22,7 @@ from memory import (
 )
 from model import BookName, ScopeId, Trust, Want
 from policy import Policy
+from switch_model import RedisWrite, SwitchMemory, SwitchTransition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Draft:
     policy: Policy
     scopes: dict[ScopeId, ScopeMemory]
     books: dict[str, BookMemory]
+    switch: SwitchMemory
     readings: list[ReadingRecord] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
     audits: list[AuditEntry] = field(default_factory=list)
@@ -57,6 +59,10 @@ class Draft:
     opened: list[openings.Opening] = field(default_factory=list)
     ended: list[Incident] = field(default_factory=list)
     touched_scopes: set[ScopeId] = field(default_factory=set)
+    switch_record: SwitchMemory | None = None
+    transitions: list[SwitchTransition] = field(default_factory=list)
+    recorded_transitions: list[SwitchTransition] = field(default_factory=list)
+    redis_writes: list[RedisWrite] = field(default_factory=list)
 
     def book(self, name: BookName) -> BookMemory:
         """What is remembered of a book."""
@@ -75,6 +81,7 @@ class Draft:
         return Memory(
             scopes=tuple(self.scopes[name] for name in sorted(self.scopes)),
             books=tuple(self.books[name] for name in sorted(self.books)),
+            switch=self.switch,
         )
 
     def take(self, step: incidents.BookStep) -> None:

@@ -8,6 +8,8 @@ It knows nothing of drawdowns or stages; `order_safety` says what an order may l
 - A round has deadlines at every step, and a drive ends after a few seconds, so that its account
   is observed again and a higher stage can take over.
 - Between any two steps the incident may have been ended by somebody: nothing is sent for it then.
+  One that takes over waits for no step of the other that only waits itself.
+- A kill waits for no write, and whatever it finds held beside its targets is told at once.
 - A position read that failed, for whatever reason, is never "flat", nor does it prove that a
   target no longer holds: it proves nothing.
 """
@@ -15,27 +17,36 @@ It knows nothing of drawdowns or stages; `order_safety` says what an order may l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any, TypeVar
 
-from attempts import Got, Missed, attempt, nap
+from attempts import Got, Missed, attempt, attempt_unless, nap
 from clock import Clock
-from close_records import cancel_record, close_record, say_round
+from close_records import (
+    aims_of,
+    cancel_record,
+    close_record,
+    is_told,
+    say_round,
+    was_taken,
+)
 from closing_work import LEAST_PAUSE_S, MAX_INLINE_PAUSE_S, ClosingWork
 from errors import InvariantViolation
 from eyes import Eyes
 from logger import Logger
 from memory import Incident, IncidentReport, OrderAction, OrderRecord, Records
 from model import (
-    Done,
     IncidentId,
     MarketLimits,
+    Position,
     PositionMode,
     RefusalReason,
     Refused,
     RowKey,
     ScopeId,
+    Stage,
     Symbol,
     Unknown,
 )
@@ -56,6 +67,8 @@ TIMER_S = 0.001
 LOG_EVERY = 20
 """Of failed reads in a row, the first and every so many are logged."""
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveRules:
@@ -69,12 +82,17 @@ class DriveRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """What one round came to; `pause_s` before the next one, None when the tick should go on."""
+    """What one round came to; `pause_s` before the next one, None when the tick should go on.
+
+    `only_waits` says that the last answer ends the pause.
+    """
 
     incident: Incident
     pause_s: float | None
     is_done: bool = False
     notes: tuple[str, ...] = ()
+    found: tuple[Position, ...] = ()
+    only_waits: bool = False
 
 
 class Executor:
@@ -93,7 +111,7 @@ class Executor:
         venue: Venue,
         clock: Clock,
         log: Logger,
-        record: Callable[[Records, float], Awaitable[bool]],
+        record: Callable[[Records, float], Coroutine[Any, Any, bool]],
         load_orders: Callable[[IncidentId, float], Awaitable[Sequence[OrderRecord]]],
         store_deadline_s: float = 1.0,
         resumed: Collection[IncidentId] = (),
@@ -109,6 +127,8 @@ class Executor:
         self._resumed = tuple(resumed)
         self._work: dict[IncidentId, ClosingWork] = {}
         self._in_hand = asyncio.Lock()
+        self._driven: Incident | None = None
+        self._overtaken = asyncio.Event()
         self._finishing = asyncio.Event()
 
     @property
@@ -124,9 +144,15 @@ class Executor:
         if not (self._work or self._resumed or self._finishing.is_set()):
             self._eyes.look_ahead()
 
+    def get_ready(self, closes: int) -> None:
+        """Have the venue prepare for so many closes: a stage is being confirmed."""
+        self._venue.make_ready(closes)
+
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()
+        for work in self._work.values():
+            work.sender.is_done.set()
 
     async def settle(self) -> None:
         """Wait for the answers that are still to come and write them; for the end of a run."""
@@ -154,7 +180,15 @@ class Executor:
         """
         if incident.dry_run:
             raise InvariantViolation("a dry-run incident reached the executor")
+        if not is_current(incident):
+            return None
+        if self._driven is not None and aims_of(self._driven) != aims_of(incident):
+            self._overtaken.set()
         async with self._in_hand:
+            self._overtaken.clear()
+            if not is_current(incident):
+                return None
+            self._driven = incident
             ends_at = self._clock.monotonic() + within_s
             work = await self._work_of(incident, rules)
             work.waits_for_store = work.waits_for_store and is_recorded
@@ -175,8 +209,14 @@ class Executor:
                 begins_at = work.not_before = self._clock.monotonic() + step.pause_s
                 if step.pause_s > MAX_INLINE_PAUSE_S or begins_at > ends_at:
                     break
-                await nap(self._clock, step.pause_s, unless=self._finishing)
+                wakes = work.sender.is_done if step.only_waits else self._finishing
+                await self._heed(nap(self._clock, step.pause_s, unless=wakes))
+                begins_at = work.not_before = min(begins_at, self._clock.monotonic())
             return self._report(incident, step, notes)
+
+    async def _heed(self, work: Coroutine[Any, Any, Value]) -> Value | None:
+        """Wait for what may be given up when another incident takes over; None then."""
+        return await attempt_unless(self._overtaken, work)
 
     def _report(
         self, before: Incident, step: _Step, notes: tuple[str, ...]
@@ -184,9 +224,11 @@ class Executor:
         """How the incident stands after a drive, None when the drive changed nothing."""
         if step.is_done:
             self._work.pop(before.incident_id, None)
-        if step.incident == before and not step.is_done and not notes:
+        if step.incident == before and not (step.is_done or notes or step.found):
             return None
-        return IncidentReport(incident=step.incident, is_done=step.is_done, notes=notes)
+        return IncidentReport(
+            incident=step.incident, is_done=step.is_done, notes=notes, found=step.found
+        )
 
     async def _work_of(self, incident: Incident, rules: DriveRules) -> ClosingWork:
         work = self._work.get(incident.incident_id)
@@ -203,12 +245,14 @@ class Executor:
                 # A higher stage takes over: what was sent before may still land.
                 fates.inherit(earlier.fates)
             work = ClosingWork(
+                scope=self._scope,
                 fates=fates,
                 sender=OrderSender(venue=self._venue, clock=self._clock)
                 if earlier is None
                 else earlier.sender,
                 believed_mode=rules.position_mode,
                 rounds=incident.rounds,
+                waits_for_store=incident.stage is not Stage.LOCKDOWN,
             )
             if self._resumed:
                 await self._recall(incident, work)
@@ -260,8 +304,10 @@ class Executor:
         if learnt:
             # Nobody waits: what was found only informs.
             await self._record(Records(orders=learnt), 0.0)
-        seen = await self._eyes.look(
-            incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
+        seen = await self._heed(
+            self._eyes.look(
+                incident, is_first=not work.rounds_here, needs_orders=work.fates.is_blocked
+            )
         )
         if isinstance(seen, Missed):
             pause_s = max(work.read_pause(), seen.retry_after_s)
@@ -269,7 +315,7 @@ class Executor:
                 self._log.warning("round_read_failed", scope=self._scope, why=seen.why)
             return _Step(incident=incident, pause_s=pause_s)
         work.failed_reads = 0
-        if not is_current(incident):
+        if seen is None or not is_current(incident):
             return None
         work.rounds_here += 1
         work.rounds = max(work.rounds, incident.rounds) + 1
@@ -294,11 +340,17 @@ class Executor:
         incident = work.note_progress(incident, plan, held=seen.held, now=now)
         incident = work.note_hold(incident, plan, asked_at=seen.asked_at, now=now)
         notes = say_round(plan)
+        found = work.news_of_positions(incident, seen.positions, spared=rules.untouchable)
+        if found and plan.holds:
+            # Their stops stay until they are targets themselves; the next round lists them again.
+            plan, work.rounds_here = replace(plan, cancels=()), 0
         asked_pause_s = late
         if plan.closes or plan.cancels:
             if not await self._send(incident, plan, work, held=seen.held, is_current=is_current):
                 return None
             asked_pause_s = max(late, await self._take_answers(work))
+        if found:
+            return _Step(incident=incident, pause_s=None, notes=work.news(notes), found=found)
         if work.held_from is not None and not seen.is_listed:
             # The targets hold and leftovers may wait: the next tick lists the orders again.
             return _Step(incident=incident, pause_s=None, notes=work.news(notes))
@@ -316,7 +368,12 @@ class Executor:
         """What comes after a round: done, another look at the next tick, or another round."""
         if work.held_from is None:
             pause_s = max(asked_pause_s, work.pause_after(plan, monotonic=self._clock.monotonic()))
-            return _Step(incident=incident, pause_s=pause_s, notes=work.news(notes))
+            return _Step(
+                incident=incident,
+                pause_s=pause_s,
+                notes=work.news(notes),
+                only_waits=work.only_waits(plan) and not asked_pause_s,
+            )
         held_s = work.held_until - work.held_from
         is_clean = plan.orders_known and not plan.cancels
         if not is_clean and held_s >= LEFTOVERS_WITHIN_S:
@@ -345,7 +402,13 @@ class Executor:
         """
         now = self._clock.now()
         records = tuple(close_record(incident, close, now) for close in plan.closes) + tuple(
-            cancel_record(incident, order, number=number, now=now)
+            cancel_record(
+                order,
+                incident_id=incident.incident_id,
+                round_number=incident.rounds,
+                number=number,
+                now=now,
+            )
             for number, order in enumerate(plan.cancels, start=1)
         )
         await self._write(Records(orders=records, incidents=(incident,)), work)
@@ -357,7 +420,7 @@ class Executor:
             return False
         work.fates.sending(records, held)
         work.sender.send(records, closes=plan.closes, cancels=plan.cancels)
-        await work.sender.wait()
+        await self._heed(work.sender.wait())
         return True
 
     async def _take_answers(self, work: ClosingWork) -> float:
@@ -370,34 +433,24 @@ class Executor:
             or not isinstance(record.outcome, Unknown)
             or work.fates.is_in_flight(record)
         )
-        work.is_all_taken = bool(answered) and all(_was_taken(record) for record in answered)
+        work.is_all_taken = bool(answered) and all(was_taken(record) for record in answered)
         if not answered:
             return 0.0
+        is_certain = not (work.sender.is_waiting or work.fates.has_lost)
+        if work.is_all_taken and is_certain and not self._finishing.is_set():
+            # What they left is read while they are written.
+            self._eyes.read_ahead()
         await self._write(Records(orders=answered), work)
-        taken = [record for record in answered if _was_taken(record)]
+        taken = [record for record in answered if was_taken(record)]
         if taken:
-            work.note_taken(is_told=any(_is_told(record) for record in taken))
-        return await work.fates.learn(answered)
+            work.note_taken(is_told=any(is_told(record) for record in taken))
+        return await self._heed(work.fates.learn(answered)) or 0.0
 
     # --- records ------------------------------------------------------------------------------
 
     async def _write(self, records: Records, work: ClosingWork) -> None:
         """Record within the deadline; after one miss this incident waits for no further write."""
-        deadline_s = self._store_deadline_s if work.waits_for_store else 0.0
-        is_safe = await self._record(records, deadline_s)
-        work.waits_for_store = work.waits_for_store and is_safe
-
-
-def _was_taken(record: OrderRecord) -> bool:
-    """True for a close that the venue accepted, unless it says that nothing was executed.
-
-    Some only acknowledge: what became of the order shows in the positions, a moment later.
-    """
-    done = record.outcome
-    return isinstance(done, Done) and done.filled != 0
-
-
-def _is_told(record: OrderRecord) -> bool:
-    """True for a cancel, and for a close of which the venue tells that something was executed."""
-    is_close = record.action is OrderAction.CLOSE
-    return not is_close or (isinstance(record.outcome, Done) and record.outcome.filled is not None)
+        if not work.waits_for_store or self._overtaken.is_set():
+            await self._record(records, 0.0)
+            return
+        work.waits_for_store = bool(await self._heed(self._record(records, self._store_deadline_s)))

@@ -61,9 +61,13 @@ class Eyes:
 
     def look_ahead(self) -> None:
         """Begin to read for the next look; what was answered long before it is read again."""
-        self._ahead = asyncio.create_task(self._read_positions(is_listed=True))
-        look_away(self._ahead)
+        self.read_ahead()
         self._list()
+
+    def read_ahead(self) -> None:
+        """Begin to read positions for the next look: nothing is under way that they wait for."""
+        self._ahead = asyncio.create_task(self._read_positions())
+        look_away(self._ahead)
 
     def _list(self) -> None:
         """Ask for the open orders, unless they are being asked for."""
@@ -93,11 +97,8 @@ class Eyes:
         """
         now = self._clock.monotonic()
         is_due = is_first or needs_orders or now - self._listed_at >= ORDERS_EVERY_S
-        is_listed = is_due or self._listing is not None
         # Positions are asked for first: closes wait for them.
-        reading = self._take_ahead() or asyncio.create_task(
-            self._read_positions(is_listed=is_listed)
-        )
+        reading = self._take_ahead() or asyncio.create_task(self._read_positions())
         if is_due:
             self._list()
         listing = self._listing
@@ -112,13 +113,15 @@ class Eyes:
             deadline_s = READ_DEADLINE_S
         await asyncio.wait((listing,), timeout=deadline_s)
         if not self._is_fresh:
-            seen = await self._read_positions(is_listed=is_listed)
-        if isinstance(seen, Missed) or not listing.done():
+            seen = await self._read_positions()
+        if isinstance(seen, Missed):
             return seen
+        if not listing.done():
+            return replace(seen, is_listed=True)
         self._listing = None
-        return replace(seen, orders=listing.result())
+        return replace(seen, is_listed=True, orders=listing.result())
 
-    async def _read_positions(self, *, is_listed: bool) -> Seen | Missed:
+    async def _read_positions(self) -> Seen | Missed:
         asked_at = self._clock.monotonic()
         positions = await attempt(
             self._venue.fetch_positions(self._scope), within_s=READ_DEADLINE_S, what="positions"
@@ -134,7 +137,7 @@ class Eyes:
                 for position in positions.value
             },
             asked_at=asked_at,
-            is_listed=is_listed,
+            is_listed=False,
         )
 
     async def _list_orders(self) -> tuple[Order, ...] | None:

@@ -53,6 +53,7 @@ class Topic(StrEnum):
     STORE = "STORE"
     LOCK_FILE = "LOCK_FILE"
     DISK = "DISK"
+    ALERTS = "ALERTS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

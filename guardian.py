@@ -24,16 +24,16 @@ from attempts import Unbroken
 from calm_check import CalmCheck, Subject
 from clock import Clock
 from clock_drift import DriftWatch
-from close_records import aims_of
 from decision import Decision, Observation, decide
 from decision_log import DecisionLog
+from drives import Drives
 from errors import InvariantViolation, LockError
-from executor import DRIVE_WITHIN_S, Executor
+from executor import Executor
 from lock_document import LockEntry
 from lock_writer import DecisionWriter, LockWriter
 from logger import Logger
 from look_once import look_once
-from memory import Incident, IncidentStatus, Memory
+from memory import Memory
 from model import OperatorRequest, ScopeId, ScopeObservation, Want
 from notices import Notices
 from operator_desk import OperatorDesk, is_forced
@@ -42,6 +42,8 @@ from recorder import Recorder
 from scope_reader import ScopeReader
 from scope_watch import ScopeWatch, Trial
 from supervision import Supervisor
+from switch_model import SwitchSeen
+from switch_watch import SwitchStores, SwitchWatch
 from tidying import Step, Tidying
 from timekeeping import deadlines
 from troubles import Troubles
@@ -58,6 +60,8 @@ TIDY_NEEDS_S = 0.25
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
+TELL_REDIS_WITHIN_S = 6.0
+"""Longer than Redis is given to answer."""
 FLUSH_WITHIN_S = 6.0
 """One whole try against a foreign hold on the database, which SQLite waits out for 5 s."""
 
@@ -71,9 +75,10 @@ class Guardian:
 
     `executors` is empty in a dry run: without one, nothing can be sent. `load_requests` reads the
     operator's waiting requests and may raise StoreError. `standing_locks` are locks in force that
-    are not this run's to lift. `on_decision` is shown every decision after it took effect. `tidy`
-    does a little of what can wait; it is called about once a second when nothing else is to do.
-    `notices` is told what would hinder a close.
+    are not this run's to lift. `on_taken` is shown every decision before its records are given to
+    the store, and only keeps it; `on_decision` after it took effect. `tidy` does a little of what
+    can wait; it is called about once a second when nothing else is to do. `notices` is told what
+    would hinder a close. Without `switch` nobody's switch is watched.
     """
 
     def __init__(
@@ -91,10 +96,12 @@ class Guardian:
         troubles: Troubles,
         store_deadline_s: float = 1.0,
         on_decision: Callable[[Decision], None] | None = None,
+        on_taken: Callable[[Decision], None] | None = None,
         request_poll_s: float = REQUEST_POLL_S,
         standing_locks: tuple[LockEntry, ...] = (),
         tidy: Step | None = None,
         notices: Notices | None = None,
+        switch: SwitchStores | None = None,
     ) -> None:
         if policy.dry_run and executors:
             raise InvariantViolation("a dry run has no executor")
@@ -132,6 +139,7 @@ class Guardian:
         self._decision_log = DecisionLog(log=log, policy=policy, clock=clock)
         self._store_deadline_s = store_deadline_s
         self._on_decision = on_decision
+        self._on_taken = on_taken
         self._request_poll_s = request_poll_s
         self._drift = DriftWatch()
         self._stopping = asyncio.Event()
@@ -140,6 +148,32 @@ class Guardian:
             recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run
         )
         self._tidying = Tidying(tidy, supervisor=self._supervisor)
+        self._unbroken = Unbroken()
+        self._drives = Drives(
+            watches=self._watches,
+            policy=policy,
+            remembered=lambda: self.memory,
+            settle=self._settle,
+            is_trusting=lambda: not recorder.is_in_trouble,
+            unbroken=self._unbroken,
+            supervisor=self._supervisor,
+            clock=clock,
+        )
+        self._switch = SwitchWatch(
+            switch,
+            policy=policy,
+            venues=venues,
+            watches=self._watches,
+            drives=self._drives,
+            remembered=lambda: self.memory,
+            settle=self._settle,
+            unbroken=self._unbroken,
+            supervisor=self._supervisor,
+            recorder=recorder,
+            troubles=troubles,
+            clock=clock,
+            log=log,
+        )
         self._calm_check = CalmCheck(
             venues=venues,
             find_subject=self._find_subject,
@@ -150,13 +184,12 @@ class Guardian:
             clock=clock,
             log=log,
         )
-        self._unbroken = Unbroken()
         self._on_tick_end: Callable[[ScopeId], None] = _nobody
         self._settled_at = self._settled_until = float("-inf")
         self._untried = {
             scope: incident.book
             for scope in executors
-            if (incident := self._open_incident(scope)) is not None
+            if (incident := self._drives.open_incident(scope)) is not None
         }
 
     @property
@@ -167,7 +200,7 @@ class Guardian:
     @property
     def party_count(self) -> int:
         """How many long-lived tasks wait on the clock while `run` runs."""
-        return len(self._watches) + 1
+        return len(self._watches) + 1 + len(self._switch.steps)
 
     def stop(self) -> None:
         """Ask for an end after the round in hand."""
@@ -198,15 +231,21 @@ class Guardian:
             raise
         finally:
             await self.flush()
+            await self._switch.finish()
 
     async def _watch(self) -> None:
         """Run every task until the guard is stopped or one of them finds our own bug."""
         repeat = partial(self._supervisor.repeat, until=self._stopping)
         tasks = [
-            asyncio.create_task(repeat(f"scope {scope}", self._scope_step(scope)))
-            for scope in self._watches
+            asyncio.create_task(repeat(f"scope {scope}", self._scope_step(scope), bell=watch.bell))
+            for scope, watch in self._watches.items()
+        ]
+        tasks += [
+            asyncio.create_task(repeat(name, step, bell=bell))
+            for name, step, bell in self._switch.steps
         ]
         tasks.append(asyncio.create_task(repeat("office", self._office_step, bell=self._bell)))
+        tasks.append(asyncio.create_task(self._unbroken.fail()))
         stopper = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((*tasks, stopper), return_when=asyncio.FIRST_COMPLETED)
@@ -219,7 +258,8 @@ class Guardian:
 
     async def _announce_lock(self) -> None:
         """Write the lock as it is remembered before anything is read."""
-        decision = self._take(Observation(now=self._clock.now(), is_start=True))
+        seen = await self._switch.first_look()
+        decision = self._take(Observation(now=self._clock.now(), is_start=True, switch=seen))
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
         self._tell(decision)
         if self._lock_writer.fault and not self._lock_writer.may_pass:
@@ -227,16 +267,15 @@ class Guardian:
 
     async def _finish(self, tasks: list[asyncio.Task[None]], stopper: asyncio.Task[bool]) -> None:
         """End what reads or sleeps at once, and let what writes or closes come to its end."""
+        self._drives.finish()
         for watch in self._watches.values():
-            if watch.executor is not None:
-                watch.executor.finish()
-                self._unbroken.begin(watch.executor.settle())
             watch.reader.close()
         for task in (*tasks, stopper):
             task.cancel()
         await asyncio.gather(*tasks, stopper, return_exceptions=True)
         await self._tidying.stop()
         await self._calm_check.stop()
+        await self._switch.stop()
         for why in await self._unbroken.end(within_s=STOP_WITHIN_S):
             self._supervisor.record(why)
 
@@ -274,7 +313,9 @@ class Guardian:
     def _scope_step(self, scope: ScopeId) -> Callable[[], Awaitable[float]]:
         async def step() -> float:
             if scope in self._untried:
-                await self._supervisor.attend(f"recovery {scope}", lambda: self._recover(scope))
+                await self._supervisor.attend(
+                    f"recovery {scope}", lambda: self._drives.recover(scope)
+                )
                 del self._untried[scope]
             watch = self._watches[scope]
             began, looks = self._clock.monotonic(), watch.looks
@@ -288,13 +329,8 @@ class Guardian:
         return step
 
     def _pace(self, scope: ScopeId) -> float:
-        is_closing = self._open_incident(scope) is not None
+        is_closing = self._drives.open_incident(scope) is not None
         return self._watches[scope].pace(self._policy, is_closing=is_closing)
-
-    async def _recover(self, scope: ScopeId) -> None:
-        """Go on with an incident that an earlier run left open, before anything else."""
-        if await self._watches[scope].reader.prepare():
-            await self._act(scope)
 
     async def tick(self, scope: ScopeId) -> None:
         """Observe one scope, decide, write, and act on what is open there.
@@ -308,14 +344,16 @@ class Guardian:
         decision = await self._supervisor.attend(name, lambda: self._look(scope))
         is_second_wanted = decision is not None and Want.SECOND_READING in decision.wants_of(scope)
         if not is_second_wanted:
-            await self._act(scope)
+            await self._drives.act(scope)
+            self._switch.cancel_entries(scope)
             return
         # What a lower stage closes does not wait for the second reading, nor holds it up.
         began = self._clock.monotonic()
-        await self._act(scope, within_s=SECOND_READING_AFTER_S)
+        await self._drives.act(scope, within_s=SECOND_READING_AFTER_S)
         await self._clock.sleep(SECOND_READING_AFTER_S - (self._clock.monotonic() - began))
         await self._supervisor.attend(name, lambda: self._look(scope, is_second_reading=True))
-        await self._act(scope)
+        await self._drives.act(scope)
+        self._switch.cancel_entries(scope)
 
     async def _look(self, scope: ScopeId, *, is_second_reading: bool = False) -> Decision:
         """Observe and settle."""
@@ -363,8 +401,11 @@ class Guardian:
             decision = trial.decision
         else:
             decision = decide(self.memory, observation, self._policy)
-        self.memory = decision.memory
+        before, self.memory = self.memory, decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
+        self._switch.follow(decision, before=before)
+        if self._on_taken is not None:
+            self._on_taken(decision)
         return decision
 
     async def _settle(self, observation: Observation, *, is_forced: bool = False) -> None:
@@ -382,47 +423,6 @@ class Guardian:
         if self._on_decision is not None:
             self._supervisor.soon("on_decision", self._on_decision, decision)
 
-    async def _act(self, scope: ScopeId, *, within_s: float = DRIVE_WITHIN_S) -> None:
-        """Work on the scope's open incident and settle what came of it.
-
-        No longer than until the account is due to be looked at again, which may show that it needs
-        a higher stage; where looking takes long, closing gets as much time.
-        """
-        due_s = max(self._policy.alert_poll_s, self._watches[scope].look_s)
-        within_s = min(within_s, due_s)
-        incident = self._open_incident(scope)
-        executor = self._watches[scope].executor
-        if incident is None or executor is None or self._stopping.is_set():
-            return
-        await self._unbroken.do(self._drive(executor, incident, scope=scope, within_s=within_s))
-
-    async def _drive(
-        self, executor: Executor, incident: Incident, *, scope: ScopeId, within_s: float
-    ) -> None:
-        watch = self._watches[scope]
-        report = await executor.drive(
-            incident,
-            rules=watch.drive_rules(incident, self._policy),
-            is_current=self._is_current,
-            is_recorded=not self._recorder.is_in_trouble,
-            within_s=within_s,
-            not_before=watch.reader.quiet_until,
-        )
-        if executor.doubts_limits:
-            watch.reader.doubt_limits()
-        if report is not None:
-            await self._settle(Observation(now=self._clock.now(), reports=(report,)))
-
-    def _open_incident(self, scope: ScopeId) -> Incident | None:
-        book = self._policy.book_of(scope)
-        incident = None if book is None else self.memory.book(book.name).incident
-        return incident if incident and incident.status is IncidentStatus.OPEN else None
-
-    def _is_current(self, incident: Incident) -> bool:
-        """Whether the incident still asks for the same: a reset may end it, a kill may raise it."""
-        known = self.memory.book(incident.book).incident
-        return known is not None and aims_of(known) == aims_of(incident)
-
     # --- the operator, and the heartbeat ------------------------------------------------------
 
     async def _office_step(self) -> float:
@@ -435,12 +435,9 @@ class Guardian:
 
     def _find_subject(self, scope: ScopeId) -> Subject | None:
         """What is known of a scope for judging whether it could be closed; None while it is not."""
-        reading, limits = self.memory.scope(scope).last_trusted, self._watches[scope].reader.limits
-        if reading is None or not limits or self._open_incident(scope) is not None:
+        if self._drives.open_incident(scope) is not None:
             return None
-        if self._clock.now() - reading.asked_at > self._policy.max_reading_age_s:
-            return None
-        return Subject(reading=reading, limits=limits)
+        return self._watches[scope].subject(self.memory, self._policy, now=self._clock.now())
 
     def _has_time(self) -> bool:
         """Whether nothing is read, closed or written, and nothing will be in the next moment."""
@@ -448,15 +445,20 @@ class Guardian:
         return (
             not self._recorder.is_behind
             and all(watch.rests_until >= soon for watch in self._watches.values())
-            and all(self._open_incident(scope) is None for scope in self._watches)
+            and all(self._drives.open_incident(scope) is None for scope in self._watches)
         )
 
-    async def answer_requests(self) -> None:
+    async def answer_requests(self, *, switch: SwitchSeen | None = None) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""
         for request in await self._desk.due():
-            now = self._clock.now()
-            observation = Observation(now=now, requests=(request,))
+            observation = Observation(now=self._clock.now(), requests=(request,), switch=switch)
             await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
+
+    async def answer_alone(self) -> None:
+        """Decide what was asked for where no guard watches, and tell Redis before the end."""
+        await self.answer_requests(switch=await self._switch.first_look())
+        await self.flush()
+        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
 
     async def _watch_over(self) -> None:
         """Decide what is due by the clock, and keep the lock alive between ticks.

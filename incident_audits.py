@@ -18,7 +18,7 @@ from memory import (
     Severity,
     TargetStatus,
 )
-from model import OperatorRequest, ScopeId, Stage
+from model import OperatorRequest, Reading, ScopeId, Stage
 from openings import Opening, say_window
 from plans import KeptPosition
 from stage_events import StageRefusal, Transition
@@ -88,6 +88,59 @@ def extended_audit(opening: Opening, extended: Incident, *, now: float) -> Audit
         event="follow_up",
         message=f"{extended.stage.name}: {opening.incident.reason}; added to the open incident: "
         f"{say_targets(opening.incident.targets)}.",
+        stage=extended.stage,
+        mode=extended.mode,
+        severity=Severity.CRITICAL,
+        details=(
+            ("incident_id", extended.incident_id),
+            ("targets", say_targets(extended.targets)),
+        ),
+    )
+
+
+def kill_audit(opening: Opening, *, readings: tuple[Reading, ...]) -> AuditEntry:
+    """The operator's kill of one book: what is closed as far as it is known, and from when that is.
+
+    A dry run says aloud that it does nothing.
+    """
+    incident, plan = opening.incident, opening.plan
+    asked_at = min((reading.asked_at for reading in readings), default=None)
+    age = "no reading was ever trusted" if asked_at is None else "by the last trusted reading"
+    kept = f" Kept: {say_kept(plan.kept)}." if plan.kept else ""
+    dry = " DRY RUN: NOTHING IS CLOSED AND NO ORDER IS CANCELLED." if incident.dry_run else ""
+    return AuditEntry(
+        at=incident.opened_at,
+        scope=incident.book,
+        event="kill",
+        message=f"{incident.stage.name}: {incident.reason}; {age}: "
+        f"{say_targets(incident.targets) or 'nothing to close'}.{kept}{dry}",
+        stage=incident.stage,
+        mode=incident.mode,
+        severity=Severity.CRITICAL,
+        details=(
+            ("incident_id", incident.incident_id),
+            ("takes_over", opening.takes_over),
+            ("reason", incident.reason),
+            ("equity", round(opening.equity, 2)),
+            ("reading_age_s", None if asked_at is None else round(incident.opened_at - asked_at)),
+            ("targets", say_targets(incident.targets)),
+            ("kept", say_kept(plan.kept)),
+            ("net_exposure_before", say_exposure(plan.exposure_before)),
+            ("net_exposure_after", say_exposure(plan.exposure_after)),
+            ("is_more_directional", plan.is_more_directional),
+            ("notes", "; ".join(plan.notes)),
+        ),
+    )
+
+
+def found_audit(found: Incident, extended: Incident, *, now: float) -> AuditEntry:
+    """Positions that a kill found on the account were added to what it closes."""
+    return AuditEntry(
+        at=now,
+        scope=extended.book,
+        event="follow_up",
+        message=f"{extended.stage.name}: {extended.reason}; found on the account: "
+        f"{say_targets(found.targets)}.",
         stage=extended.stage,
         mode=extended.mode,
         severity=Severity.CRITICAL,

@@ -22,6 +22,8 @@ from incident_audits import (
     blindness_audit,
     ended_audit,
     extended_audit,
+    found_audit,
+    kill_audit,
     note_audits,
     opening_audit,
     rearmed_audit,
@@ -33,11 +35,20 @@ from incident_audits import (
 from lock_document import NOT_WATCHED, LockContent, LockMode
 from memory import AuditEntry, BookMemory, Incident, IncidentReport, Memory
 from model import OperatorRequest, ScopeId, Stage, Trust
-from openings import Facts, Opening, open_for_appeared, open_for_breach
+from openings import (
+    Facts,
+    KillFacts,
+    Opening,
+    open_for_appeared,
+    open_for_breach,
+    open_for_kill,
+    targets_for_found,
+)
 from policy import BookPolicy, Policy
 from stage_events import (
     ExpiryDue,
     IncidentEnded,
+    Killed,
     PositionsAppeared,
     RearmDue,
     ResetRequested,
@@ -46,6 +57,7 @@ from stage_events import (
     Triggered,
 )
 from stage_machine import advance, choose_trigger
+from switch_rules import operator_locks
 
 SHOWN_OF_TROUBLE = 300
 """Characters of a venue's own words that the lock file repeats."""
@@ -75,6 +87,7 @@ def trigger(book: BookMemory, ready: Collection[Stage], facts: Facts) -> BookSte
         policy=facts.book,
         now=facts.now,
         dry_run=facts.policy.dry_run,
+        is_halted=facts.is_halted,
     )
     audits = tuple(
         refused_audit(book, stage, refusal, now=facts.now)
@@ -124,10 +137,9 @@ def follow_up(book: BookMemory, facts: Facts) -> BookStep:
     While an incident is still open its targets grow: one position that cannot be closed must not
     protect another that can.
     """
-    settings = facts.book.stage(Stage.ALL_CLOSED)
-    if book.stage < Stage.ALL_CLOSED or facts.policy.dry_run or settings is None:
+    if book.stage < Stage.ALL_CLOSED or facts.policy.dry_run:
         return BookStep(book=book)
-    opening = open_for_appeared(book, settings, facts)
+    opening = open_for_appeared(book, facts)
     if opening is None:
         return BookStep(book=book)
     transition = _advance(
@@ -143,6 +155,49 @@ def follow_up(book: BookMemory, facts: Facts) -> BookStep:
         audits=(audit,),
         opened=(replace(opening, incident=transition.opened),),
     )
+
+
+def kill(book: BookMemory, facts: KillFacts) -> BookStep:
+    """Lock a book down by the operator's kill; in a dry run the incident ends at once."""
+    dry_run = facts.policy.dry_run
+    opening = open_for_kill(book, facts)
+    transition = _advance(
+        book, Killed(incident=opening.incident), facts.book, facts.now, dry_run=dry_run
+    )
+    assert transition.opened is not None
+    opening = replace(opening, incident=transition.opened)
+    step = BookStep(
+        book=transition.book,
+        audits=(kill_audit(opening, readings=facts.readings),),
+        opened=(opening,),
+        ended=() if transition.ended is None else (transition.ended,),
+    )
+    if not dry_run:
+        return step
+    simulated = end(transition.book, policy=facts.book, now=facts.now, dry_run=True)
+    return replace(
+        simulated,
+        audits=step.audits + simulated.audits,
+        opened=step.opened,
+        ended=step.ended + simulated.ended,
+    )
+
+
+def close_found(book: BookMemory, report: IncidentReport, facts: KillFacts) -> BookStep:
+    """Have a running kill close what was found on the account and is in no target of it."""
+    running = open_incident(book)
+    if running is None or running.stage is not Stage.LOCKDOWN:
+        return BookStep(book=book)
+    targets = targets_for_found(running, report.found, facts)
+    if not targets:
+        return BookStep(book=book)
+    appeared = replace(running, targets=targets)
+    transition = _advance(
+        book, PositionsAppeared(incident=appeared), facts.book, facts.now, dry_run=False
+    )
+    assert transition.opened is not None
+    audit = found_audit(appeared, transition.opened, now=facts.now)
+    return BookStep(book=transition.book, audits=(audit,))
 
 
 # --- carrying on and ending -------------------------------------------------------------------
@@ -259,6 +314,7 @@ def reset(
     policy: BookPolicy,
     now: float,
     measured_at: float | None,
+    is_switch_running: bool,
     dry_run: bool,
 ) -> tuple[BookStep, bool, str]:
     """Carry out or refuse a reset; returns the step, whether it was done, and the answer.
@@ -270,7 +326,7 @@ def reset(
         book,
         ResetRequested(
             confirmation=request.confirmation,
-            is_switch_running=True,
+            is_switch_running=is_switch_running,
             has_trusted_reading=measured_at is not None,
             is_forced=request.argument("force") == "true",
         ),
@@ -347,5 +403,6 @@ def compose(memory: Memory, *, policy: Policy) -> LockContent:
         memory.books,
         dry_run=policy.dry_run,
         enforce_in_dry_run=policy.enforce_lock_in_dry_run,
+        operator_locks=operator_locks(memory.switch, dry_run=policy.dry_run),
         details=(*practised, *details),
     )

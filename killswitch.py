@@ -177,11 +177,18 @@ It sends no order and changes nothing; a guard may run beside it. Exit 1: a faul
 
 
 @app.command(help=CHECK_HELP, short_help="Could everything be closed now?")
-def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def check(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Send a test message to every target of alerts.")
+    ] = False,
+) -> None:
     """Ask every account whether the guard could close it now."""
     from commands.check.show import show_check
 
-    _leave(show_check(_config(context, config), as_json=as_json))
+    _leave(show_check(_config(context, config), as_json=as_json, is_notifying=notify))
 
 
 @app.command()
@@ -227,6 +234,22 @@ def flow(
     from commands.flow import book_flow
 
     _leave(book_flow(_config(context, config), book=book, amount=amount, reason=reason))
+
+
+@app.command()
+def ack(
+    context: typer.Context,
+    config: ConfigOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+) -> None:
+    """Silence the repeats of what alerts now.
+
+    Something new, something more severe, and what comes again after it was over sound as before.
+    Nothing but the alerts changes.
+    """
+    from commands.ack import acknowledge
+
+    _leave(acknowledge(_config(context, config), reason=reason))
 
 
 STATS_HELP = """Show how large the database is, what it keeps, and whether it is sound.

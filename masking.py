@@ -15,6 +15,7 @@ from memory import AuditEntry, Detail, Records
 from model import Outcome, Refused, Unknown
 from recorder import AsyncStore
 from redaction import Redactor
+from switch_model import SwitchMemory, SwitchSetting
 
 Mask = Callable[[str], str]
 
@@ -43,7 +44,22 @@ def mask_records(records: Records, mask: Mask) -> Records:
         ),
         answers=tuple(replace(answer, message=mask(answer.message)) for answer in records.answers),
         audits=tuple(_mask_audit(entry, mask) for entry in records.audits),
+        switch=None if records.switch is None else _mask_switch(records.switch, mask),
+        transitions=tuple(
+            replace(one, actor=mask(one.actor), reason=mask(one.reason))
+            for one in records.transitions
+        ),
     )
+
+
+def _mask_switch(switch: SwitchMemory, mask: Mask) -> SwitchMemory:
+    """What anybody with access to Redis may have written beside the state is free text."""
+
+    def masked(setting: SwitchSetting) -> SwitchSetting:
+        return replace(setting, actor=mask(setting.actor), reason=mask(setting.reason))
+
+    redis = None if switch.redis is None else masked(switch.redis)
+    return replace(switch, local=masked(switch.local), redis=redis)
 
 
 def _mask_outcome(outcome: Outcome | None, mask: Mask) -> Outcome | None:

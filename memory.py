@@ -28,6 +28,7 @@ from model import (
     LedgerEntry,
     LedgerKind,
     Outcome,
+    Position,
     Reading,
     RecordId,
     RowKey,
@@ -365,12 +366,14 @@ class Memory:
 class IncidentReport:
     """How an incident stands after the executor worked on it.
 
-    `is_done`: its targets held in two position reads far enough apart.
+    `is_done`: its targets held in two position reads far enough apart. `found` are positions that
+    were read while a LOCKDOWN incident was carried out and that no target of it covers.
     """
 
     incident: Incident
     is_done: bool = False
     notes: tuple[str, ...] = ()
+    found: tuple[Position, ...] = ()
 
 
 # --- records: what one decision or one round of closing leaves in the store -------------------

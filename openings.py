@@ -8,13 +8,24 @@ shows of it. Whether a stage may act is `stage_machine`'s to say, who lost is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from book_locks import open_incident
-from coin_sales import as_position, coins_for_sale
+from coin_sales import LIMITS_BY_SCOPE, as_position, coins_for_sale
 from drawdown import WindowDrawdown, worst_breach
 from memory import BookMemory, CloseTarget, Incident, Point, ScopeMemory, TargetStatus
-from model import BookName, IncidentId, Reading, RowKey, ScopeObservation
+from model import (
+    BookName,
+    IncidentId,
+    Position,
+    Reading,
+    RowKey,
+    ScopeObservation,
+    Source,
+    Stage,
+    StageMode,
+)
 from order_sizes import is_too_small, round_down, step_of, subtract
 from plans import Plan, merge_targets, plan_stage
 from policy import BookPolicy, Policy, StagePolicy
@@ -23,6 +34,17 @@ from risk_attribution import Attribution, ScoredRow, attribute, score_rows
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 APPEARED = "positions appeared while everything must stay closed"
+KILLED = "the operator's kill"
+
+NOBODY_LOST = Attribution(
+    source=Source.UNKNOWN,
+    measured=Source.UNKNOWN,
+    results=(),
+    losses_long=0.0,
+    losses_short=0.0,
+    unexplained_fraction=0.0,
+)
+"""What is known of who lost where nobody asks: a kill closes all sides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +68,7 @@ class Facts:
     """What is known of a book in the tick that brought a trusted reading of it.
 
     `memory` is the scope's after the reading, whose point is therefore the last of its history.
+    `is_halted`: the operator's halt keeps stages 1 and 2 from acting.
     """
 
     now: float
@@ -56,6 +79,7 @@ class Facts:
     memory: ScopeMemory
     equity: float
     drawdowns: tuple[WindowDrawdown, ...]
+    is_halted: bool = False
 
     @property
     def point(self) -> Point:
@@ -78,6 +102,32 @@ class Facts:
         if self.memory.suspicion is None or trusted is None:
             return self.reading
         return replace(self.reading, coins=trusted.coins)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillFacts:
+    """What is known of a book when the operator's kill comes; nothing of it was read for that.
+
+    `limits` are the market rules as far as anybody has them.
+    """
+
+    now: float
+    policy: Policy
+    book: BookPolicy
+    memories: tuple[ScopeMemory, ...]
+    limits: LIMITS_BY_SCOPE
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The last trusted reading of each scope, whatever its age."""
+        known = (memory.last_trusted for memory in self.memories)
+        return tuple(reading for reading in known if reading is not None)
+
+    @property
+    def equity(self) -> float:
+        """The last trusted equity of the book, 0 before the first."""
+        lasts = ((memory.history.last, memory.units) for memory in self.memories)
+        return sum(last.nav * units for last, units in lasts if last is not None)
 
 
 def incident_id(*, policy: Policy, book: BookName, now: float) -> IncidentId:
@@ -109,11 +159,19 @@ def open_for_breach(book: BookMemory, settings: StagePolicy, facts: Facts) -> Op
     )
 
 
-def open_for_appeared(book: BookMemory, settings: StagePolicy, facts: Facts) -> Opening | None:
+def open_for_appeared(book: BookMemory, facts: Facts) -> Opening | None:
     """Plan the follow-up for positions that no running incident closes; None without any.
+
+    In LOCKDOWN as the kill closes, else as stage 3 does, None without settings for that.
 
     Dust asks for nothing: the venue refuses to close it, so it would open incidents for ever.
     """
+    settings = facts.book.stage(Stage.ALL_CLOSED)
+    if book.stage is Stage.LOCKDOWN:
+        settings = kill_settings(facts.book)
+        facts = replace(facts, book=_kill_book(facts.book))
+    if settings is None:
+        return None
     running = open_incident(book)
     cared_for = {
         target.key
@@ -134,6 +192,102 @@ def open_for_appeared(book: BookMemory, settings: StagePolicy, facts: Facts) -> 
     if all(target.is_passage for target in targets):
         return None
     return replace(opening, incident=replace(opening.incident, targets=targets))
+
+
+def kill_settings(book: BookPolicy) -> StagePolicy:
+    """What a kill does: as stage 3; without settings of it, close what is no coin."""
+    own = book.stage(Stage.ALL_CLOSED)
+    if own is not None:
+        return replace(own, stage=Stage.LOCKDOWN)
+    return StagePolicy(
+        stage=Stage.LOCKDOWN,
+        thresholds=(),
+        mode=StageMode.CLOSE_ALL_POSITIONS,
+        cooldown_s=0.0,
+        confirm_consecutive=1,
+    )
+
+
+def _kill_book(book: BookPolicy) -> BookPolicy:
+    """The settings by which a kill plans: which coins to sell only stage 3 says."""
+    is_told = book.stage(Stage.ALL_CLOSED) is not None
+    return book if is_told else replace(book, sell_collateral=False)
+
+
+def open_for_kill(book: BookMemory, facts: KillFacts) -> Opening:
+    """Plan the incident of the operator's kill from what was last trusted, maybe nothing.
+
+    The targets of a running incident go on in it. What no reading shows, the executor finds.
+    """
+    settings = kill_settings(facts.book)
+    ranked, plan = _plan_kill(facts, facts.readings)
+    running = open_incident(book)
+    targets = plan.targets if running is None else merge_targets(running.targets, plan.targets)
+    incident = Incident(
+        incident_id=incident_id(policy=facts.policy, book=facts.book.name, now=facts.now),
+        book=facts.book.name,
+        stage=settings.stage,
+        mode=settings.mode.value,
+        source=Source.UNKNOWN,
+        opened_at=facts.now,
+        dry_run=facts.policy.dry_run,
+        reason=KILLED,
+        targets=targets,
+        last_progress_at=facts.now,
+    )
+    return Opening(
+        incident=incident,
+        breach=None,
+        attribution=NOBODY_LOST,
+        ranked=ranked,
+        plan=plan,
+        equity=facts.equity,
+        takes_over=None if running is None else running.incident_id,
+    )
+
+
+def targets_for_found(
+    running: Incident, found: Sequence[Position], facts: KillFacts
+) -> tuple[CloseTarget, ...]:
+    """The targets for positions that the executor found and that a running kill does not cover.
+
+    What offsets a coin that stays is kept by the coins that were last trusted.
+    """
+    scope = facts.book.scopes[0]
+    trusted = facts.readings[0] if facts.readings else None
+    covered = {target.key for target in running.targets}
+    new = {RowKey(scope, p.symbol, p.side): p for p in found}
+    known = () if trusted is None else trusted.positions
+    held = tuple(p for p in known if RowKey(scope, p.symbol, p.side) not in new)
+    seen = Reading(
+        scope=scope,
+        asked_at=facts.now,
+        equity=facts.equity,
+        wallet=None,
+        unrealised_pnl=None,
+        positions=(*new.values(), *held),
+        coins=() if trusted is None else trusted.coins,
+    )
+    if trusted is not None:
+        seen = replace(seen, position_mode=trusted.position_mode)
+    _, plan = _plan_kill(facts, (seen,))
+    return tuple(t for t in plan.targets if t.key in new and t.key not in covered)
+
+
+def _plan_kill(
+    facts: KillFacts, readings: tuple[Reading, ...]
+) -> tuple[tuple[ScoredRow, ...], Plan]:
+    rows = tuple(row for reading in readings for row in reading.rows())
+    ranked = score_rows(attribution=NOBODY_LOST, rows=rows, equity=facts.equity)
+    plan = plan_stage(
+        stage_policy=kill_settings(facts.book),
+        book=_kill_book(facts.book),
+        source=Source.UNKNOWN,
+        ranked=ranked,
+        readings=readings,
+        limits=facts.limits,
+    )
+    return ranked, plan
 
 
 def _is_dust(target: CloseTarget, facts: Facts) -> bool:

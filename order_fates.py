@@ -124,6 +124,12 @@ class OrderFates:
         return bool(self._in_flight) or self._clock.monotonic() < self._unknown_until
 
     @property
+    def has_lost(self) -> bool:
+        """True while there is an order whose fate only a look-up can tell."""
+        is_lost = any(order.lost_at is not None for order in self._in_flight.values())
+        return is_lost or self._clock.monotonic() < self._unknown_until
+
+    @property
     def next_look_up_at(self) -> float:
         """The monotonic time at which the next order is due to be looked up."""
         return min((order.look_at for order in self._in_flight.values()), default=float("inf"))

@@ -17,7 +17,7 @@ from memory import OrderRecord
 from model import CloseInstruction, Order, Outcome, Unknown
 from venues.protocol import Venue
 
-SEND_DEADLINE_S = 10.0
+SEND_DEADLINE_S = 12.0
 """What was sent and not answered by then has an unknown outcome."""
 ANSWERS_WITHIN_S = 1.0
 """A round waits no longer for its answers; what is missing is looked up meanwhile."""
@@ -36,7 +36,7 @@ Answer = asyncio.Task[tuple[OrderRecord, ...]]
 
 
 class OrderSender:
-    """The requests under way on one scope."""
+    """The requests under way on one scope; `is_done` is set when the last one is answered."""
 
     def __init__(self, *, venue: Venue, clock: Clock) -> None:
         self._venue = venue
@@ -44,6 +44,7 @@ class OrderSender:
         self._under_way: list[Answer] = []
         self._fresh: list[Answer] = []
         self._lost = asyncio.Event()
+        self.is_done = asyncio.Event()
 
     def send(
         self,
@@ -98,8 +99,15 @@ class OrderSender:
     def _begin(
         self, records: Sequence[OrderRecord], work: Coroutine[Any, Any, tuple[Outcome, ...]]
     ) -> None:
-        self._fresh.append(asyncio.create_task(self._ask(work, records)))
-        self._under_way.append(self._fresh[-1])
+        self.is_done.clear()
+        answer = asyncio.create_task(self._ask(work, records))
+        answer.add_done_callback(self._note_answer)
+        self._fresh.append(answer)
+        self._under_way.append(answer)
+
+    def _note_answer(self, _answer: Answer) -> None:
+        if all(each.done() for each in self._under_way):
+            self.is_done.set()
 
     async def _ask(
         self, work: Coroutine[Any, Any, tuple[Outcome, ...]], records: Sequence[OrderRecord]

@@ -10,6 +10,8 @@ Rules
   mere readings do not.
 - What belongs to a dry run or a live run is written and read by its own kind only, so that a dry
   run never acts later. The kind is named once, by `load_memory`, before anything else.
+- The operator's switch is one for both kinds. The guard writes it over what it has seen only, so
+  that a command which tightened meanwhile stands (`store.switch_tables`).
 - `load_memory` gives back what was committed. An open incident is found even when the state of
   its book does not name it: what was begun is never forgotten.
 - A file that is damaged, or holds values that make no sense, raises StoreUnreadable; the caller
@@ -72,6 +74,8 @@ from store.journal import (
 from store.retention import Retention
 from store.schema import strictly, transaction, translated
 from store.stopgap import Opened, open_somehow, open_stopgap, open_whole, put_back
+from store.switch_tables import load_switch, tighten, write_switch
+from switch_model import SwitchState, SwitchTransition
 
 TAG_LENGTH = 4
 """1.7 million tags tell our orders from those of a second guard; client ids leave no more room."""
@@ -202,6 +206,7 @@ class PositionStore:
                 self._write_books(records.books)
                 for incident in records.incidents:
                     self._write_incident(incident)
+                write_switch(self._connection, records.switch, records.transitions)
                 self._write_journal(records)
             is_kept = True
         finally:
@@ -233,6 +238,20 @@ class PositionStore:
                 values,
             )
         return int(cursor.lastrowid or 0)
+
+    def set_switch(
+        self, state: SwitchState, *, actor: str, reason: str, now: float
+    ) -> SwitchTransition | None:
+        """Tighten the local switch at once; None when it holds as much already.
+
+        Never loosens: that takes a request. Raises StoreError.
+        """
+        self._come_home()
+        with (
+            translated("writing the switch"),
+            transaction(self._connection, full_sync=True),
+        ):
+            return tighten(self._connection, state, actor=actor, reason=reason, now=now)
 
     def _come_home(self) -> None:
         """Make sure that what is written goes into the file at our path; StoreError if not."""
@@ -287,6 +306,7 @@ class PositionStore:
             return Memory(
                 scopes=tuple(self._load_scope(row, oldest=now - HISTORY_S) for row in scopes),
                 books=load_books(self._connection, dry_run=dry_run),
+                switch=load_switch(self._connection),
             )
 
     def has_open_incident(self, dry_run: bool) -> bool:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from errors import StoreError
 from memory import Incident, Records
+from switch_model import SwitchMemory
 
 MAX_WAITING = 64
 """Records that wait one by one; from there on the newest absorbs what comes."""
@@ -60,8 +61,11 @@ class Recorder:
 
     `on_trouble` is told each reason once while writing fails or lags, `on_recovery` when the
     backlog is empty again, `on_loss` what was refused for good. `probe` makes a small record that
-    any working store accepts, given the reason for asking.
+    any working store accepts, given the reason for asking. `on_given` may be set to what is shown
+    everything that is queued, and only keeps it.
     """
+
+    on_given: Callable[[Records], None] | None = None
 
     def __init__(
         self,
@@ -95,6 +99,11 @@ class Recorder:
         return bool(self._told)
 
     @property
+    def ticket(self) -> int:
+        """What to wait for until everything given so far is safe."""
+        return self._given
+
+    @property
     def waiting(self) -> int:
         """How many records wait."""
         return self._given - self._written
@@ -105,6 +114,8 @@ class Recorder:
             self._ensure_writer()
             return self._given
         self._given += 1
+        if self.on_given is not None:
+            self.on_given(records)
         # The first may be on its way to the disk and must stay as it is.
         if len(self._backlog) > MAX_WAITING:
             last = self._backlog[-1]
@@ -238,8 +249,17 @@ def merge_records(first: Records, *others: Records) -> Records:
             orders=(*merged.orders, *later.orders),
             answers=(*merged.answers, *later.answers),
             audits=(*merged.audits, *later.audits)[-MAX_AUDITS:],
+            switch=_merge_switches(merged.switch, later.switch),
+            transitions=(*merged.transitions, *later.transitions),
         )
     return merged
+
+
+def _merge_switches(first: SwitchMemory | None, later: SwitchMemory | None) -> SwitchMemory | None:
+    """The later of two, with the local row of the higher revision: what was set stays set."""
+    if first is None or later is None:
+        return later or first
+    return replace(later, local=max(later.local, first.local, key=lambda local: local.revision))
 
 
 def split_records(records: Records) -> Iterator[Records]:
@@ -251,6 +271,8 @@ def split_records(records: Records) -> Iterator[Records]:
         yield Records(incidents=(incident,))
     for book in records.books:
         yield Records(books=(book,))
+    if records.switch is not None or records.transitions:
+        yield Records(switch=records.switch, transitions=records.transitions)
     for order in records.orders:
         yield Records(orders=(order,))
     for answer in records.answers:

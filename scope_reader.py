@@ -215,7 +215,7 @@ class ScopeReader:
         waiting = {task for task in (self._greeting, self._learning) if task is not None}
         await asyncio.wait(waiting, timeout=GREETING_DEADLINE_S)
         self._take_limits()
-        if self._greeting.done():
+        if self._greeting is not None and self._greeting.done():
             greeted = self._greeting.result()
             self._greeting = None
             self._is_greeted = self._is_got("connection_unready", greeted)

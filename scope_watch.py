@@ -7,11 +7,14 @@ the process stands in the memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import dataclass, field, replace
 
+from calm_check import Subject
 from clock import Clock
 from decision import Decision, Observation, decide
 from drawdown import LEDGER_WAIT_S
+from entry_cancels import HaltedScope
 from executor import DriveRules, Executor
 from memory import Incident, Memory, Streak
 from model import PositionMode, ScopeId, ScopeObservation
@@ -43,8 +46,9 @@ class ScopeWatch:
 
     `looks` counts the readings that came to a decision, the latest took `look_s` seconds;
     `rests_until` is when the next one begins, on the monotonic clock, and never while one is under
-    way. `waiting_since` is when a complete streak would have acted but for the venue's records, on
-    the same clock. `trial` is what the latest observation comes to, where that was tried out.
+    way; whoever sets the `bell` wants it at once. `waiting_since` is when a complete streak would
+    have acted but for the venue's records, on the same clock. `trial` is what the latest
+    observation comes to, where that was tried out.
     """
 
     scope: ScopeId
@@ -54,6 +58,7 @@ class ScopeWatch:
     looks: int = 0
     look_s: float = 0.0
     rests_until: float = float("-inf")
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
     waiting_since: float | None = None
     trial: Trial | None = None
 
@@ -94,9 +99,16 @@ class ScopeWatch:
         return trial if trial is not None and trial.memory is memory else None
 
     def ask_at_once(self, memory: Memory, policy: Policy) -> None:
-        """Have the records asked for now, and not with the next reading, while a streak runs."""
-        if _unanswered(memory, policy, self.scope):
-            self.reader.begin_ledger(memory.scope(self.scope))
+        """Have the records asked for now, and not with the next reading, while a streak runs.
+
+        Closes get ready for the end of it.
+        """
+        if not _unanswered(memory, policy, self.scope):
+            return
+        known = memory.scope(self.scope)
+        self.reader.begin_ledger(known)
+        if self.executor is not None and known.last_trusted is not None:
+            self.executor.get_ready(len(known.last_trusted.positions))
 
     def take_note(self, decision: Decision) -> None:
         """Remember what a decision asks for next."""
@@ -120,6 +132,25 @@ class ScopeWatch:
             position_mode=self.reader.position_mode or PositionMode.ONE_WAY,
             cancel_entry_orders=stage is None or stage.cancel_entry_orders,
             untouchable=() if book is None else untouchable_symbols(book, incident.stage),
+        )
+
+    def subject(self, memory: Memory, policy: Policy, *, now: float) -> Subject | None:
+        """What is known for judging whether the account could be closed; None while it is not."""
+        reading, limits = memory.scope(self.scope).last_trusted, self.reader.limits
+        if reading is None or not limits or now - reading.asked_at > policy.max_reading_age_s:
+            return None
+        return Subject(reading=reading, limits=limits)
+
+    def halted(self, memory: Memory, policy: Policy) -> HaltedScope:
+        """What cancelling the account's entry orders needs to know."""
+        book, last = policy.book_of(self.scope), memory.scope(self.scope).last_trusted
+        return HaltedScope(
+            positions=None if last is None else last.positions,
+            position_mode=self.reader.position_mode or PositionMode.ONE_WAY,
+            untouchable=()
+            if book is None
+            else untouchable_symbols(book, memory.book(book.name).stage),
+            not_before=self.reader.quiet_until,
         )
 
 

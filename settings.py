@@ -16,6 +16,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
@@ -30,6 +31,12 @@ from configuration.environment import (
     say_missing,
     variable_names,
 )
+from configuration.notifications import (
+    NO_NOTIFICATIONS,
+    NotificationSettings,
+    read_notifications,
+)
+from configuration.redis_login import read_redis
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
@@ -44,8 +51,9 @@ from configuration.schema import STAGE_KEYS, FuturesAccount, General, SpotAccoun
 from configuration.sections import AccountSections, Sections, VenueSections, read_sections
 from errors import ConfigurationError
 from model import Asset, BookName, ScopeId, StageMode
-from policy import AccountKind, BookPolicy, Policy, StagePolicy, Threshold
+from policy import AccountKind, BookPolicy, Policy, StagePolicy, SwitchPolicy, Threshold
 from redaction import Redactor
+from redis_place import RedisPlace
 
 _UNLISTED = "keys found, not in {file}, NOT WATCHED"
 
@@ -87,6 +95,7 @@ class Settings:
     """Everything the guard was told. All paths are absolute; `path` is the file itself.
 
     `unwatched` holds one printable line for each account that has keys and no guard;
+    `redis` is where the operator's switch is kept beside the local one, None without a Redis;
     `found_secrets` are all that the environment and `.env` held, used or not. `base_policy` is
     completed by `to_policy()`; change `dry_run`, `venues` or `unwatched` with
     `dataclasses.replace` and the policy follows.
@@ -100,7 +109,9 @@ class Settings:
     venues: tuple[VenueSettings, ...]
     unwatched: tuple[str, ...]
     base_policy: Policy
+    redis: RedisPlace | None = None
     found_secrets: tuple[SecretStr, ...] = ()
+    notifications: NotificationSettings = NO_NOTIFICATIONS
 
     @property
     def state_dir(self) -> Path:
@@ -167,11 +178,13 @@ def load_settings(
     own = path.absolute()
     environment = read_environment(config, folder=own.parent, environ=environ)
     note_secrets(environment, venues=sections.venues, ids=KNOWN_IDS)
-    general = sections.general
-    state_db = _resolve(config, "state_db", general.state_db, own=own, environment=environment)
-    lock_file = _resolve(
-        config, "trading_lock_file", general.trading_lock_file, own=own, environment=environment
+    notifications = read_notifications(
+        config, sections.alerts, environment, is_checked=require_venues
     )
+    general = sections.general
+    resolve = partial(_resolve, config, own=own, environment=environment)
+    state_db = resolve("state_db", general.state_db)
+    lock_file = resolve("trading_lock_file", general.trading_lock_file)
     check_general(config, general)
     check_files(config, state_db=state_db, lock_file=lock_file, own=own)
     for venue in sections.venues:
@@ -183,6 +196,9 @@ def load_settings(
     for venue in sections.venues:
         roster.consider(venue, general)
     roster.name_unlisted(sections.venues)
+    redis = read_redis(
+        config, sections.redis, environment, resolve=resolve, require_keys=require_venues
+    )
     if require_venues and not config.problems and not roster.venues:
         raise ConfigurationError((_nothing_to_watch(config, roster),))
     if config.problems:
@@ -198,18 +214,24 @@ def load_settings(
         venues=tuple(roster.venues),
         unwatched=tuple(roster.unwatched),
         base_policy=_policy(config, sections),
+        redis=redis,
         found_secrets=environment.secrets,
+        notifications=notifications,
     )
 
 
 def _resolve(
     config: ConfigFile, key: str, written: str, *, own: Path, environment: Environment
 ) -> Path:
-    """An absolute path; relative ones start at the folder of the configuration."""
+    """An absolute path for a dotted key; relative ones start at the folder of the configuration."""
     if written.startswith("~"):
         home = environment.get("HOME")
         if not written.startswith("~/") or not home:
-            config.add((key,), wrong="has a ~ that leads nowhere", remedy="write the whole path")
+            config.add(
+                tuple(key.split(".")),
+                wrong="has a ~ that leads nowhere",
+                remedy="write the whole path",
+            )
         written = str(Path(home) / written[2:])
     return Path(os.path.normpath(own.parent / written))
 
@@ -364,6 +386,10 @@ def _policy(config: ConfigFile, sections: Sections) -> Policy:
         flow_poll_s=general.flow_poll_s,
         min_equity=general.min_equity,
         enforce_lock_in_dry_run=sections.trading_lock.enforce_in_dry_run,
+        switch=SwitchPolicy(
+            halt_suspends_stages=sections.operator_switch.halt_suspends_stages,
+            redis_grace_s=sections.operator_switch.redis_grace_s,
+        ),
     )
 
 

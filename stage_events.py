@@ -35,6 +35,7 @@ class StageRefusal(StrEnum):
     SAME_STAGE_COOLDOWN = "SAME_STAGE_COOLDOWN"
     STAGE_NOT_USED = "STAGE_NOT_USED"
     STREAK_RUNNING = "STREAK_RUNNING"
+    SWITCH_HALTS = "SWITCH_HALTS"
     SWITCH_NOT_RUNNING = "SWITCH_NOT_RUNNING"
 
     @property
@@ -62,6 +63,7 @@ _SENTENCES: Mapping[StageRefusal, str] = {
     StageRefusal.SAME_STAGE_COOLDOWN: "this stage has acted and its cooldown is not over",
     StageRefusal.STAGE_NOT_USED: "the book has no settings for this stage",
     StageRefusal.STREAK_RUNNING: "a breach is being confirmed",
+    StageRefusal.SWITCH_HALTS: "the switch is on halt, which suspends this stage",
     StageRefusal.SWITCH_NOT_RUNNING: "the switch must be set to running first",
 }
 

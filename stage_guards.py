@@ -33,6 +33,7 @@ class Case:
     is_switch_running: bool = False
     has_trusted_reading: bool = False
     is_forced: bool = False
+    is_halted: bool = False
 
 
 def stage_is_used(case: Case) -> StageRefusal | None:
@@ -51,6 +52,12 @@ def stage_is_rested(case: Case) -> StageRefusal | None:
     """The triggered stage's own cooldown is over, whatever the state."""
     is_resting = case.now < case.book.cooldowns[case.stage - 1]
     return StageRefusal.SAME_STAGE_COOLDOWN if is_resting else None
+
+
+def switch_lets_act(case: Case) -> StageRefusal | None:
+    """The operator's halt does not keep this stage for him; nothing suspends stage 3."""
+    is_suspended = case.is_halted and case.stage < Stage.ALL_CLOSED
+    return StageRefusal.SWITCH_HALTS if is_suspended else None
 
 
 def positions_were_closed(case: Case) -> StageRefusal | None:

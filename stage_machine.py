@@ -290,7 +290,12 @@ def _lock_down(case: Case) -> Transition:
 
 
 _FIRE = Allowed(
-    guards=(guards.stage_is_used, guards.no_such_incident_is_open, guards.stage_is_rested),
+    guards=(
+        guards.stage_is_used,
+        guards.no_such_incident_is_open,
+        guards.stage_is_rested,
+        guards.switch_lets_act,
+    ),
     effect=_open,
 )
 _REARM = Allowed(
@@ -368,16 +373,25 @@ def choose_trigger(
     policy: BookPolicy,
     now: float,
     dry_run: bool,
+    is_halted: bool = False,
 ) -> TriggerChoice:
     """Pick the highest of the triggered closing stages that may act, before it is planned.
 
     A blocked higher stage (resting after an empty plan) does not silence the lower ones: doing
-    less is better than doing nothing.
+    less is better than doing nothing. `is_halted`: the operator's halt suspends stages 1 and 2.
     """
     refusals: list[tuple[Stage, StageRefusal]] = []
     for stage in sorted(triggered, reverse=True):
         name = _TRIGGER_NAMES[stage]
-        case = Case(name=name, book=book, policy=policy, now=now, dry_run=dry_run, stage=stage)
+        case = Case(
+            name=name,
+            book=book,
+            policy=policy,
+            now=now,
+            dry_run=dry_run,
+            stage=stage,
+            is_halted=is_halted,
+        )
         refusal = _refusal_of(case, TABLE[name][book.stage])
         if refusal is None:
             return TriggerChoice(stage=stage, refusals=tuple(refusals))

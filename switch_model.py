@@ -23,6 +23,12 @@ class SwitchState(StrEnum):
         """Rank: kill > halt > pause > running."""
         return list(SwitchState).index(self)
 
+    @staticmethod
+    def parse(text: str) -> SwitchState | None:
+        """The state that a text names, trimmed and in any case; None for no state at all."""
+        word = text.strip().lower()
+        return SwitchState(word) if word in list(SwitchState) else None
+
 
 class SwitchStore(StrEnum):
     """Where a state is kept."""
@@ -98,12 +104,16 @@ class SwitchTransition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisWrite:
-    """What Redis must be told: a state, only where the key is missing unless it may replace one."""
+    """What Redis must be told: a state, only where the key is missing unless it may replace one.
+
+    `replaces` is the state that it loosens: what somebody else has set since must stay.
+    """
 
     state: SwitchState
     actor: str
     reason: str = ""
     is_only_if_missing: bool = True
+    replaces: SwitchState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +122,14 @@ class SwitchMemory:
 
     `redis` is the last state that Redis was seen to hold, None before the first; it binds while
     Redis is silent, was flushed or is no longer configured. `silent_since` is when Redis was last
-    found silent for the first time, None while it answers; it is not stored.
+    found silent for the first time, None while it answers. `has_redis`: this run asks a Redis.
+    `asked_at` is when it was last asked to write its missing key, None while the key is there.
+    Only what the stores hold is stored; the rest each run finds out for itself.
     """
 
     local: SwitchSetting = SwitchSetting()
     redis: SwitchSetting | None = None
     silent_since: float | None = None
     silent_why: str = ""
+    has_redis: bool = False
+    asked_at: float | None = None

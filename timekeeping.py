@@ -7,6 +7,7 @@ clock, not when the next reading happens to come.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import incidents
 import trust
@@ -59,6 +60,8 @@ def move_with_clock(draft: Draft, *, by_s: float) -> None:
         name: trust.move_times(scope, by_s=by_s) for name, scope in draft.scopes.items()
     }
     draft.touched_scopes.update(draft.scopes)
+    if draft.switch.silent_since is not None:
+        draft.switch = replace(draft.switch, silent_since=draft.switch.silent_since + by_s)
     draft.audit(
         (
             AuditEntry(

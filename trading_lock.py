@@ -61,15 +61,26 @@ class LockWriteError(OSError):
 
 
 class LockFile:
-    """The guard's side of the lock file. One writer at a time; calls from any thread."""
+    """The guard's side of the lock file. One writer at a time; calls from any thread.
+
+    `mirror` is told the text of every document and its sequence before the disk is, on the thread
+    that writes: what the disk does with it is then no matter. It must not wait.
+    """
 
     def __init__(
-        self, path: Path, *, pid: int, host: str, now: Callable[[], float] = time.time
+        self,
+        path: Path,
+        *,
+        pid: int,
+        host: str,
+        now: Callable[[], float] = time.time,
+        mirror: Callable[[str, int], None] | None = None,
     ) -> None:
         self._path = path
         self._pid = pid
         self._host = host
         self._now = now
+        self._mirror = mirror
         self._order = threading.Lock()
         self._renaming = threading.Lock()
         self._sequence: int | None = None
@@ -105,6 +116,8 @@ class LockFile:
             text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise LockWriteError(f"{self._path}: no lock document: {error}") from error
+        if self._mirror is not None:
+            self._mirror(text, sequence)
         self._write(text, sequence, is_confirmed=is_confirmed)
 
     def _write(self, text: str, sequence: int, *, is_confirmed: bool) -> None:

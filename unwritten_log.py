@@ -27,6 +27,13 @@ def log_unwritten(log: Logger, records: Records) -> None:
     orders = {(order.action, order.client_id, order.subject): order for order in records.orders}
     for order in orders.values():
         log.critical("unwritten_order", **_order(order))
+    if records.switch is not None:
+        redis = records.switch.redis
+        log.critical(
+            "unwritten_switch",
+            local=records.switch.local.state.value,
+            redis=None if redis is None else redis.state.value,
+        )
     for answer in records.answers:
         log.critical(
             "unwritten_answer",

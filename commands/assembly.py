@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attempts import Got, abandon, attempt
 from clock import Clock
@@ -24,6 +25,7 @@ from decision import Decision
 from errors import ConfigurationError, LockError
 from executor import Executor
 from guardian import REQUEST_POLL_S, Guardian
+from lock_mirror import LockMirror
 from lock_port import LockPort, Replace, showing
 from lock_writer import LockWriter
 from logger import Logger
@@ -37,12 +39,18 @@ from redaction import NOTHING_HIDDEN, Redactor
 from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
+from store.switch_reader import SwitchReader
+from switch_watch import LOOK_EVERY_S, SwitchStores
 from tidying import telling
 from trading_lock import LockFile
 from troubles import Troubles, may_pass
 from venues.access import Access
 from venues.pacer import Address
 from venues.protocol import Venue
+
+if TYPE_CHECKING:
+    from commands.alerting import Alerts
+    from operator_switch import RedisSwitch
 
 CLAIM_WITHIN_S = 2.0
 """A start waits so long for a busy disk to say whose account the database is about."""
@@ -59,8 +67,11 @@ class Assembly:
     policy: Policy
     store: ThreadedStore
     notices: tuple[str, ...]
+    alerts: Alerts | None = None
 
 
+MakeAlerts = Callable[[Policy, Recorder, Troubles], "Alerts"]
+"""Makes who is told of what a guard does."""
 Addresses = dict[tuple[str, str], Address]
 """What each exchange counts for this machine, by its id and where it is reached."""
 MakeVenue = Callable[[VenueSettings, ScopeId], Venue]
@@ -126,12 +137,15 @@ async def assemble(
     on_decision: Callable[[Decision], None] | None = None,
     make_venue: MakeVenue | None = None,
     may_act: bool = True,
+    is_telling: bool = False,
     request_poll_s: float = REQUEST_POLL_S,
+    switch_look_s: float = LOOK_EVERY_S,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open store, lock and venues, yield a guardian, and close everything again.
 
-    With `may_act=False` nothing is sent even when live. Venues without keys are not connected;
+    With `may_act=False` nothing is sent even when live; with `is_telling` whoever the settings name
+    is alerted. Venues without keys are not connected;
     their books keep their place in the policy. Raises StoreError or LockError when the state
     directory or the lock folder cannot be used, ConfigurationError for an unusable connection or a
     database of another kind of account.
@@ -148,20 +162,28 @@ async def assemble(
     store = recalled.store
     troubles = Troubles(clock=clock, log=log, dry_run=settings.dry_run)
     descriptors = DescriptorReserve()
+    redis = _reach_redis(settings, clock)
+    mirror = None if redis is None else LockMirror(redis.mirror, clock=clock, troubles=troubles)
     lock = LockPort(
         LockFile(
-            settings.trading_lock_file, pid=os.getpid(), host=socket.gethostname(), now=clock.now
+            settings.trading_lock_file,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            now=clock.now,
+            mirror=mirror.show if mirror else None,
         ),
         reserves=(descriptors, RoomReserve(settings.trading_lock_file)),
         troubles=troubles,
     )
+    switch = SwitchReader(settings.state_db)
     connections: dict[ScopeId, Venue] = {}
+    assembly: Assembly | None = None
     try:
         await _check_origins(settings, store)
         addresses: Addresses = {}
         make_venue = make_venue or partial(connect, clock=clock, addresses=addresses)
         connections |= _connect_all(settings, make_venue)
-        yield put_together(
+        assembly = put_together(
             settings.to_policy(),
             recalled,
             venues=connections,
@@ -174,16 +196,47 @@ async def assemble(
             on_decision=on_decision,
             request_poll_s=request_poll_s,
             troubles=troubles,
+            make_alerts=_alerts_of(settings, clock=clock, log=log) if is_telling else None,
+            switch=SwitchStores(
+                read_local=switch.read, redis=redis, mirror=mirror, look_every_s=switch_look_s
+            ),
         )
+        yield assembly
     finally:
         closing = [asyncio.ensure_future(venue.aclose()) for venue in connections.values()]
+        if assembly is not None and assembly.alerts is not None:
+            closing.append(asyncio.ensure_future(assembly.alerts.aclose()))
         if closing:
             await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
         for task in closing:
             abandon(task)
+        await switch.aclose()
+        if redis is not None:
+            await redis.aclose()
         await store.aclose()
         lock.close()
         descriptors.release()
+
+
+def _alerts_of(settings: Settings, *, clock: Clock, log: Logger) -> MakeAlerts | None:
+    """Who is to be told, None where nobody is: then nothing of that is even loaded."""
+    asked = settings.notifications
+    if not asked.targets and asked.heartbeat_url is None:
+        return None
+    from commands.alerting import make_alerts
+
+    return lambda policy, recorder, troubles: make_alerts(
+        settings, policy=policy, recorder=recorder, troubles=troubles, clock=clock, log=log
+    )
+
+
+def _reach_redis(settings: Settings, clock: Clock) -> RedisSwitch | None:
+    """The operator's Redis, without talking to it yet; its client is loaded where there is one."""
+    if settings.redis is None:
+        return None
+    from operator_switch import RedisSwitch
+
+    return RedisSwitch(settings.redis, clock=clock)
 
 
 async def _check_origins(settings: Settings, store: ThreadedStore) -> None:
@@ -230,6 +283,8 @@ def put_together(
     on_decision: Callable[[Decision], None] | None = None,
     request_poll_s: float = REQUEST_POLL_S,
     troubles: Troubles | None = None,
+    make_alerts: MakeAlerts | None = None,
+    switch: SwitchStores | None = None,
 ) -> Assembly:
     """Make a guard of what is open already, whose records and lock `redactor` masks.
 
@@ -256,6 +311,9 @@ def put_together(
         on_recovery=partial(troubles.end, "lock"),
     )
     troubles.record = recorder.add
+    alerts = None if make_alerts is None else make_alerts(policy, recorder, troubles)
+    if alerts is not None:
+        recorder.on_given = alerts.hear
     recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
@@ -288,9 +346,11 @@ def put_together(
         troubles=troubles,
         store_deadline_s=store_deadline_s,
         on_decision=on_decision,
+        on_taken=None if alerts is None else alerts.see,
         request_poll_s=request_poll_s,
         standing_locks=recalled.standing,
         notices=notices,
+        switch=switch,
         tidy=telling(lambda: store.thin(clock.now()), troubles),
     )
     return Assembly(
@@ -299,6 +359,7 @@ def put_together(
         policy=policy,
         store=store,
         notices=recalled.notices,
+        alerts=alerts,
     )
 
 

@@ -2,7 +2,9 @@
 
 Owns the order of recovery (behaviour.md sections 6 and 17): an unreadable database is moved aside,
 the lock file's entries are adopted, and what was adopted is written down before anything else
-happens, because a second start would find a database and ask the lock file no more.
+happens, because a second start would find a database and ask the lock file no more. What the lock
+file says of the operator's switch is taken over in either kind of run; a kill that it holds is then
+carried out like any other.
 """
 
 from __future__ import annotations
@@ -13,18 +15,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import switch_rules
 from book_locks import REASON_STATE_LOST
 from errors import StoreError, StoreUnreadable
 from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
 from model import BookName
 from policy import BookPolicy, Policy, unconfigured
+from recorder import merge_records
 from stage_recovery import adopt_locks, adoption_audits, recover_book
 from store.access import ThreadedStore
 from store.files import move_aside
+from switch_model import SwitchMemory
 
 KEEP_WITHIN_S = 2.0
 """A start waits so long for what it adopted to be written, then it guards."""
+
+NEWER = "the lock file is newer than the database"
 
 OUTLASTING = (LockMode.STAGE, LockMode.KILL, LockMode.HALT)
 """What a live guard's lock stands for when a dry run works in its place; who is blind changes."""
@@ -88,6 +95,7 @@ async def _recall(
         memory = await store.load_memory(dry_run=policy.dry_run, now=now)
         unwritten = adopted.unwritten(dry_run=policy.dry_run)
         memory = _fit(_with_books(memory, unwritten.books), now=now)
+        memory = replace(memory, switch=unwritten.switch or memory.switch)
         standing = await _standing(store, adopted, now=now) if policy.dry_run else ()
         tag = await store.instance_tag()
         is_ready = True
@@ -132,23 +140,15 @@ class _Adopted:
 
     def unwritten(self, *, dry_run: bool) -> Records:
         """What of one kind of run must be written before anything else."""
-        return next((records for kind, records in self.kept_back if kind is dry_run), Records())
+        own = (records for kind, records in self.kept_back if kind is dry_run)
+        return merge_records(Records(), *own)
 
 
-async def _keep(
-    store: ThreadedStore,
-    adopted: Sequence[tuple[BookMemory, BookMemory]],
-    *,
-    source: str,
-    now: float,
-    dry_run: bool,
-) -> tuple[tuple[bool, Records], ...]:
-    """Write books, given as before and after their adoption; gives back what could not be written.
-
-    What kept the stage from being written may last: the guard must run all the same. A write that
-    only takes long may leave its audit entries twice. Raises StoreUnreadable.
-    """
-    records = Records(
+def _adopted_books(
+    adopted: Sequence[tuple[BookMemory, BookMemory]], *, source: str, now: float, dry_run: bool
+) -> Records:
+    """What to write of books, given as before and after their adoption."""
+    return Records(
         books=tuple(after for _, after in adopted),
         audits=tuple(
             entry
@@ -156,6 +156,36 @@ async def _keep(
             for entry in adoption_audits(before, after, source=source, now=now, dry_run=dry_run)
         ),
     )
+
+
+def _adopted_switch(
+    before: SwitchMemory,
+    entries: tuple[LockEntry, ...],
+    *,
+    source: str,
+    now: float,
+    dry_run: bool,
+) -> Records:
+    """What to write of the switch, nothing where the lock file says no more of it."""
+    after = switch_rules.adopt_entries(before, entries, now=now)
+    if after is None:
+        return Records()
+    audit = switch_rules.adoption_audit(before, after, source=source, now=now, dry_run=dry_run)
+    return Records(
+        switch=after,
+        transitions=(switch_rules.adoption(before, after, now=now),),
+        audits=(audit,),
+    )
+
+
+async def _keep(
+    store: ThreadedStore, records: Records, *, dry_run: bool
+) -> tuple[tuple[bool, Records], ...]:
+    """Write what was adopted; gives back what could not be written.
+
+    What kept the stage from being written may last: the guard must run all the same. A write that
+    only takes long may leave its audit entries twice. Raises StoreUnreadable.
+    """
     try:
         async with asyncio.timeout(KEEP_WITHIN_S):
             await store.commit(records)
@@ -178,16 +208,23 @@ async def _adopt(
         # The live guard's state is as lost as ours; its stages must outlive this rehearsal.
         kinds.insert(0, False)
     kept_back: tuple[tuple[bool, Records], ...] = ()
+    of_books = tuple(entry for entry in entries or () if not _is_of_the_switch(entry))
     for dry_run in kinds:
         memory = await store.load_memory(dry_run=dry_run, now=now)
         adopted: list[tuple[BookMemory, BookMemory]] = []
         for policy_of_book in _books_of(policy, entries or (), dry_run=dry_run):
             book = memory.book(policy_of_book.name)
             after = adopt_locks(
-                book, entries=entries or (), policy=policy_of_book, now=now, dry_run=dry_run
+                book, entries=of_books, policy=policy_of_book, now=now, dry_run=dry_run
             )
             adopted.append((book, after))
-        kept_back += await _keep(store, adopted, source=told, now=now, dry_run=dry_run)
+        records = _adopted_books(adopted, source=told, now=now, dry_run=dry_run)
+        if dry_run == policy.dry_run:
+            switch = _adopted_switch(
+                memory.switch, entries or (), source=told, now=now, dry_run=dry_run
+            )
+            records = merge_records(records, switch)
+        kept_back += await _keep(store, records, dry_run=dry_run)
     return _Adopted((f"{told}; bots stay locked until every book is reset",), kept_back)
 
 
@@ -202,13 +239,16 @@ async def _adopt_unrecorded(
     A lock that was lifted has its record: it is older than the newest one.
     """
     entries, _ = await asyncio.to_thread(_entries_of, lock_path)
+    switched = await _adopt_unrecorded_switch(store, entries or (), policy=policy, now=now)
     live = tuple(
         entry
         for entry in entries or ()
-        if (_is_live(entry) or _is_lost_state(entry)) and entry.expires_ts > now
+        if (_is_live(entry) or _is_lost_state(entry))
+        and not _is_of_the_switch(entry)
+        and entry.expires_ts > now
     )
     if not live:
-        return _Adopted()
+        return switched
     recorded_at = await store.latest_action_at(dry_run=False)
     memory = await store.load_memory(dry_run=False, now=now)
     adopted: list[tuple[BookMemory, BookMemory]] = []
@@ -225,11 +265,39 @@ async def _adopt_unrecorded(
             after = adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
             adopted.append((book, after))
     if not adopted:
-        return _Adopted()
-    source = "the lock file is newer than the database"
+        return switched
     names = ", ".join(book.name for book, _ in adopted)
-    kept_back = await _keep(store, adopted, source=source, now=now, dry_run=False)
-    return _Adopted((f"{source}: {names} stays locked until its reset",), kept_back)
+    records = _adopted_books(adopted, source=NEWER, now=now, dry_run=False)
+    kept_back = await _keep(store, records, dry_run=False)
+    return _Adopted(
+        (*switched.notices, f"{NEWER}: {names} stays locked until its reset"),
+        (*switched.kept_back, *kept_back),
+    )
+
+
+async def _adopt_unrecorded_switch(
+    store: ThreadedStore, entries: tuple[LockEntry, ...], *, policy: Policy, now: float
+) -> _Adopted:
+    """Take over what the operator had set and the database never learnt of, in any kind of run.
+
+    A halt that only a silent Redis stood for is not his word: the next look finds it again.
+    """
+    told = tuple(
+        entry
+        for entry in entries
+        if _is_of_the_switch(entry) and entry.reason != switch_rules.REASON_REDIS_SILENT
+    )
+    if not told:
+        return _Adopted()
+    recorded_at = max([await store.latest_action_at(dry_run=kind) for kind in (False, True)])
+    new = tuple(entry for entry in told if entry.created_ts > recorded_at)
+    memory = await store.load_memory(dry_run=policy.dry_run, now=now)
+    records = _adopted_switch(memory.switch, new, source=NEWER, now=now, dry_run=policy.dry_run)
+    if records.switch is None:
+        return _Adopted()
+    kept_back = await _keep(store, records, dry_run=policy.dry_run)
+    state = records.switch.local.state
+    return _Adopted((f"{NEWER}: the switch says {state} until: switch running",), kept_back)
 
 
 def _books_of(
@@ -239,6 +307,10 @@ def _books_of(
     named = dict.fromkeys(entry.scope for entry in entries if entry.dry_run == dry_run)
     known = {EVERY_BOOK, *(book.name for book in policy.books)}
     return (*policy.books, *(unconfigured(BookName(name)) for name in named if name not in known))
+
+
+def _is_of_the_switch(entry: LockEntry) -> bool:
+    return switch_rules.locked_state(entry) is not None
 
 
 def _is_live(entry: LockEntry) -> bool:

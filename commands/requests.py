@@ -118,6 +118,5 @@ async def _answer_here(
             guard.store, command=command, arguments=arguments, confirmation=confirmation
         )
         await guard.guardian.run_once()
-        await guard.guardian.answer_requests()
-        await guard.guardian.flush()
+        await guard.guardian.answer_alone()
         return await guard.store.answer(request_id)

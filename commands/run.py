@@ -19,7 +19,7 @@ from clock import SystemClock
 from commands.service import Service
 from errors import ConfigurationError, InvariantViolation, LockError, StateLockHeld, StoreError
 from logger import Logger, configure_logging, get_logger
-from memory import Memory
+from memory import Memory, Severity
 from model import ScopeId
 from policy import AccountKind
 from redaction import Redactor
@@ -129,7 +129,7 @@ async def _run(
 
     clock = SystemClock()
     asyncio.get_running_loop().set_exception_handler(stray_fault_handler(log))
-    async with assemble(settings, clock=clock, log=log) as guard:
+    async with assemble(settings, clock=clock, log=log, is_telling=not once) as guard:
         if settings.dry_run and await guard.store.has_open_incident(dry_run=False):
             print(
                 "a live incident is open: a dry run would leave it unattended -> "
@@ -148,8 +148,16 @@ async def _run(
                 code = EXIT_FAILED if any(doubts.values()) else EXIT_FINE
             else:
                 await service.watch(guard.guardian, policy=guard.policy, clock=clock)
-                log.info("stopped", message="as asked; positions and locks stay as they are")
+                said = "as asked; positions and locks stay as they are"
+                log.info("stopped", message=said)
+                if guard.alerts is not None:
+                    guard.alerts.say("stopped", said)
                 code = EXIT_FINE
+        except InvariantViolation as violation:
+            if guard.alerts is not None:
+                said = f"by a fault of the guard itself, bots are locked: {violation}"
+                guard.alerts.say("stopped", said, Severity.CRITICAL)
+            raise
         finally:
             end_with(code)
     return code
@@ -185,9 +193,12 @@ def _announce(settings: Settings, guard: Assembly, log: Logger) -> None:
     mode = "DRY RUN: nothing is sent" if settings.dry_run else "LIVE"
     books, places = [book.name for book in guard.policy.books], guard.policy.practice_places()
     on = ",".join(f" on the {kind.upper()} ({', '.join(scopes)})" for kind, scopes in places)
+    said = f"{mode}, watching {', '.join(books)}{on}"
+    if guard.alerts is not None:
+        guard.alerts.say("started", said)
     log.info(
         "started",
-        message=f"{mode}, watching {', '.join(books)}{on}",
+        message=said,
         mode=mode,
         books=books,
         practice={kind.value: list(scopes) for kind, scopes in places},

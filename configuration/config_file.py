@@ -32,8 +32,12 @@ _LONGEST_SHOWN = 40
 _MOST_NODES = 20_000
 """A configuration has some hundred values; aliases of aliases could otherwise fill the memory."""
 
-_SECRET_KEY = re.compile(r"key|secret|pass|token|credential|auth|webhook|login|dsn", re.IGNORECASE)
-_URL_WITH_LOGIN = re.compile(r"://[^\s]*[@?]")
+_SECRET_KEY = re.compile(
+    r"key|secret|pass|token|credential|auth|webhook|login|dsn|(?<!simulator_)url", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]*:/", re.IGNORECASE)
+_HARMLESS_ADDRESS = re.compile(r"(?:https?|ftp)://[^/?#@\s]*/?")
+"""Only the name of a machine; of any other address a part may be the way in."""
 _LONG_WORD = re.compile(r"[A-Za-z0-9+=]{16,}|[A-Za-z0-9+=_\-]{32,}")
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -126,7 +130,7 @@ def show_value(path: KeyPath, text: str | None) -> str:
         return ""
     if holds_secret(path):
         return HIDDEN
-    if _URL_WITH_LOGIN.search(text) or looks_secret(text):
+    if looks_secret(text) or (_ADDRESS.search(text) and not _HARMLESS_ADDRESS.fullmatch(text)):
         return HIDDEN
     shown = _printable(text)
     return shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "..."

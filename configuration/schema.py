@@ -22,6 +22,7 @@ from configuration.values import (
     read_fraction,
     read_kind,
     read_number,
+    read_redis_url,
     read_simulator_url,
     read_switch,
     read_symbol,
@@ -31,8 +32,10 @@ from configuration.values import (
     window_s,
     wrong_value,
 )
+from memory import Severity
 from model import Asset, SourceMode, Stage, StageMode, Symbol
 from policy import StagePolicy, Threshold
+from redis_place import MAX_DB
 
 
 def _seconds(least: float, most: float, example: str) -> BeforeValidator:
@@ -66,6 +69,14 @@ def _source_threshold(value: object) -> float:
     if fraction <= 0.5:
         raise wrong_value("would let both sides be the source", "write more than 0.5, e.g. 0.65")
     return fraction
+
+
+def _address_name(value: object) -> str:
+    """The name of the variable that holds an address; the address itself is a secret."""
+    if isinstance(value, str) and "://" in value:
+        wrong = "is an address, and addresses are secrets"
+        raise wrong_value(wrong, "put it into .env as NAME=..., and write that NAME here")
+    return read_variable_name(value)
 
 
 FUTURES_MODES = (
@@ -200,6 +211,59 @@ class SpotRouting(_Section):
     sell_intermediate_delta_only: Flag = True
 
 
+class Notifications(_Section):
+    """`notifications:` without its targets. No address stands here: each is a secret.
+
+    `heartbeat_url_env` None: nothing is pinged.
+    """
+
+    heartbeat_url_env: Annotated[str | None, BeforeValidator(_address_name)] = None
+    heartbeat_s: Annotated[float, _seconds(10, 3600, "60")] = 60.0
+    repeat_s: Annotated[float, _seconds(30, 86_400, "600")] = 600.0
+
+
+class AlertTarget(_Section):
+    """One entry of `notifications.targets:`. `url_env` is missing where it was wrong."""
+
+    url_env: Annotated[str, BeforeValidator(_address_name)] = ""
+    min_severity: Annotated[Severity, BeforeValidator(partial(read_kind, kinds=Severity))] = (
+        Severity.INFO
+    )
+
+
+class OperatorSwitch(_Section):
+    """`operator_switch:` without `redis`."""
+
+    halt_suspends_stages: Flag = False
+    redis_grace_s: Annotated[float, _seconds(0, 3600, "120")] = 120.0
+
+
+class RedisSection(_Section):
+    """`operator_switch.redis:`. `enabled` None is auto.
+
+    `url` holds no login; None: what the variables say. `db` None: the one of the URL, or 0.
+    `tls_ca_file` None: the authorities that the machine trusts.
+    """
+
+    enabled: Switch = None
+    url: Annotated[str | None, BeforeValidator(read_redis_url)] = None
+    url_env: Variable = "REDIS_URL"
+    host_env: Variable = "REDIS_HOST"
+    port_env: Variable = "REDIS_PORT"
+    username_env: Variable = "REDIS_USERNAME"
+    password_env: Variable = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
+    sentinel_password_env: Variable = "REDIS_SENTINEL_PASSWORD"  # noqa: S105 - a name
+    db: Annotated[
+        int | None,
+        BeforeValidator(partial(read_count, least=0, most=MAX_DB, unit="a database", example="0")),
+    ] = None
+    tls: Flag = False
+    tls_ca_file: Annotated[
+        str | None, BeforeValidator(partial(read_text, example="redis-ca.pem"))
+    ] = None
+    key_prefix: Annotated[str, BeforeValidator(partial(read_text, example="guard1:"))] = ""
+
+
 class StageSection(_Section):
     """`stage_1:` to `stage_3:` of one account. None: the default of that stage."""
 
@@ -280,8 +344,6 @@ STAGE_KEYS = {f"stage_{default.stage.value}": default for default in STAGE_DEFAU
 LATER_SECTIONS = (
     "portfolio",
     "regime_guard",
-    "operator_switch",
-    "notifications",
     "metrics",
 )
 """Sections that belong to the design and that this version does not have."""
@@ -291,10 +353,16 @@ KEYS_OF_SECTION: dict[str, tuple[str, ...]] = {
         *General.model_fields,
         "trading_lock",
         "spot_routing",
+        "notifications",
+        "operator_switch",
         "exchanges",
     ),
+    "notifications": (*Notifications.model_fields, "targets"),
+    "notifications.targets": tuple(AlertTarget.model_fields),
     "trading_lock": tuple(TradingLock.model_fields),
     "spot_routing": tuple(SpotRouting.model_fields),
+    "operator_switch": (*OperatorSwitch.model_fields, "redis"),
+    "operator_switch.redis": tuple(RedisSection.model_fields),
     "exchanges.<venue>": (*Venue.model_fields, "accounts"),
     "exchanges.<venue>.accounts": ("futures", "spot"),
     "exchanges.<venue>.accounts.futures": (*FuturesAccount.model_fields, *STAGE_KEYS),

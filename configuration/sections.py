@@ -19,8 +19,12 @@ from configuration.schema import (
     KEYS_OF_SECTION,
     LATER_SECTIONS,
     STAGE_KEYS,
+    AlertTarget,
     FuturesAccount,
     General,
+    Notifications,
+    OperatorSwitch,
+    RedisSection,
     SpotAccount,
     SpotRouting,
     SpotStageSection,
@@ -65,12 +69,23 @@ class VenueSections:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSections:
+    """Where alerts go; each target with the place where it stands."""
+
+    notifications: Notifications
+    targets: tuple[tuple[KeyPath, AlertTarget], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
     """The whole file, typed."""
 
     general: General
     trading_lock: TradingLock
     spot_routing: SpotRouting
+    alerts: AlertSections
+    operator_switch: OperatorSwitch
+    redis: RedisSection
     venues: tuple[VenueSections, ...]
 
 
@@ -83,6 +98,9 @@ def read_sections(config: ConfigFile) -> Sections:
             config.add((key,), wrong="is not in this version yet", remedy="remove the section")
     trading_lock = _taken(config, top, ("trading_lock",))
     spot_routing = _taken(config, top, ("spot_routing",))
+    alerts = _alerts(config, _taken(config, top, ("notifications",)))
+    switch = _taken(config, top, ("operator_switch",))
+    redis = _taken(config, switch, ("operator_switch", "redis"))
     exchanges = _taken(config, top, ("exchanges",))
     if "exchanges" not in config.root:
         exchanges = {"binance": {}}
@@ -94,8 +112,41 @@ def read_sections(config: ConfigFile) -> Sections:
         spot_routing=_typed(
             config, SpotRouting, spot_routing, path=("spot_routing",), home="spot_routing"
         ),
+        alerts=alerts,
+        operator_switch=_typed(
+            config, OperatorSwitch, switch, path=("operator_switch",), home="operator_switch"
+        ),
+        redis=_typed(
+            config,
+            RedisSection,
+            redis,
+            path=("operator_switch", "redis"),
+            home="operator_switch.redis",
+        ),
         venues=tuple(_venue(config, exchanges, name) for name in tuple(exchanges)),
     )
+
+
+def _alerts(config: ConfigFile, section: Section) -> AlertSections:
+    """The section `notifications`, with each entry of its list as a section of its own."""
+    path, home = ("notifications",), "notifications"
+    listed = section.pop("targets", [])
+    if not isinstance(listed, list):
+        remedy = "write `- url_env: NAME` lines below it, indented"
+        config.add((*path, "targets"), wrong="is not a list", remedy=remedy)
+        listed = []
+    targets: list[tuple[KeyPath, AlertTarget]] = []
+    for number, entry in enumerate(listed):
+        at = (*path, "targets", str(number))
+        if isinstance(entry, dict):
+            found = _typed(config, AlertTarget, dict(entry), path=at, home=f"{home}.targets")
+            if not entry.get("url_env") and config.is_sound((*at, "url_env")):
+                config.add(at, wrong="names no address", remedy="add `url_env: NAME` to it")
+            targets.append((at, found))
+        else:
+            config.add(at, wrong="is not a target", remedy="write `- url_env: NAME`")
+    notifications = _typed(config, Notifications, section, path=path, home=home)
+    return AlertSections(notifications=notifications, targets=tuple(targets))
 
 
 def _venue(config: ConfigFile, exchanges: Section, name: str) -> VenueSections:

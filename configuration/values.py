@@ -17,6 +17,7 @@ from typing import TypeVar
 from pydantic_core import PydanticCustomError
 
 from model import Asset, Symbol
+from redis_place import BadRedisUrl, parse_redis_url
 
 LONGEST_WINDOW_S = 86_400.0
 """Raw readings are kept for 24 h (behaviour.md section 13); no peak can be older."""
@@ -87,9 +88,9 @@ def read_number(value: object, *, least: float, most: float, unit: str, example:
     return float(value)
 
 
-def read_count(value: object, *, most: int, unit: str, example: str) -> int:
-    """A whole number of at least 1."""
-    number = read_number(value, least=1, most=most, unit=unit, example=example)
+def read_count(value: object, *, most: int, unit: str, example: str, least: int = 1) -> int:
+    """A whole number of at least 1, or of at least `least`."""
+    number = read_number(value, least=least, most=most, unit=unit, example=example)
     if number != int(number):
         raise wrong_value("is not a whole number", f"write {unit}, e.g. {example}")
     return int(number)
@@ -250,6 +251,19 @@ def read_simulator_url(value: object) -> str:
             "is not a literal loopback address", "write e.g. http://127.0.0.1:8080 or remove it"
         )
     return found[0].rstrip("/")
+
+
+def read_redis_url(value: object) -> str:
+    """Where a Redis is, without the login: the file is no place for a password."""
+    text = read_text(value, example="redis://127.0.0.1:6379")
+    if "@" in text:
+        remedy = "write the whole URL into REDIS_URL in .env; replace a password that stood here"
+        raise wrong_value("holds a login", remedy)
+    try:
+        parse_redis_url(text)
+    except BadRedisUrl as bad:
+        raise wrong_value(bad.wrong, bad.remedy) from None
+    return text
 
 
 def is_venue_name(text: str) -> bool:

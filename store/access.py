@@ -25,6 +25,7 @@ from memory import BookMemory, Memory, OrderRecord, Records, RequestAnswer
 from model import IncidentId, OperatorRequest, ScopeId
 from own_thread import OwnThread
 from position_store import PositionStore
+from switch_model import SwitchState, SwitchTransition
 
 CLOSE_WITHIN_S = 2.0
 """A file that does not close in time is left to the end of the process; SQLite survives that."""
@@ -128,6 +129,13 @@ class ThreadedStore:
             confirmation=confirmation,
         )
         return await self._run(request)
+
+    async def set_switch(
+        self, state: SwitchState, *, actor: str, reason: str, now: float
+    ) -> SwitchTransition | None:
+        """Tighten the local switch; None when it holds as much already."""
+        tightening = partial(self._store.set_switch, state, actor=actor, reason=reason, now=now)
+        return await self._run(tightening)
 
     async def answer(self, request_id: int) -> RequestAnswer | None:
         """The answer to a request."""

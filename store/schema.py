@@ -6,8 +6,8 @@ values mean: `store.codec` turns them into columns and `position_store` decides 
 Rules:
 - Times are REAL UTC seconds in columns named `ts` or `..._ts`; quantities are TEXT so that they
   stay exact; enums are their text; a stage is its number; 0 and 1 are the claims `is_...`.
-- Rows that belong to a dry run or to a live run carry `dry_run`; readings, flows and what is
-  known of a scope are the same in both.
+- Rows that belong to a dry run or to a live run carry `dry_run`; readings, flows, what is known
+  of a scope and the operator's switch are the same in both.
 - A migration is a tuple of statements that lifts the file by one version, inside one transaction
   together with its `PRAGMA user_version`. Versions that have shipped are never edited.
 - `position_snapshots` holds, beside the rows of a reading, rows without a mark price: they carry
@@ -214,7 +214,27 @@ _FIRST_VERSION = (
     "CREATE INDEX actions_by_kind ON actions (dry_run, action_id)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_VERSION,)
+_SECOND_VERSION = (
+    """CREATE TABLE switch_state (
+        store TEXT PRIMARY KEY,
+        state TEXT NOT NULL,
+        since_ts REAL NOT NULL,
+        actor TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        revision INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE switch_transitions (
+        transition_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        ts REAL NOT NULL,
+        old_state TEXT NOT NULL,
+        new_state TEXT NOT NULL,
+        store TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_VERSION, _SECOND_VERSION)
 """`MIGRATIONS[n]` lifts a file from version n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -310,11 +330,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         return _open_reader(path, options="mode=ro&immutable=1")
 
 
-def _open_reader(path: Path, *, options: str) -> sqlite3.Connection:
+def open_to_watch(path: Path, *, patience_ms: int) -> sqlite3.Connection:
+    """Open the database to read one thing again and again while the guard writes.
+
+    Never as it lies: that would show what it held when it was opened, for ever. A foreign lock is
+    waited for by `patience_ms`. Raises as `open_for_reading`.
+    """
+    with translated(f"reading {path}"):
+        return _open_reader(path, options="mode=ro", patience_ms=patience_ms)
+
+
+def _open_reader(
+    path: Path, *, options: str, patience_ms: int = BUSY_TIMEOUT_MS
+) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
     is_ready = False
     try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
         version = _version(connection)
         if version == 0:
             raise StoreMissing(f"{path} holds nothing yet: the guard has not finished a start")

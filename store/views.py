@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memory import AuditEntry, BookMemory, History, Point, RequestAnswer, ScopeMemory
@@ -20,6 +20,8 @@ from store.files import written_at
 from store.history import LOAD_POINTS
 from store.journal import answer_from, audit_from, request_from
 from store.schema import open_for_reading, strictly
+from store.switch_tables import load_switch, load_transitions
+from switch_model import SwitchMemory, SwitchTransition
 
 LATEST_SNAPSHOT = "SELECT * FROM snapshots WHERE scope = ? ORDER BY ts DESC LIMIT 1"
 LATEST_POINT = """
@@ -74,7 +76,8 @@ class StoreStatus:
     `actions` are the latest audit entries, newest first; `requests` those nobody has answered.
     `other_open_incidents` names the books with an open incident of the other kind of run, which
     this kind neither shows nor works on. `tallies` are about the incidents of `books`. `written_at`
-    is when the files were last written, None where nobody can tell.
+    is when the files were last written, None where nobody can tell. `switch` is what both of its
+    stores hold as far as the file knows, `transitions` are its latest changes, newest first.
     """
 
     books: tuple[BookMemory, ...]
@@ -84,6 +87,8 @@ class StoreStatus:
     other_open_incidents: tuple[str, ...] = ()
     tallies: tuple[OrderTally, ...] = ()
     written_at: float | None = None
+    switch: SwitchMemory = field(default_factory=SwitchMemory)
+    transitions: tuple[SwitchTransition, ...] = ()
 
 
 def read_status(
@@ -117,6 +122,8 @@ def read_status(
                 if book.incident is not None
             ),
             written_at=written_at(path),
+            switch=load_switch(connection),
+            transitions=load_transitions(connection, action_limit),
         )
 
 

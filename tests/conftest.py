@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -16,6 +19,20 @@ from hypothesis import settings
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+# A story writes thousands of safe files, and each waits for the disk: in memory none does.
+MEMORY_FOLDER = Path("/dev/shm")
+ENOUGH_BYTES = 2 * 2**30
+if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free >= ENOUGH_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
+
+# A search for circles goes through all that lives, and what a run has loaded lives to its end.
+gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded out of every later search."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,11 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import unittest
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +94,8 @@ class TheGuardedStrategy(unittest.TestCase):
 
     def say(self, *locks: LockEntry, at: float | None = None) -> None:
         """What the guard writes now, or wrote at that time."""
-        clock = {} if at is None else {"now": lambda: at}
-        LockFile(self.lock, pid=1, host="here", **clock).replace(
+        clock = time.time if at is None else partial(float, at)
+        LockFile(self.lock, pid=1, host="here", now=clock).replace(
             LockContent(locks=locks).to_document(NOW)
         )
 

@@ -163,6 +163,7 @@ class MemoryVenue:
     witness: Callable[[Call], None] | None = None
     troubles: list[Planned] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    readied: list[int] = field(default_factory=list)
     elsewhere: tuple[Unwatched, ...] = ()
     _listed: dict[str, PositionMode] = field(default_factory=dict)
     _sides: dict[str, Side] = field(default_factory=dict)
@@ -384,6 +385,10 @@ class MemoryVenue:
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order."""
         return (await self._send_closes("submit_close", (instruction,)))[0]
+
+    def make_ready(self, closes: int) -> None:
+        """Nothing makes it quicker; what was said is kept."""
+        self.readied.append(closes)
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send several at once, in as many requests as the venue's adapter makes of them."""

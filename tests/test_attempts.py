@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from attempts import Got, Missed, Unbroken, attempt, attempt_beside, nap
+from attempts import Got, Missed, Unbroken, attempt, attempt_beside, attempt_unless, nap
 from errors import InvariantViolation, Malformed, Unavailable
 from simulator.virtual_time import LoopClock
 from tests.virtual_house import play
@@ -266,3 +266,35 @@ def test_our_own_bug_in_unbroken_work_shows_at_the_end() -> None:
 
     with pytest.raises(InvariantViolation):
         play(story)
+
+
+def test_work_is_given_up_when_its_event_is_set() -> None:
+    """What is done by then is its answer; what was set before leaves work no time."""
+
+    async def story() -> None:
+        clock = LoopClock(epoch=0.0)
+        event = asyncio.Event()
+        assert await attempt_unless(event, answers(1.0)) == "answer"
+        asyncio.get_running_loop().call_later(2.0, event.set)
+        assert await attempt_unless(event, answers(5.0)) is None
+        assert clock.monotonic() == pytest.approx(3.0)
+        assert await attempt_unless(event, answers(5.0)) is None
+
+    play(story)
+
+
+def test_our_own_bug_is_raised_although_nobody_waits_for_the_work() -> None:
+    """Any other fault is for whoever told it to be done."""
+
+    async def story() -> None:
+        unbroken = Unbroken()
+        failing = asyncio.ensure_future(unbroken.fail())
+        for fault in (Malformed("odd"), InvariantViolation("a bug")):
+            work = unbroken.begin(raises(fault))
+            await asyncio.gather(work, return_exceptions=True)
+            await asyncio.sleep(0)
+            assert failing.done() is isinstance(fault, InvariantViolation)
+        with pytest.raises(InvariantViolation, match="a bug"):
+            await failing
+
+    play(story)

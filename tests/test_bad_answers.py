@@ -75,12 +75,19 @@ class Line:
         self.genuine = self.connection._send_once
         self.connection._send_once = self.send  # type: ignore[method-assign]
 
-    async def send(self, endpoint: str, params: Params, *, urgency: Urgency) -> Any:
+    async def send(
+        self,
+        endpoint: str,
+        params: Params,
+        *,
+        urgency: Urgency,
+        on_leave: Callable[[], None] = lambda: None,
+    ) -> Any:
         """Answer one request."""
         name = f"{endpoint} {_timeless(params)}"
         if self.is_live:
             self.asked.append(name)
-            answer = await self.genuine(endpoint, params, urgency=urgency)
+            answer = await self.genuine(endpoint, params, urgency=urgency, on_leave=on_leave)
             self.answers[name] = copy.deepcopy(answer)
             return answer
         answer = copy.deepcopy(self.answers.get(name, Failure(cause="never asked before")))

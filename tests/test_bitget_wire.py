@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -732,19 +733,55 @@ async def test_each_event_on_the_line_proves_what_the_table_says(
     assert len(server.of("POST", paths.place)) == 1
 
 
-async def test_ten_orders_leave_in_a_second_and_none_waits_longer_than_two(
+async def test_ten_orders_leave_in_a_second_and_none_waits_longer_than_it_may(
     server: CannedVenue, venue: BitgetFutures, paths: Paths
 ) -> None:
-    """Of fifty, ten leave at once and ten 1.35 s later; the rest is told when it may."""
+    """Without an answer in time ten leave every 1.6 s: forty within 5.5 s; the rest is told."""
     server.set("POST", paths.place, placed)
     asked = [close_of(client_id=ClientOrderId(f"ks-{n}")) for n in range(50)]
     outcomes = await venue.submit_closes(asked)
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
     held_back = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
-    assert (len(done), len(held_back)) == (20, 30)
-    assert len(server.of("POST", paths.place)) == 20
+    assert (len(done), len(held_back)) == (40, 10)
+    assert len(server.of("POST", paths.place)) == 40
     assert {(told.reason, told.code) for told in held_back} == {(RefusalReason.RATE_LIMITED, "")}
     assert all(told.retry_after_s for told in held_back)
+
+
+class StillClock(HandClock):
+    """One that nobody wakes before it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for it."""
+        await self.goes_on.wait()
+        self.at += seconds
+
+
+async def test_an_order_that_waits_for_its_turn_is_not_looked_up(
+    server: CannedVenue, family: str, paths: Paths
+) -> None:
+    """Nothing is asked about the eleventh of a second before it has left, and then it is."""
+    SERVE[family](server)
+    clock = StillClock()
+    venue = connect(server.url, clock)
+    await venue.start()
+    server.set("POST", paths.place, placed)
+    server.set("GET", paths.lookup, error("40768", 400))
+    asked = [close_of(client_id=ClientOrderId(f"ks-{n}")) for n in range(11)]
+    await venue.submit_closes(asked[:10])
+    last = asyncio.create_task(venue.submit_close(asked[10]))
+    await asyncio.sleep(0)
+    assert isinstance(await venue.find_order(SCOPE, asked[10].client_id, ETH), Unknown)
+    assert not server.of("GET", paths.lookup)
+    clock.goes_on.set()
+    assert isinstance(await last, Done)
+    await venue.find_order(SCOPE, asked[10].client_id, ETH)
+    assert len(server.of("GET", paths.lookup)) == 1
+    await venue.aclose()
 
 
 async def test_a_venue_that_is_down_is_unavailable_and_nothing_was_sent() -> None:

@@ -274,6 +274,43 @@ def test_what_was_read_ahead_too_long_ago_sizes_no_close() -> None:
     play(story)
 
 
+def test_the_last_answer_ends_the_pause_of_a_round_that_only_waits() -> None:
+    """It comes after 1.5 s, between two rounds; what it left is read in the same moment."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL)
+        bench.venue.plan("submit_close", Trouble.SLOW, seconds=1.5, symbol="XRP")
+        bench.venue.plan("find_order", Trouble.UNAVAILABLE)
+        await bench.drive()
+        left_at = bench.venue.called("submit_close")[0].at
+        answered_at = bench.orders()[-1].answered_at
+        assert answered_at == pytest.approx(left_at + 1.5, abs=0.01)
+        assert answered_at in [call.at for call in bench.venue.called("fetch_positions")]
+        assert bench.held(XRP) == 0
+
+    play(story)
+
+
+@pytest.mark.parametrize(("trouble", "is_certain"), [(None, True), (Trouble.LOST_AFTER, False)])
+def test_positions_are_read_while_answers_are_written_once_every_fate_is_known(
+    trouble: Trouble | None, is_certain: bool
+) -> None:
+    """Writing takes 0.4 s. An order that is in doubt is looked up before."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL, store_takes_s=0.4)
+        if trouble is not None:
+            bench.venue.plan("submit_close", trouble, times=1)
+        await bench.drive()
+        left_at = bench.venue.called("submit_close")[0].at
+        read_at = [call.at for call in bench.venue.called("fetch_positions") if call.at > left_at]
+        assert (
+            read_at[0] == pytest.approx(left_at + bench.venue.latency_s, abs=0.01)
+        ) is is_certain
+
+    play(story)
+
+
 def test_nothing_is_read_ahead_of_what_became_of_earlier_orders() -> None:
     """Neither where this run has sent something nor where an earlier one may have."""
 
@@ -956,6 +993,145 @@ def test_the_list_of_orders_is_asked_for_at_most_every_two_seconds() -> None:
         lists = [call.at for call in bench.venue.called("fetch_orders")]
         assert len(bench.venue.called("fetch_positions")) > len(lists)
         assert min(later - earlier for earlier, later in pairwise(lists)) >= 2.0 - 1e-6
+
+    play(story)
+
+
+# --- the operator's kill ----------------------------------------------------------------------
+
+
+def killed(bench: Bench, *targets: CloseTarget) -> Incident:
+    """The incident of a kill that takes the bench's own over."""
+    return replace(
+        bench.incident,
+        incident_id=IncidentId("kill1"),
+        stage=Stage.LOCKDOWN,
+        targets=targets,
+        rounds=0,
+    )
+
+
+async def take_over(bench: Bench, *, after_s: float) -> float:
+    """Drive stage 1, kill after so many seconds; returns when after it the first close left."""
+    rules = DriveRules(
+        limits=await bench.venue.fetch_market_limits(), position_mode=PositionMode.ONE_WAY
+    )
+    current = [bench.incident]
+
+    def is_current(incident: Incident) -> bool:
+        return incident.incident_id == current[0].incident_id
+
+    lower = asyncio.create_task(
+        bench.executor.drive(bench.incident, rules=rules, is_current=is_current)
+    )
+    await bench.clock.sleep(after_s)
+    current[0] = killed(bench, *ALL)
+    began, sent = bench.clock.now(), len(bench.venue.called("submit_close"))
+    await bench.executor.drive(current[0], rules=rules, is_current=is_current)
+    await lower
+    return bench.venue.called("submit_close")[sent].at - began
+
+
+@pytest.mark.parametrize(
+    ("trouble", "after_s"),
+    [
+        ("a pause", 0.5),
+        ("a position read that hangs", 5.0),
+        ("a store that hangs", 0.5),
+        ("a close that hangs", 0.5),
+    ],
+)
+def test_a_kill_waits_for_nothing_of_a_lower_stage_that_only_waits(
+    trouble: str, after_s: float
+) -> None:
+    """Its own position read takes 0.05 s, look-ups of what was sent before hold it up for 0.3."""
+
+    async def story() -> None:
+        bench = Bench()
+        match trouble:
+            case "a pause":
+                bench.venue.plan("submit_close", Trouble.REFUSE, times=2)
+            case "a position read that hangs":
+                bench.venue.plan("fetch_positions", Trouble.HANG, times=1)
+            case "a store that hangs":
+                bench.store_takes_s = 300.0
+            case _:
+                bench.venue.plan("submit_close", Trouble.HANG, times=1)
+        assert await take_over(bench, after_s=after_s) <= 0.5
+        bench.incident = killed(bench, *ALL)
+        await bench.finish()
+        assert bench.held(SOL) == bench.held(XRP) == 0
+
+    play(story)
+
+
+def test_a_kill_waits_for_no_write() -> None:
+    """Neither for its intents nor for outcomes: the second round follows the first at once."""
+
+    async def story() -> None:
+        bench = Bench(store_takes_s=300.0)
+        bench.incident = killed(bench, *ALL)
+        bench.venue.plan("submit_close", Trouble.REFUSE, times=2)
+        limits = bench.limits = await bench.venue.fetch_market_limits()
+        assert limits
+        began = bench.clock.now()
+        await bench.drive()
+        times = sorted({round(call.at - began, 2) for call in bench.venue.called("submit_close")})
+        assert times[0] <= 0.2
+        assert times[1] - times[0] <= 0.5
+
+    play(story)
+
+
+def test_a_kill_tells_once_of_what_it_finds_beside_its_targets() -> None:
+    """XRP has no target: SOL is closed in the same round, and XRP keeps its stop until it has."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.incident = killed(bench, ALL[0])
+        bench.bot_order(
+            "XRPUSDT", "BUY", type="STOP_MARKET", quantity=5000, trigger_price=1, reduce_only=True
+        )
+        report = await bench.drive()
+        assert report is not None
+        assert [position.symbol for position in report.found] == [XRP]
+        assert bench.closes() == ["SOLUSDT SHORT 100"]
+        again = await bench.drive()
+        assert again is not None
+        assert again.found == ()
+
+    play(story)
+
+
+def test_a_kill_without_targets_takes_no_stop_from_what_it_finds() -> None:
+    """Nothing was ever trusted: both positions are told of, and nothing is cancelled before."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.incident = killed(bench)
+        bench.bot_order(
+            "XRPUSDT", "BUY", type="STOP_MARKET", quantity=5000, trigger_price=1, reduce_only=True
+        )
+        report = await bench.drive()
+        assert report is not None
+        assert {position.symbol for position in report.found} == {SOL, XRP}
+        assert bench.venue.sent == []
+        bench.incident = killed(bench, *ALL)
+        await bench.finish()
+        assert bench.held(SOL) == bench.held(XRP) == 0
+        assert not bench.exchange.account(KEY).orders
+
+    play(story)
+
+
+def test_only_a_kill_looks_beside_its_targets() -> None:
+    """Stage 3 leaves what appears to the next reading, which plans it."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL[:1], stage=Stage.ALL_CLOSED)
+        report = await bench.drive()
+        assert report is not None
+        assert report.found == ()
 
     play(story)
 

@@ -359,7 +359,13 @@ def test_a_refused_reset_leaves_the_book_and_says_why() -> None:
     """The caller answers with the sentence."""
     state = book(THREE)
     step, is_accepted, message = incidents.reset(
-        state, asked("reset"), policy=BOOK_POLICY, now=NOON, measured_at=NOON, dry_run=False
+        state,
+        asked("reset"),
+        policy=BOOK_POLICY,
+        now=NOON,
+        measured_at=NOON,
+        is_switch_running=True,
+        dry_run=False,
     )
     assert (step, is_accepted) == (BookStep(book=state), False)
     assert message == "the book's name must be typed as confirmation"

@@ -22,6 +22,9 @@ EXPANSIONS = {
 }
 """What a name that is put together can become, by its first part."""
 FORWARDERS = {
+    "alert_desk.py",
+    "approach.py",
+    "commands/check/notify.py",
     "decision_log.py",
     "scope_reader.py",
     "store/journal.py",

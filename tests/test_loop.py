@@ -413,7 +413,7 @@ def test_a_broken_invariant_locks_every_bot_whenever_it_is_found(
                 house.venue.plan("submit_close", Trouble.SLOW, seconds=3.0)
                 house.prices(SOL=105)
                 await house.until(lambda: bool(house.venue.sent), within_s=30, step_s=0.01)
-                monkeypatch.setattr("executor._was_taken", broken)
+                monkeypatch.setattr("executor.was_taken", broken)
                 guard.guardian.stop()
             with pytest.raises(InvariantViolation):
                 await guard.running
@@ -443,7 +443,7 @@ def test_a_fault_in_the_round_that_a_shutdown_waits_for_is_recorded(
             house.venue.plan("submit_close", Trouble.SLOW, seconds=3.0)
             house.prices(SOL=105)
             await house.until(lambda: bool(house.venue.sent), within_s=30, step_s=0.01)
-            monkeypatch.setattr("executor._was_taken", broken)
+            monkeypatch.setattr("executor.was_taken", broken)
             await guard.stop()
             (entry,) = house.audit("task_failed")
             assert entry.message == "work in hand: ValueError: an odd number"

@@ -24,6 +24,13 @@ from model import (
     VenueOrderId,
 )
 from redaction import MASK, Redactor
+from switch_model import (
+    SwitchMemory,
+    SwitchSetting,
+    SwitchState,
+    SwitchStore,
+    SwitchTransition,
+)
 from tests.guard_files import BOOK, INCIDENT, LOCK, NOW, SCOPE, STATE, known, opened, settings_in
 from tests.memory_venue import Call
 from tests.virtual_house import House, play
@@ -74,6 +81,20 @@ def records(text: str) -> Records:
                 event="reset",
                 message=text,
                 details=(("reason", text), ("rounds", 3), ("abandoned", None)),
+            ),
+        ),
+        switch=SwitchMemory(
+            local=SwitchSetting(actor=text, reason=text),
+            redis=SwitchSetting(actor=text, reason=text),
+        ),
+        transitions=(
+            SwitchTransition(
+                at=NOW,
+                old=SwitchState.RUNNING,
+                new=SwitchState.HALT,
+                store=SwitchStore.REDIS,
+                actor=text,
+                reason=text,
             ),
         ),
     )

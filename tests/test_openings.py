@@ -18,8 +18,17 @@ from memory import (
     Suspicion,
     TargetStatus,
 )
-from model import Asset, BookName, Coin, Position, RowKey, Side, Source, Symbol
-from openings import Facts, incident_id, open_for_appeared, open_for_breach, say_window
+from model import Asset, BookName, Coin, Position, RowKey, Side, Source, Stage, StageMode, Symbol
+from openings import (
+    Facts,
+    KillFacts,
+    Opening,
+    incident_id,
+    open_for_appeared,
+    open_for_breach,
+    open_for_kill,
+    say_window,
+)
 from policy import BookPolicy
 from tests.decision_values import (
     BOOK,
@@ -227,7 +236,7 @@ LONG_ETH = position("ETH", Side.LONG, "10", 100.0)
 
 def test_a_follow_up_closes_whatever_is_there() -> None:
     """Nobody is known to have lost: the source is UNKNOWN, stage 3 takes all the same."""
-    found = open_for_appeared(NEVER, BOOK_POLICY.stages[2], facts(*losing(0.1), LONG_ETH))
+    found = open_for_appeared(NEVER, facts(*losing(0.1), LONG_ETH))
     assert found is not None
     assert found.breach is None
     assert found.incident.is_followup
@@ -244,7 +253,7 @@ def test_a_follow_up_leaves_what_a_running_incident_cares_for(status: TargetStat
     )
     running = replace(at_stage_3().incident, targets=(target,))
     book = replace(NEVER, stage=THREE, incident=running)
-    found = open_for_appeared(book, BOOK_POLICY.stages[2], facts(LONG_ETH))
+    found = open_for_appeared(book, facts(LONG_ETH))
     assert (found is not None) is (status is TargetStatus.MISSED)
 
 
@@ -257,7 +266,7 @@ def test_a_follow_up_leaves_dust(quantity: str, is_known: bool, is_followed: boo
     told = facts(position("ETH", Side.LONG, quantity, 100.0))
     if not is_known:
         told = replace(told, seen=replace(told.seen, limits={}))
-    found = open_for_appeared(NEVER, BOOK_POLICY.stages[2], told)
+    found = open_for_appeared(NEVER, told)
     assert (found is not None) is is_followed
 
 
@@ -288,7 +297,7 @@ def with_coins(*coins: Coin) -> Facts:
 
 def test_a_follow_up_sells_coins_and_brings_the_second_step_along() -> None:
     """ADA appeared: BTC, of which nothing is held, is a target so that the proceeds go on."""
-    found = open_for_appeared(NEVER, SPOT_BOOK.stages[2], with_coins(coin("ADA", "10")))
+    found = open_for_appeared(NEVER, with_coins(coin("ADA", "10")))
     assert found is not None
     assert [(t.key.symbol, t.is_passage) for t in found.incident.targets] == [
         ("ADA", False),
@@ -299,7 +308,7 @@ def test_a_follow_up_sells_coins_and_brings_the_second_step_along() -> None:
 def test_dust_over_another_coin_opens_no_follow_up() -> None:
     """What is only passed through would not be a reason of its own."""
     told = with_coins(coin("ADA", "0.0009"))
-    assert open_for_appeared(NEVER, SPOT_BOOK.stages[2], told) is None
+    assert open_for_appeared(NEVER, told) is None
 
 
 def test_a_running_incident_that_cares_for_every_coin_needs_no_follow_up() -> None:
@@ -307,7 +316,7 @@ def test_a_running_incident_that_cares_for_every_coin_needs_no_follow_up() -> No
     key = RowKey(SCOPE, Symbol("SOL"), Side.LONG)
     target = CloseTarget(number=1, key=key, may_remain=Decimal(0), initial_quantity=Decimal(10))
     book = replace(NEVER, stage=THREE, incident=replace(at_stage_3().incident, targets=(target,)))
-    assert open_for_appeared(book, SPOT_BOOK.stages[2], with_coins(coin("SOL", "10"))) is None
+    assert open_for_appeared(book, with_coins(coin("SOL", "10"))) is None
 
 
 def test_in_a_doubt_the_coins_of_the_last_trusted_reading_are_followed_up() -> None:
@@ -319,18 +328,62 @@ def test_in_a_doubt_the_coins_of_the_last_trusted_reading_are_followed_up() -> N
         last_trusted=trusted,
         suspicion=Suspicion(since=NOON, doubts=(), consistent_since=NOON),
     )
-    found = open_for_appeared(NEVER, SPOT_BOOK.stages[2], replace(told, memory=memory))
+    found = open_for_appeared(NEVER, replace(told, memory=memory))
     assert found is not None
     assert [t.key.symbol for t in found.incident.targets if not t.is_passage] == ["SOL"]
 
 
 def test_coins_for_sale_count_as_held_when_stage_3_is_judged() -> None:
     """A spot account that held coins is latched; one of stables alone is not."""
-    opened = open_for_appeared(NEVER, SPOT_BOOK.stages[2], with_coins(coin("SOL", "10")))
+    opened = open_for_appeared(NEVER, with_coins(coin("SOL", "10")))
     assert opened is not None
     assert opened.incident.had_positions_since_peak
 
 
 def test_an_empty_account_needs_no_follow_up() -> None:
     """Nothing there."""
-    assert open_for_appeared(NEVER, BOOK_POLICY.stages[2], facts()) is None
+    assert open_for_appeared(NEVER, facts()) is None
+
+
+# --- the operator's kill ------------------------------------------------------------------------
+
+
+def killing(mode: StageMode, *coins: Coin, knows_limits: bool = True) -> Opening:
+    """What a kill opens in a spot account whose stage 3 has this mode."""
+    told = with_coins(*coins)
+    stage_3 = replace(SPOT_BOOK.stages[2], mode=mode, blacklist=(Asset("ADA"),))
+    return open_for_kill(
+        NEVER,
+        KillFacts(
+            now=NOON,
+            policy=told.policy,
+            book=replace(SPOT_BOOK, stages=(*SPOT_BOOK.stages[:2], stage_3)),
+            memories=(replace(told.memory, last_trusted=told.reading),),
+            limits={SCOPE: told.seen.limits} if knows_limits else {},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "sold"),
+    [
+        (StageMode.LOCK_ONLY, []),
+        (StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES, [("ADA", False), ("BTC", True)]),
+        (StageMode.SELL_ALL_NON_USDT_KEEP_STABLES, [("ADA", False), ("BTC", False)]),
+        (StageMode.CLOSE_ALL_POSITIONS, [("ADA", False), ("BTC", False)]),
+    ],
+)
+def test_a_kill_sells_what_stage_3_would(mode: StageMode, sold: list[tuple[str, bool]]) -> None:
+    """A spot account without a mode: its orders are cancelled, nothing is sold."""
+    opened = killing(mode, coin("ADA", "10"), coin("BTC", "2"))
+    targets = opened.incident.targets
+    assert sorted((str(one.key.symbol), one.is_passage) for one in targets) == sold
+    assert (opened.incident.stage, opened.incident.mode) == (Stage.LOCKDOWN, mode.value)
+
+
+def test_a_kill_without_market_rules_sells_all_the_same() -> None:
+    """Over which coin is then for the next reading to tell."""
+    opened = killing(
+        StageMode.SELL_BLACKLIST_ONLY_KEEP_STABLES, coin("ADA", "10"), knows_limits=False
+    )
+    assert [one.key.symbol for one in opened.incident.targets] == ["ADA"]

@@ -430,3 +430,33 @@ def test_other_books_are_left_alone() -> None:
     guard.ask(5, asked("reset"))
     assert guard.memory.book(BookName("other")) == other
     assert guard.memory.scope(SCOPE).flows == ()
+
+
+# --- ack ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("", "ann@desk has seen what sounds"), ("on it", "ann@desk has seen what sounds: on it")],
+)
+def test_an_acknowledgement_is_an_entry_of_the_audit_and_nothing_else(
+    reason: str, said: str
+) -> None:
+    """It names no book and changes none: what sends alerts takes the entry as its cue."""
+    guard = calm()
+    before = guard.memory
+    decision = guard.ask(5, asked("ack", book="", reason=reason))
+    assert answer_of(decision) == (
+        True,
+        "repeats are silent until something new or more severe comes; nothing else changes",
+    )
+    assert decision.records.audits == (
+        AuditEntry(
+            at=NOON + 5,
+            scope="*",
+            event="alerts_acknowledged",
+            message=said,
+            details=(("actor", "ann@desk"), ("reason", reason)),
+        ),
+    )
+    assert decision.memory == before

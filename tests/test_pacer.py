@@ -33,6 +33,13 @@ def gate(most: int = 5, *, reserve: int = 0, is_paced: bool = True) -> Gate:
     return Gate(Pacer(rates), LoopClock(epoch=EPOCH), is_paced=is_paced)
 
 
+async def waited(
+    at: Gate, name: str = "a", *, urgency: Urgency = CLOSE, within_s: float = 0
+) -> float:
+    """Seconds that a request at this gate is told to wait, 0 for one that was let in."""
+    return (await at.enter({name: 1}, urgency=urgency, within_s=within_s)).wait_s
+
+
 class Line:
     """Requests that come one after the other, and when each was let in."""
 
@@ -47,11 +54,11 @@ class Line:
         """One more request, after those that came before."""
 
         async def enter() -> float:
-            wait_s = await self.gate.enter({"a": units}, urgency=urgency, within_s=within_s)
-            if not wait_s:
+            passage = await self.gate.enter({"a": units}, urgency=urgency, within_s=within_s)
+            if not passage.wait_s:
                 self.let_in.append((asyncio.get_running_loop().time(), name))
                 self.gate.leave()
-            return wait_s
+            return passage.wait_s
 
         self.tasks.append(asyncio.create_task(enter()))
         return self.tasks[-1]
@@ -155,10 +162,10 @@ def test_one_that_waits_for_one_allowance_holds_up_nobody_who_needs_another() ->
     async def story() -> None:
         rates = {name: Rate(most=1, within_s=WINDOW_S) for name in "ab"}
         both = Gate(Pacer(rates), LoopClock(epoch=EPOCH))
-        assert await both.enter({"a": 1}, urgency=CLOSE, within_s=0) == 0
-        waiting = asyncio.create_task(both.enter({"a": 1}, urgency=CLOSE, within_s=60))
+        assert await waited(both, "a") == 0
+        waiting = asyncio.create_task(waited(both, "a", within_s=60))
         await asyncio.sleep(1)
-        assert await both.enter({"b": 1}, urgency=READING, within_s=0) == 0
+        assert await waited(both, "b", urgency=READING) == 0
         assert not waiting.done()
         assert await waiting == 0
 
@@ -226,6 +233,73 @@ def test_one_that_is_given_up_while_it_waits_is_in_nobodys_way() -> None:
     play(story)
 
 
+SHORT = Rate(most=2, within_s=1.0, slack_s=0.35)
+
+
+def test_the_window_of_an_answered_request_is_over_a_moment_after_it_is() -> None:
+    """It was counted before its answer came: 0.1 + 1.0 + 0.02 s instead of 1.35 s."""
+
+    async def story() -> None:
+        at = Gate(Pacer({"a": SHORT}), LoopClock(epoch=EPOCH))
+        passages = [await at.enter({"a": 1}, urgency=CLOSE, within_s=0) for _ in range(2)]
+        waiting = asyncio.create_task(waited(at, within_s=9))
+        await asyncio.sleep(0.1)
+        for passage in passages:
+            at.leave(*passage.spent)
+        assert await waiting == 0
+        assert asyncio.get_running_loop().time() == pytest.approx(1.12, abs=0.005)
+
+    play(story)
+
+
+@pytest.mark.parametrize("answered_at", [None, 5.0])
+def test_one_whose_answer_is_late_holds_its_place_no_longer_than_its_window_and_slack(
+    answered_at: float | None,
+) -> None:
+    """Nothing says when it was counted; an answer after the window makes it no longer."""
+
+    async def story() -> None:
+        at = Gate(Pacer({"a": SHORT}), LoopClock(epoch=EPOCH))
+        late, quick = [await at.enter({"a": 1}, urgency=CLOSE, within_s=0) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        at.leave(*quick.spent)
+        assert await waited(at) == pytest.approx(1.02)
+        for free_at in (1.12, 1.35):
+            assert await waited(at, within_s=9) == 0
+            assert asyncio.get_running_loop().time() == pytest.approx(free_at, abs=0.005)
+        if answered_at is not None:
+            await asyncio.sleep(answered_at)
+            at.leave(*late.spent)
+            assert [await waited(at) for _ in range(2)] == [0, 0]
+
+    play(story)
+
+
+@given(trips=st.lists(st.tuples(st.floats(0, 0.3), st.floats(0, 0.3)), min_size=3, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_no_window_of_the_venue_holds_more_than_the_limit_however_long_requests_travel(
+    trips: list[tuple[float, float]],
+) -> None:
+    """They arrive late and are answered later: any second of arrivals holds at most two."""
+
+    async def story() -> None:
+        at = Gate(Pacer({"a": SHORT}), LoopClock(epoch=EPOCH))
+        arrived: list[float] = []
+
+        async def ask(there_s: float, back_s: float) -> None:
+            passage = await at.enter({"a": 1}, urgency=CLOSE, within_s=1e6)
+            await asyncio.sleep(there_s)
+            arrived.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(back_s)
+            at.leave(*passage.spent)
+
+        await asyncio.gather(*(ask(*trip) for trip in trips))
+        for began in arrived:
+            assert sum(began <= other < began + SHORT.within_s for other in arrived) <= SHORT.most
+
+    play(story)
+
+
 # --- what the venue says ----------------------------------------------------------------------
 
 
@@ -248,13 +322,12 @@ def test_the_venues_own_count_knows_of_other_programs(
     async def story() -> None:
         told_gate = gate(5)
         for number in range(3):
-            assert await told_gate.enter({"a": 1}, urgency=CLOSE, within_s=0) == 0
+            assert await waited(told_gate) == 0
             if number >= under_way:
                 told_gate.leave()
         for used in told:
             told_gate.learn({"a": used, "unknown": 7}, was_let_in=used <= 5)
-        found = await told_gate.enter({"a": 1}, urgency=CLOSE, within_s=0)
-        assert found == pytest.approx(wait_s)
+        assert await waited(told_gate) == pytest.approx(wait_s)
 
     play(story)
 
@@ -268,9 +341,9 @@ def test_a_count_above_the_limit_of_what_was_let_in_takes_back_what_others_were_
         told = gate(5)
         told.learn({"a": 5}, was_let_in=True)
         told.learn({"a": 6}, was_let_in=True)
-        assert await told.enter({"a": 1}, urgency=CLOSE, within_s=0) == 0
+        assert await waited(told) == 0
         told.learn({"a": 6}, was_let_in=False)
-        assert await told.enter({"a": 1}, urgency=CLOSE, within_s=0) > 0
+        assert await waited(told) > 0
 
     play(story)
 
@@ -281,7 +354,7 @@ def test_cancels_leave_half_of_the_reserve_to_closing() -> None:
     async def story() -> None:
         found = gate(5, reserve=4)
         let_in = {
-            urgency: [await found.enter({"a": 1}, urgency=urgency, within_s=0) for _ in range(5)]
+            urgency: [await waited(found, urgency=urgency) for _ in range(5)]
             for urgency in (READING, CANCEL, CLOSE)
         }
         assert {urgency: waits.count(0.0) for urgency, waits in let_in.items()} == {
@@ -299,7 +372,7 @@ def test_what_others_used_is_forgotten_with_its_window() -> None:
     async def story() -> None:
         told = gate(5)
         told.learn({"a": 5}, was_let_in=True)
-        assert await told.enter({"a": 1}, urgency=CLOSE, within_s=60) == 0
+        assert await waited(told, within_s=60) == 0
         assert asyncio.get_running_loop().time() == pytest.approx(KEPT_S, abs=0.05)
 
     play(story)
@@ -418,19 +491,14 @@ def neighbours(most: int = 5) -> tuple[Gate, Gate]:
     return one, other
 
 
-async def enter(at: Gate, name: str) -> float:
-    """Ask for one unit, at once."""
-    return await at.enter({name: 1}, urgency=CLOSE, within_s=0)
-
-
 def test_what_one_account_used_of_an_address_is_gone_for_the_other() -> None:
     """Five of five: together they would use ten and be banned. Orders are each account's own."""
 
     async def story() -> None:
         one, other = neighbours()
-        assert [await enter(one, "a") for _ in range(5)] == [0.0] * 5
-        assert await enter(other, "a") == pytest.approx(KEPT_S)
-        assert [await enter(at, "own") for at in (one, one, one, one, one, other)] == [0.0] * 6
+        assert [await waited(one, "a") for _ in range(5)] == [0.0] * 5
+        assert await waited(other, "a") == pytest.approx(KEPT_S)
+        assert [await waited(at, "own") for at in (one, one, one, one, one, other)] == [0.0] * 6
 
     play(story)
 
@@ -441,13 +509,13 @@ def test_a_count_that_may_not_know_of_a_neighbours_request_only_adds() -> None:
     async def story() -> None:
         one, other = neighbours()
         one.learn({"a": 4}, was_let_in=True)
-        assert await enter(other, "a") == 0
-        assert await enter(one, "own") == 0
+        assert await waited(other, "a") == 0
+        assert await waited(one, "own") == 0
         one.learn({"a": 1}, was_let_in=True)
-        assert await enter(one, "a") > 0
+        assert await waited(one, "a") > 0
         other.leave()
         one.learn({"a": 1}, was_let_in=True)
-        assert await enter(one, "a") == 0
+        assert await waited(one, "a") == 0
 
     play(story)
 
@@ -463,6 +531,6 @@ def test_a_pause_of_the_address_holds_every_account_and_no_other_pause_does(
         one.pause(7.0, is_of_address=is_of_address)
         assert one.pause_left_s == 7.0
         assert other.pause_left_s == (7.0 if is_of_address else 0.0)
-        assert await enter(other, "own") == (7.0 if is_of_address else 0.0)
+        assert await waited(other, "own") == (7.0 if is_of_address else 0.0)
 
     play(story)

@@ -19,13 +19,15 @@ from clock import SystemClock
 from commands.assembly import assemble, check_lock_file
 from commands.recall import Recalled, recall
 from errors import ConfigurationError, LockError, StoreError
-from lock_document import FOREVER_TS, LockContent, LockMode
+from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from logger import get_logger
 from memory import AuditEntry, BookMemory, Records
 from model import Stage
 from settings import Settings
 from store.access import ThreadedStore
 from store.views import read_status
+from switch_model import SwitchMemory, SwitchSetting, SwitchState
+from switch_rules import REASON_REDIS_SILENT, operator_locks
 from tests.guard_files import BOOK, LOCK, NOW, SCOPE, opened, settings_in, write, write_lock
 
 STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
@@ -281,3 +283,114 @@ def test_a_lock_that_cannot_be_written_says_where_and_what_to_do(tmp_path: Path)
     (tmp_path / "trading_lock.json").mkdir()
     with pytest.raises(LockError, match="is a folder -> change"):
         check_lock_file(tmp_path / "trading_lock.json")
+
+
+# --- the operator's switch ----------------------------------------------------------------------
+
+
+def switch_lock(state: SwitchState, *, dry_run: bool = False, at: float = NOW) -> LockEntry:
+    """What the guard wrote into the lock file while the switch said so since `at`."""
+    held = SwitchMemory(local=SwitchSetting(state=state, since=at, actor="ann"))
+    (entry,) = operator_locks(held, dry_run=dry_run)
+    return entry
+
+
+SILENT = replace(switch_lock(SwitchState.HALT), reason=REASON_REDIS_SILENT)
+
+
+@pytest.mark.parametrize("was_dry", [False, True])
+@pytest.mark.parametrize("is_dry", [False, True])
+@pytest.mark.parametrize("state", [SwitchState.PAUSE, SwitchState.HALT, SwitchState.KILL])
+async def test_the_switch_outlives_its_database_in_either_kind_of_run(
+    tmp_path: Path, state: SwitchState, was_dry: bool, is_dry: bool
+) -> None:
+    """It is the operator's word and binds both; a later start finds it in the database."""
+    settings = settings_in(tmp_path)
+    write_lock(settings, content=LockContent(locks=(switch_lock(state, dry_run=was_dry),)))
+    found = await start(tmp_path, dry_run=is_dry)
+    assert found.memory.switch.local.state is state
+    assert found.memory.switch.local.reason.endswith(f"(switch_local: {state} by ann)")
+    assert state_of(found) == (Stage.NORMAL, {LockMode.HALT})
+    status = read_status(settings.state_db, dry_run=is_dry)
+    assert [row.event for row in status.actions].count("switch_adopted") == 1
+    assert [(one.old, one.new) for one in status.transitions] == [(SwitchState.RUNNING, state)]
+    again = await start(tmp_path, dry_run=not is_dry)
+    assert (again.notices, again.memory.switch) == ((), found.memory.switch)
+
+
+async def test_a_silent_redis_before_a_lost_database_leaves_a_halt(tmp_path: Path) -> None:
+    """What Redis had said before is lost with it."""
+    write_lock(settings_in(tmp_path), content=LockContent(locks=(SILENT,)))
+    found = await start(tmp_path)
+    assert found.memory.switch.local.state is SwitchState.HALT
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+async def test_an_unreadable_lock_file_tells_nothing_of_the_switch(
+    tmp_path: Path, text: str
+) -> None:
+    """Every book waits for its reset as it is."""
+    settings = settings_in(tmp_path)
+    settings.trading_lock_file.parent.mkdir(parents=True, exist_ok=True)
+    settings.trading_lock_file.write_text(text, encoding="utf-8")
+    assert (await start(tmp_path)).memory.switch == SwitchMemory()
+
+
+@pytest.mark.parametrize("store", [BadDisk, HangingDisk])
+async def test_a_switch_that_cannot_be_written_down_is_adopted_all_the_same(
+    tmp_path: Path, store: type[ThreadedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And handed on to be written first."""
+    monkeypatch.setattr("commands.recall.KEEP_WITHIN_S", 0.01)
+    locks = (switch_lock(SwitchState.KILL), STAGE_3)
+    write_lock(settings_in(tmp_path), content=LockContent(locks=locks))
+    found = await start_badly(tmp_path, store)
+    assert found.memory.switch.local.state is SwitchState.KILL
+    assert found.unwritten.switch == found.memory.switch
+    assert state_of(found)[0] is Stage.ALL_CLOSED
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+async def test_a_kill_that_the_database_never_learnt_of_stays(tmp_path: Path, is_dry: bool) -> None:
+    """The disk was full when Redis said it, and the guard died; then Redis was flushed."""
+    settings = settings_in(tmp_path)
+    write(settings, Records())
+    write_lock(settings, content=LockContent(locks=(switch_lock(SwitchState.KILL), LOCK)))
+    found = await start(tmp_path, dry_run=is_dry)
+    assert found.memory.switch.local.state is SwitchState.KILL
+    assert "the switch says kill until: switch running" in found.notices[0]
+    again = await start(tmp_path, dry_run=is_dry)
+    assert (again.notices, again.memory.switch) == ((), found.memory.switch)
+
+
+async def test_an_unwritten_kill_on_a_bad_disk_is_handed_on_with_its_books(
+    tmp_path: Path,
+) -> None:
+    """Both are to be written before anything else."""
+    settings = settings_in(tmp_path)
+    write(settings, Records())
+    write_lock(settings, content=LockContent(locks=(switch_lock(SwitchState.KILL), STAGE_3)))
+    found = await start_badly(tmp_path, BadDisk)
+    assert found.unwritten.switch == found.memory.switch
+    assert found.unwritten.books == (found.memory.book(BOOK),)
+    assert len(found.notices) == 2
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_halt_that_was_lifted_does_not_come_back(tmp_path: Path, dry_run: bool) -> None:
+    """The database knows of something newer, in whichever kind of run."""
+    settings = settings_in(tmp_path)
+    lifted = AuditEntry(at=NOW + 5, scope="*", event="switch_changed", message=".", dry_run=dry_run)
+    write(settings, Records(audits=(lifted,)))
+    write_lock(settings, content=LockContent(locks=(switch_lock(SwitchState.HALT),)))
+    found = await start(tmp_path)
+    assert (found.notices, found.memory.switch) == ((), SwitchMemory())
+
+
+async def test_a_silence_that_the_database_never_learnt_of_is_found_again(tmp_path: Path) -> None:
+    """By the next look, if it lasts: it is nobody's word."""
+    settings = settings_in(tmp_path)
+    write(settings, Records())
+    write_lock(settings, content=LockContent(locks=(SILENT,)))
+    found = await start(tmp_path)
+    assert (found.notices, found.memory.switch) == ((), SwitchMemory())

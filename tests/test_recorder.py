@@ -117,6 +117,22 @@ def test_a_record_that_is_written_in_time_is_safe() -> None:
     play(story)
 
 
+def test_what_is_given_is_shown_at_once_and_an_empty_record_to_nobody() -> None:
+    """Alerts take it from there; a disk that fails keeps nothing from them."""
+
+    async def story() -> None:
+        disk = Disk()
+        disk.fault = full_disk
+        queue = recorder(disk)
+        shown: list[Records] = []
+        queue.on_given = shown.append
+        queue.add(note(1))
+        queue.add(Records())
+        assert shown == [note(1)]
+
+    play(story)
+
+
 def test_a_slow_disk_holds_nobody_up_beyond_the_deadline() -> None:
     """False means that it follows; it does, in its order."""
 

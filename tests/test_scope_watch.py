@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from decision import decide
-from model import ScopeObservation
+from executor import Executor
+from logger import Logger
+from memory import OrderRecord, Records
+from model import IncidentId, ScopeObservation
 from scope_watch import ScopeWatch
 from tests.decision_values import (
     BOOK_POLICY,
@@ -23,7 +27,7 @@ from tests.decision_values import (
 )
 from tests.memory_venue import SCOPE, Trouble
 from tests.test_scope_reader import Desk
-from tests.virtual_house import play, policy
+from tests.virtual_house import Logbook, play, policy
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,25 @@ def about_to_act() -> Guard:
     for at in (10, 13):
         guard.look(seen(at, *losing(0.0), wallet=9_530.0))
     return guard
+
+
+def executor_at(desk: Desk) -> Executor:
+    """One that writes nothing down and knows of nothing earlier."""
+
+    async def record(_records: Records, _deadline_s: float) -> bool:
+        return True
+
+    async def load(_incident: IncidentId, _since: float) -> tuple[OrderRecord, ...]:
+        return ()
+
+    return Executor(
+        scope=SCOPE,
+        venue=desk.venue,
+        clock=desk.clock,
+        log=cast("Logger", Logbook()),
+        record=record,
+        load_orders=load,
+    )
 
 
 def test_what_would_act_in_the_dark_is_held_until_the_records_come() -> None:
@@ -119,6 +142,20 @@ def test_what_acts_is_not_held_by_what_waits() -> None:
         assert told.has_waited
         assert took_s == pytest.approx(2.0)
         desk.reader.close()
+
+    play(story)
+
+
+def test_while_a_streak_runs_the_venue_is_told_how_many_closes_may_come() -> None:
+    """Connections for two positions are opened before the stage acts, and not in calm."""
+
+    async def story() -> None:
+        for guard, told in ((calm(ONLY_ONE), []), (about_to_act(), [2])):
+            desk = Desk()
+            watch = ScopeWatch(scope=SCOPE, reader=desk.reader, executor=executor_at(desk))
+            watch.ask_at_once(guard.memory, guard.policy)
+            assert desk.venue.readied == told
+            desk.reader.close()
 
     play(story)
 

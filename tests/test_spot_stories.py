@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from clock import SystemClock
 from close_previews import preview_stages
 from configuration.schema import STAGE_DEFAULTS
 from decision import Decision
@@ -24,6 +25,7 @@ from model import Asset, BookName, Coin, Reading, ScopeId, Stage, StageMode, Sym
 from policy import BookPolicy, Policy
 from simulator.exchange import Exchange
 from simulator.spot_state import SpotRecordKind
+from tests.memory_redis import MemoryRedis
 from tests.memory_venue import KEY
 from tests.wire_house import Happening, Prices, play_over_http
 
@@ -100,9 +102,10 @@ def play(
     script: Sequence[tuple[float, Happening]],
     *,
     ends_s: float = 400.0,
+    redis: MemoryRedis | None = None,
     **seed: Any,
 ) -> tuple[Told, Exchange]:
-    """Let a guard watch the spot account until `ends_s`."""
+    """Let a guard watch the spot account until `ends_s`; its switch with a `redis`."""
     told = Told()
     exchange = asyncio.run(
         play_over_http(
@@ -114,6 +117,7 @@ def play(
             ends_s=ends_s,
             on_decision=told.take,
             account="spot",
+            redis=redis,
         )
     )
     return told, exchange
@@ -249,6 +253,35 @@ def test_account_without_modes_locks_and_sells_nothing(tmp_path: Path, venue: st
     assert sales(exchange) == []
     assert held(exchange, "SOL") == 300
     assert [order.side for order in exchange.spot.view(KEY).orders.values()] == ["SELL"]
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "left", "orders"),
+    [
+        ("halt", SELL_ALL, 300, ["SELL"]),
+        ("kill", StageMode.LOCK_ONLY, 300, []),
+        ("kill", SELL_ALL, 0, []),
+    ],
+)
+def test_the_operators_switch_on_a_spot_account(
+    tmp_path: Path, state: str, mode: StageMode, left: int, orders: list[str]
+) -> None:
+    """Halt: purchases go. Kill: every order goes, and coins only where stage 3 has a mode."""
+    redis = MemoryRedis(clock=SystemClock(), value="running")
+    told, exchange = play(
+        tmp_path,
+        a_policy({Stage.ALL_CLOSED: mode}),
+        [(30.0, lambda _at: redis.set(state))],
+        ends_s=60.0,
+        redis=redis,
+        spot_orders=[
+            {"symbol": "SOLUSDT", "side": "SELL", "type": "LIMIT", "quantity": 200, "price": 150},
+            {"symbol": "SOLUSDT", "side": "BUY", "type": "LIMIT", "quantity": 10, "price": 20},
+        ],
+    )
+    assert "switch_changed" in told.events
+    assert held(exchange, "SOL") == left
+    assert [order.side for order in exchange.spot.view(KEY).orders.values()] == orders
 
 
 FLOWS = {

@@ -49,10 +49,19 @@ ADAPTERS = (
     "operator_switch",
     "service_manager",
     "notifier",
+    "heartbeat",
     "metrics",
 )
 """What talks to one outside thing each. `store/` is a part of the position store."""
-_SHELL_ORDER = ("killswitch", "commands", "guardian", "scope_watch", "executor")
+_SHELL_ORDER = (
+    "killswitch",
+    "commands",
+    "guardian",
+    "switch_watch",
+    "drives",
+    "scope_watch",
+    "executor",
+)
 
 BANNED_CLOCKS = frozenset(
     {
@@ -93,10 +102,12 @@ class Source:
 
     path: str
     text: str
-    tree: ast.Module = field(init=False)
+    nodes: tuple[ast.AST, ...] = field(init=False)
+    """Its whole tree, walked once for all rules."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tree", ast.parse(self.text, filename=self.path))
+        tree = ast.parse(self.text, filename=self.path)
+        object.__setattr__(self, "nodes", tuple(ast.walk(tree)))
 
     @property
     def module(self) -> str:
@@ -115,7 +126,7 @@ class Source:
 
     def imports(self) -> Iterator[Import]:
         """Every import, also inside functions and under TYPE_CHECKING."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield Import(node.lineno, alias.name, alias.name)
@@ -135,7 +146,7 @@ class Source:
     def uses(self) -> Iterator[tuple[int, str]]:
         """Every name and attribute chain, spelt out through the file's imports."""
         known = self._aliases()
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Name | ast.Attribute):
                 dotted = _dotted(node)
                 if dotted is not None:
@@ -145,7 +156,7 @@ class Source:
     def _aliases(self) -> dict[str, str]:
         """What each imported local name stands for."""
         known: dict[str, str] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.asname is not None:
@@ -194,6 +205,15 @@ def ccxt_stays_in_venues(source: Source) -> Found:
             yield _at(source, imported.line, "imports ccxt outside venues/")
 
 
+def apprise_stays_in_the_notifier(source: Source) -> Found:
+    """Only one file meets the library of alerts, and only when there is somebody to alert."""
+    if source.path == "notifier.py" or source.is_in(("tests/",)):
+        return
+    for imported in source.imports():
+        if imported.root == "apprise":
+            yield _at(source, imported.line, "imports apprise outside the notifier")
+
+
 def sqlite_stays_in_the_store(source: Source) -> Found:
     """Only the store opens the database; viewers are listed, and tests look at files."""
     is_store = source.path == "position_store.py" or source.is_in(("store/",))
@@ -202,6 +222,15 @@ def sqlite_stays_in_the_store(source: Source) -> Found:
     for imported in source.imports():
         if imported.root == "sqlite3":
             yield _at(source, imported.line, "imports sqlite3 outside the store")
+
+
+def redis_stays_in_the_operator_switch(source: Source) -> Found:
+    """One module speaks with Redis (and tests, and bots of users): one place for its failures."""
+    if source.path == "operator_switch.py" or source.is_in(("tests/", "examples/")):
+        return
+    for imported in source.imports():
+        if imported.root == "redis":
+            yield _at(source, imported.line, "imports redis outside operator_switch.py")
 
 
 def the_lock_reader_stands_alone(source: Source) -> Found:
@@ -247,7 +276,7 @@ def _exchange(module: str) -> str | None:
 
 
 def imports_point_one_way(source: Source) -> Found:
-    """The order is killswitch -> commands -> guardian -> scope_watch -> executor -> the rest."""
+    """The order is that of `_SHELL_ORDER`, with everything else below it."""
     if source.root in _SHELL_ORDER:
         above = _SHELL_ORDER[: _SHELL_ORDER.index(source.root)]
     elif source.is_in(("tests/", "tools/", "benchmarks/", "replay/")):
@@ -294,7 +323,7 @@ def nothing_is_left_undone(source: Source) -> Found:
 def errors_are_caught_by_name(source: Source) -> Found:
     """One broad handler in the whole program: `supervise` in supervision.py."""
     home = _lines_of_supervise(source) if source.path == "supervision.py" else range(0)
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler):
             caught = {_last_name(name) for name in _caught(node.type)}
             if (node.type is None or caught & _BROAD) and node.lineno not in home:
@@ -308,7 +337,7 @@ def errors_are_caught_by_name(source: Source) -> Found:
 
 
 def _lines_of_supervise(source: Source) -> range:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_supervise(node.name):
             return range(node.lineno, (node.end_lineno or node.lineno) + 1)
     return range(0)
@@ -342,7 +371,7 @@ def closes_are_made_by_order_safety(source: Source) -> Found:
     """Only the file that sizes closes may construct one."""
     if source.path == "order_safety.py" or source.is_in(("tests/",)):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and _last_name(node.func) == "CloseInstruction":
             yield _at(source, node.lineno, "constructs a CloseInstruction")
     for imported in source.imports():
@@ -354,7 +383,7 @@ def closes_are_made_by_order_safety(source: Source) -> Found:
 def _is_renamed(source: Source, name: str) -> bool:
     return any(
         alias.name == name and alias.asname not in (None, name)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     )
@@ -368,7 +397,9 @@ def names_do_not_hide_the_standard_library(source: Source) -> Found:
 
 RULES: tuple[Rule, ...] = (
     ccxt_stays_in_venues,
+    apprise_stays_in_the_notifier,
     sqlite_stays_in_the_store,
+    redis_stays_in_the_operator_switch,
     the_lock_reader_stands_alone,
     the_simulator_stays_out_of_production,
     adapters_do_not_meet,
@@ -400,7 +431,7 @@ def refusal_reasons(source: Source) -> tuple[str, ...]:
     """The values of every enum in the file that says why something was refused."""
     return tuple(
         statement.value.value
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ClassDef)
         and re.search(r"Refus|Blocked", node.name)
         and any(_last_name(base) == "StrEnum" for base in node.bases)

@@ -8,6 +8,7 @@ takes effect any more, not even what it would do on its way out.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 import random
@@ -19,7 +20,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from commands.assembly import put_together
+from commands.alerting import Alerts
+from commands.assembly import MakeAlerts, put_together
 from commands.recall import recall
 from configuration.schema import STAGE_DEFAULTS
 from decision import Decision
@@ -39,8 +41,12 @@ from simulator.seeds import apply_seed, order_request
 from simulator.state import Cause, Leg
 from simulator.virtual_time import LoopClock, VirtualLoop
 from store.access import ThreadedStore
+from store.switch_reader import SwitchReader
 from store.views import StoreStatus, read_status
+from switch_model import SwitchSetting, SwitchState
+from switch_watch import SwitchStores
 from tests.conventions import BINANCE, Conventions
+from tests.memory_redis import MemoryRedis
 from tests.memory_venue import KEY, SCOPE, MemoryVenue
 from trading_lock import LockFile
 from venues.protocol import Venue
@@ -105,9 +111,9 @@ class Line:
         self._power = power
 
     def __getattr__(self, name: str) -> Any:
-        """A call of the venue, or a fact about it."""
+        """A call of the venue, or a fact about it; a call that nobody waits for asks nothing."""
         value = getattr(self._venue, name)
-        if not callable(value):
+        if not inspect.iscoroutinefunction(value):
             return value
 
         async def call(*arguments: Any) -> Any:
@@ -185,7 +191,9 @@ class Guard:
     store: TroubledStore
     recorder: Recorder
     power: Power
+    switch: SwitchReader
     notices: tuple[str, ...] = ()
+    alerts: Alerts | None = None
     running: asyncio.Task[None] = field(init=False)
     is_crashed: bool = False
 
@@ -214,7 +222,7 @@ class Guard:
 class House:
     """Machine, files and exchange. `policy` is what the next guard is started with.
 
-    `ways` are the conventions of the venue.
+    `ways` are the conventions of the venue. The switch is watched with `has_switch` or a `redis`.
     """
 
     folder: Path
@@ -227,7 +235,10 @@ class House:
     venue: MemoryVenue = field(init=False)
     others: dict[ScopeId, MemoryVenue] = field(default_factory=dict)
     standing: tuple[LockEntry, ...] = ()
+    has_switch: bool = False
+    redis: MemoryRedis | None = None
     on_decision: Callable[[Decision], None] | None = None
+    make_alerts: MakeAlerts | None = None
     lock_fails: bool = False
     lock_errno: int | None = None
     lock_delay_s: float = 0.0
@@ -350,6 +361,14 @@ class House:
         finally:
             store.close()
 
+    def switch(self, state: SwitchState, *, reason: str = "") -> None:
+        """What the command `switch` writes when it tightens."""
+        store = PositionStore.open(self.db_path, rng=random.Random(1))
+        try:
+            store.set_switch(state, actor="operator@test", reason=reason, now=self.clock.now())
+        finally:
+            store.close()
+
     # --- running ------------------------------------------------------------------------------
 
     async def assemble(self) -> Guard:
@@ -376,6 +395,13 @@ class House:
             now=self.clock.now(),
             open_store=open_store,
         )
+        switch = SwitchReader(self.db_path)
+
+        async def read_switch() -> SwitchSetting | None:
+            await power.needed()
+            return await switch.read()
+
+        stores = SwitchStores(read_local=read_switch, redis=self.redis)
         assembly = put_together(
             self.policy,
             replace(recalled, standing=(*recalled.standing, *self.standing)),
@@ -390,13 +416,17 @@ class House:
             redactor=self.redactor,
             on_decision=self.on_decision,
             request_poll_s=self.request_poll_s,
+            make_alerts=self.make_alerts,
+            switch=stores if self.has_switch or self.redis is not None else None,
         )
         return Guard(
+            switch=switch,
             store=opened[-1],
             recorder=assembly.recorder,
             power=power,
             guardian=assembly.guardian,
             notices=assembly.notices,
+            alerts=assembly.alerts,
         )
 
     def _store_rng(self) -> random.Random:
@@ -429,5 +459,8 @@ class House:
             guard.running.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(guard.running, return_exceptions=True)
+            if guard.alerts is not None:
+                await guard.alerts.aclose()
             guard.store.is_dead = False
+            await guard.switch.aclose()
             await guard.store.aclose()

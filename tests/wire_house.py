@@ -18,6 +18,7 @@ from simulator.exchange import Exchange
 from simulator.faults import Fault
 from simulator.virtual_time import LoopClock, TapeClock
 from simulator.wire.service import Service
+from tests.memory_redis import MemoryRedis
 from tests.memory_venue import KEY, MemoryVenue
 from tests.simulated import SECRET, simulated
 from tests.venue_rigs import STABLES, WAYS, access_to
@@ -55,10 +56,12 @@ async def play_over_http(
     account: str = "futures",
     faults: Sequence[Fault] = (),
     on_open: Callable[[Service], None] = lambda _service: None,
+    redis: MemoryRedis | None = None,
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
-    from simulator.wire.service import Service
+        from simulator.wire.service import Service
+        from tests.memory_redis import MemoryRedis
     from tests.memory_venue import KEY, SCOPE, MemoryVenue
     """
     exchange_id, dialect, changes = WAYS[way]
@@ -90,6 +93,8 @@ async def play_over_http(
         )
         house = House(folder=home, policy=policy, clock=cast("LoopClock", clock))
         house.exchange = service.exchange
+        if redis is not None:
+            redis.clock, house.redis = clock, redis
         house.others[policy.books[0].scopes[0]] = cast("MemoryVenue", venue)
         house.on_decision = lambda decision: on_decision(clock.now() - EPOCH, decision)
         guard = await house.assemble()
@@ -97,6 +102,7 @@ async def play_over_http(
         try:
             await guard.guardian.run()
         finally:
+            await guard.switch.aclose()
             await guard.store.aclose()
             await venue.aclose()
         return service.exchange

@@ -15,8 +15,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ccxt.async_support import binanceusdm
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
 from inspection import Inspection
@@ -78,6 +76,7 @@ from venues.binance_records import (
 )
 from venues.binance_routes import FUTURES, PORTFOLIO, Routes
 from venues.connection import Kept, Manners, VenueConnection, together
+from venues.exchange_library import binanceusdm
 from venues.failure import Failure, KeyRefused
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer
@@ -362,6 +361,10 @@ class BinanceFutures:
                 asker, routes, now=self._clock.now(), scope=scope, symbols=symbols
             )
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for closes that may come soon."""
+        self._connection.make_ready(closes, host=self._whereabouts.likely.host)
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.
 
@@ -373,7 +376,7 @@ class BinanceFutures:
         routes = await self._routes_of_orders()
         if isinstance(routes, Refused):
             return routes
-        answer = await self._connection.ask(routes.order, params)
+        answer = await self._connection.place(routes.order, params, orders=(instruction.client_id,))
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_order(answer, client_id=instruction.client_id, is_lookup=False)
@@ -412,13 +415,12 @@ class BinanceFutures:
         if routes.batch is None or len(part) == 1 or now < self._single_until:
             return await asyncio.gather(*map(self.submit_close, part))
         params = [self._close_params(instruction) for instruction in part]
-        answer = await self._connection.ask(routes.batch, {"batchOrders": params})
+        ids = [close.client_id for close in part]
+        answer = await self._connection.place(routes.batch, {"batchOrders": params}, orders=ids)
         outcomes: Sequence[Outcome] = (
             [self._connection.judge_whole(answer)] * len(part)
             if isinstance(answer, Failure)
-            else judge_batch(
-                answer, [close.client_id for close in part], refusal=self._connection.judge_row
-            )
+            else judge_batch(answer, ids, refusal=self._connection.judge_row)
         )
         if any(map(_may_be_due_to_the_batch, outcomes)):
             self._single_until = now + BATCH_REST_S
@@ -463,9 +465,8 @@ class BinanceFutures:
         routes = await self._routes_of_orders()
         if isinstance(routes, Refused):
             return Unknown(cause=routes.message)
-        answer = await self._connection.ask(
-            routes.look_up, {"symbol": symbol, "origClientOrderId": client_id}
-        )
+        params = {"symbol": symbol, "origClientOrderId": client_id}
+        answer = await self._connection.look_up(routes.look_up, params, order=client_id)
         if not isinstance(answer, Failure):
             return judge_order(answer, client_id=client_id, is_lookup=True)
         if is_gone(answer):

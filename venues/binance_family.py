@@ -59,6 +59,11 @@ class Whereabouts:
         self._due_at = float("-inf")
         self._asking = asyncio.Lock()
 
+    @property
+    def likely(self) -> Routes:
+        """The routes proved last, else the usual ones: for what proves and changes nothing."""
+        return self._proved or FUTURES
+
     async def settle(self, *, is_urgent: bool = False) -> Routes:
         """The routes proved last; what was never proved is proved now.
 

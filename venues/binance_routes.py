@@ -15,14 +15,16 @@ from venues.binance_account import Backing, cross_backing, futures_backing
 class Routes:
     """ccxt's names for the endpoints of one family, and what its answers do in their own way.
 
-    `account` proves that the account lives here. `batch` is None where orders go one by one.
-    `cancels_by_symbol`: the cancel of a conditional order names its symbol too. `transfers` is
-    where money that crosses the border of the account is recorded, None where `income` tells it.
+    `host` is ccxt's name for where they are. `account` proves that the account lives here. `batch`
+    is None where orders go one by one. `cancels_by_symbol`: the cancel of a conditional order names
+    its symbol too. `transfers` is where money that crosses the border of the account is recorded,
+    None where `income` tells it.
     `tells_closers`: a regular order says whether it closes the whole position; elsewhere none can.
     `trading_right` is what the key needs to trade there, as the venue names it.
     """
 
     name: str
+    host: str
     account: str
     positions: str
     backing: Backing
@@ -45,6 +47,7 @@ class Routes:
 
 FUTURES = Routes(
     name="futures",
+    host="fapiPrivate",
     account="fapiPrivateV3GetAccount",
     positions="fapiPrivateV3GetPositionRisk",
     backing=futures_backing,
@@ -68,6 +71,7 @@ FUTURES = Routes(
 
 PORTFOLIO = Routes(
     name="portfolio margin",
+    host="papi",
     account="papiGetAccount",
     positions="papiGetUmPositionRisk",
     backing=cross_backing,

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ccxt.async_support import binance
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
 from inspection import Inspection
@@ -60,6 +58,7 @@ from venues.binance_spot_ledger import read_records
 from venues.binance_spot_records import parse_open_orders, with_proceeds
 from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
+from venues.exchange_library import binance
 from venues.failure import Failure
 from venues.pacer import Urgency
 from venues.parsing import as_fields, plain_text, required_integer
@@ -302,6 +301,10 @@ class BinanceSpot:
 
     # --- closing ------------------------------------------------------------------------------
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for sales that may come soon."""
+        self._connection.make_ready(closes, host="private")
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Sell a coin on the market that was chosen for it, for what that pays in.
 
@@ -311,7 +314,9 @@ class BinanceSpot:
         params = self._sale_params(instruction)
         if isinstance(params, Refused):
             return params
-        answer = await self._connection.ask("privatePostOrder", params)
+        answer = await self._connection.place(
+            "privatePostOrder", params, orders=(instruction.client_id,)
+        )
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         outcome = judge_order(answer, client_id=instruction.client_id, is_lookup=False)
@@ -387,9 +392,8 @@ class BinanceSpot:
         market = self._market_of(Asset(symbol))
         if market is None:
             return Unknown(cause="order: the market that it was sent to is not known")
-        answer = await self._connection.ask(
-            "privateGetOrder", {"symbol": market, "origClientOrderId": client_id}
-        )
+        params = {"symbol": market, "origClientOrderId": client_id}
+        answer = await self._connection.look_up("privateGetOrder", params, order=client_id)
         if not isinstance(answer, Failure):
             return judge_order(answer, client_id=client_id, is_lookup=True)
         if is_gone(answer):

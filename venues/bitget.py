@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ccxt.async_support import bitget
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
 from inspection import Inspection, NotTold
@@ -61,6 +59,7 @@ from venues.bitget_pacing import DEFAULT_RATES, cost_of
 from venues.bitget_records import judge_cancelled, judge_cancelled_all, judge_placed
 from venues.bitget_unified import SETTINGS, UnifiedAccount
 from venues.connection import Kept, Manners, VenueConnection, together
+from venues.exchange_library import bitget
 from venues.failure import Failure, unavailable
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer
@@ -72,7 +71,9 @@ LEDGER_WINDOW_S = 29 * 86400.0
 CLOCK_CHANGE_S = 1.0
 """By so much two measurements of the venue's clock never differ unless one of the clocks was set.
 Records asked for by the old one leave some out, and their times are wrong by as much."""
-LANDS_WITHIN_S = 35.0
+ORDER_WAITS_S = 5.5
+"""Fifty orders go out in one round, ten in each window, also where every answer is late."""
+LANDS_WITHIN_S = 37.0
 """It takes a request for 30 s, and no request can name a shorter window to it."""
 FAMILY_WAIT_S = 1.0
 """Longest that anything waits to learn whether a known account has become one of the other kind."""
@@ -99,6 +100,7 @@ MANNERS = Manners(
     rates=DEFAULT_RATES,
     cost_of=cost_of,
     pauses_s=PAUSES_S,
+    order_waits_s=ORDER_WAITS_S,
     remedy_of=remedy_of,
 )
 """How Bitget wants to be talked to."""
@@ -353,6 +355,10 @@ class BitgetFutures:
         self._learn(held)
         return mode_shown(held) or mode
 
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for closes that may come soon; both families have one host."""
+        self._connection.make_ready(closes, host="mix")
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order.
 
@@ -373,7 +379,9 @@ class BitgetFutures:
             product=self._product(symbol),
             mode=self._modes.get(symbol, instruction.position_mode),
         )
-        answer = await self._connection.ask(request.endpoint, request.params)
+        answer = await self._connection.place(
+            request.endpoint, request.params, orders=(instruction.client_id,)
+        )
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_placed(answer, client_id=instruction.client_id)
@@ -450,7 +458,7 @@ class BitgetFutures:
         except ObservationError as unknown:
             return Unknown(cause=str(unknown))
         request = family.lookup_request(client_id, symbol, product=self._product(symbol))
-        answer = await self._connection.ask(request.endpoint, request.params)
+        answer = await self._connection.look_up(request.endpoint, request.params, order=client_id)
         if not isinstance(answer, Failure):
             return family.judge_lookup(answer, client_id=client_id)
         if is_unknown_order(answer):

@@ -20,8 +20,8 @@ ORDERS = (
     "privateUtaPostV3TradePlaceOrder",
     SPOT_ORDERS,
 )
-ORDER_SLACK_S = 0.35
-"""The first ten of many closes may each have to open a connection first, and arrive that late."""
+ORDER_SLACK_S = 0.6
+"""Each of many closes may have to open a connection first, and arrive that late."""
 OTHERS = "OTHERS"
 """Endpoints that stand in no table share ten a second, though each has at least as many."""
 

@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from itertools import chain
 from typing import Any
 
-from ccxt.async_support import bybit
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
 from inspection import Inspection
@@ -71,6 +69,7 @@ from venues.bybit_records import (
 )
 from venues.ccxt_client import Params
 from venues.connection import Kept, Manners, VenueConnection, together
+from venues.exchange_library import bybit
 from venues.parsing import Fields, required_integer
 
 POSITION_PAGE = 200
@@ -456,6 +455,10 @@ class BybitUnified:
         limits = parse_market_limits(chain.from_iterable(lists))
         self._bases = {symbol: market.base for symbol, market in limits.items()}
         return limits
+
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for closes that may come soon."""
+        self._connection.make_ready(closes, host="private")
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing market order; see `bybit_orders`."""

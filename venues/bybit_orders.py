@@ -87,7 +87,9 @@ class BybitOrders:
         but an approved instruction of this account.
         """
         params = {**_LINEAR, **self._close_params(instruction)}
-        answer = await self._connection.ask("privatePostV5OrderCreate", params)
+        answer = await self._connection.place(
+            "privatePostV5OrderCreate", params, orders=(instruction.client_id,)
+        )
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         return judge_order(answer, client_id=instruction.client_id)
@@ -158,15 +160,14 @@ class BybitOrders:
         """Send some orders in one request."""
         now = self._clock.monotonic()
         params = [self._close_params(instruction) for instruction in part]
-        answer = await self._connection.ask(
-            "privatePostV5OrderCreateBatch", {**_LINEAR, "request": params}
+        ids = [close.client_id for close in part]
+        answer = await self._connection.place(
+            "privatePostV5OrderCreateBatch", {**_LINEAR, "request": params}, orders=ids
         )
         outcomes: Sequence[Outcome] = (
             [self._connection.judge_whole(answer)] * len(part)
             if isinstance(answer, Failure)
-            else judge_batch(
-                answer, [close.client_id for close in part], refusal=self._connection.judge_row
-            )
+            else judge_batch(answer, ids, refusal=self._connection.judge_row)
         )
         if any(isinstance(outcome, Unknown) for outcome in outcomes):
             self._single_until = now + BATCH_REST_S
@@ -243,7 +244,7 @@ class BybitOrders:
         category = _SPOT if is_spot else _LINEAR
         params = {**category, "symbol": symbol, "orderLinkId": client_id}
         for endpoint in ("privateGetV5OrderRealtime", "privateGetV5OrderHistory"):
-            answer = await self._connection.ask(endpoint, params)
+            answer = await self._connection.look_up(endpoint, params, order=client_id)
             if isinstance(answer, Failure):
                 return Unknown(cause=answer.cause)
             try:

@@ -16,9 +16,9 @@ ORDERS, BATCHED, CANCELS, CANCEL_ALLS = "ORDERS", "BATCHED", "CANCELS", "CANCEL_
 POSITIONS, OPEN_ORDERS, LOG, ADDRESS = "POSITIONS", "OPEN_ORDERS", "LOG", "ADDRESS"
 
 SECOND_S = 1.0
-JITTER_S = 0.25
-"""Requests may come so much closer together than they were sent: the first of a burst open their
-connections, those of the next window do not."""
+JITTER_S = 0.45
+"""Requests may come so much closer together than they were sent, unless an answer says that they
+did not: the first of a burst open their connections, those of the next window do not."""
 
 _RESERVED_READS = 20
 """What readings leave of an endpoint that closing reads as well."""

@@ -19,15 +19,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from ccxt.base.errors import (
+import yarl
+
+from errors import ConfigurationError
+from redaction import Redactor
+from venues.exchange_library import (
     AuthenticationError,
     BaseError,
     ExchangeClosedByUser,
     NotSupported,
 )
-
-from errors import ConfigurationError
-from redaction import Redactor
 from venues.failure import Failure, RequestFailed, scrub
 
 Params = Mapping[str, str | int | list[dict[str, str | int]]]
@@ -110,6 +111,31 @@ async def send(client: Any, endpoint: str, params: Params, *, deadline_s: float)
         failure = _describe_fault(fault)
     # Raised outside the handlers, so that no exception with a signed URL hangs on to it.
     raise RequestFailed(failure)
+
+
+async def open_connections(client: Any, url: str, *, count: int, deadline_s: float) -> None:
+    """Have so many connections to the host of `url` ready for requests that follow soon.
+
+    Nothing is sent. Whatever goes wrong is no matter: every request opens what it lacks itself.
+    """
+    client.open()
+    timeout = aiohttp.ClientTimeout(connect=deadline_s, sock_connect=deadline_s)
+    all_began = asyncio.Event()
+
+    async def open_one() -> None:
+        # By no other way does a connection get into the pool that ccxt's requests take it from.
+        request = aiohttp.ClientRequest("GET", yarl.URL(url), session=client.session)
+        connection = await client.session.connector.connect(request, traces=[], timeout=timeout)
+        try:
+            # Given back earlier, one that rested in the pool would count for all of them.
+            await all_began.wait()
+        finally:
+            connection.release()
+
+    opening = asyncio.gather(*(open_one() for _ in range(count)), return_exceptions=True)
+    await asyncio.sleep(0)
+    all_began.set()
+    await opening
 
 
 def redirect(client: Any, simulator_url: str) -> None:

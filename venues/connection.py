@@ -10,14 +10,15 @@ next stands in its `Manners`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from clock import Clock
 from errors import ConfigurationError, ObservationError, Unavailable
 from logger import get_logger
-from model import RefusalReason, Refused, Unknown
+from model import ClientOrderId, RefusalReason, Refused, Unknown
 from redaction import Redactor
 from venues.access import Access
 from venues.ccxt_client import (
@@ -25,11 +26,12 @@ from venues.ccxt_client import (
     Params,
     describe_answer,
     make_client,
+    open_connections,
     redirect,
     send,
 )
 from venues.failure import Failure, KeyRefused, RequestFailed, unavailable, with_remedy
-from venues.pacer import Cost, Gate, Pacer, Rate, Urgency
+from venues.pacer import Cost, Gate, Pacer, Rate, Spent, Urgency
 
 _log = get_logger("venues.connection")
 
@@ -46,6 +48,11 @@ ORDER_WAITS_S = 2.0
 
 With the clock and the request itself that stays below what the executor waits for an answer.
 """
+
+LEAST_READY = 2
+"""The read of the positions that precedes every order may be one of two lists."""
+MOST_READY = 12
+"""Connections opened ahead: as many as the venues that count orders take requests at once."""
 
 OF_A_WHOLE_BATCH = frozenset(
     {
@@ -189,6 +196,8 @@ class VenueConnection:
         self._clock_due_at = 0.0
         self._is_clock_trusted = False
         self._measuring: asyncio.Task[ObservationError | None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._held_back: set[ClientOrderId] = set()
 
     @property
     def server_offset_s(self) -> float:
@@ -197,9 +206,27 @@ class VenueConnection:
 
     async def aclose(self) -> None:
         """Release every connection; safe to call twice."""
-        if self._measuring is not None:
-            self._measuring.cancel()
+        for task in (self._measuring, self._opening):
+            if task is not None:
+                task.cancel()
         await asyncio.gather(self._reader.close(), self._trader.close())
+
+    def make_ready(self, orders: int, *, host: str) -> None:
+        """Begin to open connections for orders that may leave soon; nothing is sent.
+
+        `host` is ccxt's name for where they go. They would open them themselves, two round trips
+        later each.
+        """
+        if self._opening is not None and not self._opening.done():
+            return
+        url = self._trader.implode_hostname(self._trader.urls["api"][host])
+        opening = open_connections(
+            self._trader,
+            url,
+            count=max(LEAST_READY, min(orders, MOST_READY)),
+            deadline_s=self._order_timeout_s,
+        )
+        self._opening = asyncio.create_task(opening)
 
     def adopt_rates(self, rates: Mapping[str, Rate]) -> None:
         """Keep to the limits that the venue publishes."""
@@ -215,11 +242,40 @@ class VenueConnection:
         return await self._fetch(endpoint, what, params=params, urgency=Urgency.CLOSE)
 
     async def ask(
-        self, endpoint: str, params: Params, *, urgency: Urgency = Urgency.CLOSE
+        self,
+        endpoint: str,
+        params: Params,
+        *,
+        urgency: Urgency = Urgency.CLOSE,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> Any | Failure:
         """Send an order, a cancel or a lookup at once, and once; a Failure is for `judge`."""
         await self._settle_clock_if_it_can_be(endpoint)
-        return await self._send_once(endpoint, params, urgency=urgency)
+        return await self._send_once(endpoint, params, urgency=urgency, on_leave=on_leave)
+
+    async def place(
+        self, endpoint: str, params: Params, *, orders: Collection[ClientOrderId]
+    ) -> Any | Failure:
+        """Send orders at once, and once; while they wait for the limits nobody looks them up."""
+        self._held_back.update(orders)
+        try:
+            return await self.ask(endpoint, params, on_leave=partial(self._release, orders))
+        finally:
+            self._release(orders)
+
+    def _release(self, orders: Collection[ClientOrderId]) -> None:
+        self._held_back.difference_update(orders)
+
+    async def look_up(
+        self, endpoint: str, params: Params, *, order: ClientOrderId
+    ) -> Any | Failure:
+        """Look an order up, unless it did not leave yet: fifty such questions delay those orders.
+
+        A Failure is for `judge`.
+        """
+        if order in self._held_back:
+            return Failure(cause="it waits for the venue's limits", was_sent=False)
+        return await self.ask(endpoint, params)
 
     async def inquire(self, endpoint: str, params: Params) -> Any | Failure:
         """Read once what only a person wants to know; a Failure is for `judge`."""
@@ -349,28 +405,41 @@ class VenueConnection:
             raise self._unavailable(what, answer)
         return answer
 
-    async def _send_once(self, endpoint: str, params: Params, *, urgency: Urgency) -> Any | Failure:
+    async def _send_once(
+        self,
+        endpoint: str,
+        params: Params,
+        *,
+        urgency: Urgency,
+        on_leave: Callable[[], None] = lambda: None,
+    ) -> Any | Failure:
         """Send one request when the venue's limits allow it, and learn from its failure."""
         is_reading = urgency is Urgency.READING
         client = self._reader if is_reading else self._trader
         deadline_s = self._read_timeout_s if is_reading else self._order_timeout_s
         waits_s = deadline_s / 2 if is_reading else self._manners.order_waits_s
-        pause_s = await self._gate.enter(
+        passage = await self._gate.enter(
             self._manners.cost_of(endpoint, params), urgency=urgency, within_s=waits_s
         )
-        if pause_s > 0:
+        if (pause_s := passage.wait_s) > 0:
             cause = f"held back by the venue's limits, for {pause_s:.1f} s"
             if urgency is not Urgency.CLOSE:
                 # Kept from what is left for closing: no reason for closing to rest as well.
                 pause_s = self._gate.pause_left_s
             return Failure(cause=cause, was_sent=False, retry_after_s=pause_s or None)
+        answered: tuple[Spent, ...] = ()
+        on_leave()
         try:
-            return await send(client, endpoint, params, deadline_s=deadline_s)
+            answer = await send(client, endpoint, params, deadline_s=deadline_s)
+            answered = passage.spent
+            return answer
         except RequestFailed as failed:
+            if failed.failure.status is not None:
+                answered = passage.spent
             self._learn_from(failed.failure)
             return failed.failure
         finally:
-            self._gate.leave()
+            self._gate.leave(*answered)
 
     def _unavailable(self, what: str, failure: Failure) -> Unavailable:
         """The error of a failed read, with the pause that the venue asked for."""

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from heapq import merge
+from operator import attrgetter
 
 from clock import Clock
 
@@ -32,6 +32,9 @@ Cost = Mapping[str, int]
 SLACK_S = 1.0
 """A window counts as this much longer: requests may come closer together than they were sent.
 One of a second says how much it needs; a whole second more would halve what it allows."""
+ANSWERED_SLACK_S = 0.02
+"""An answered request was counted before its answer came, so its window needs no more from there:
+only the venue's clock may differ by a little."""
 LEAST_NAP_S = 0.001
 
 
@@ -49,7 +52,7 @@ class Rate:
     """At most `most` units in `within_s` seconds, of which readings leave `reserve`.
 
     `is_of_address`: the venue counts all accounts together that it is asked about from one address.
-    `slack_s` is how much longer its window counts as it is.
+    `slack_s` is how much longer its window counts as it is, for as long as nothing is answered.
     """
 
     most: int
@@ -59,19 +62,34 @@ class Rate:
     slack_s: float = SLACK_S
 
 
+@dataclass(slots=True)
+class Spent:
+    """What one request took of one rate, and the monotonic time at which it is free again."""
+
+    units: int
+    until: float
+    answered_kept_s: float = 0.0
+
+    def settle(self, *, now: float) -> None:
+        """Its request is answered: it was counted by now, and not at some time to come."""
+        self.until = min(self.until, now + self.answered_kept_s)
+
+
 class Allowance:
     """What was used of one rate: by us, and by others as far as the venue told."""
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
-        self._spent: deque[tuple[float, int]] = deque()
+        self._spent: deque[Spent] = deque()
         self._own = 0
-        self._others = (float("-inf"), 0)
+        self._others = Spent(0, float("-inf"))
 
-    def spend(self, units: int, *, now: float) -> None:
+    def spend(self, units: int, *, now: float) -> Spent:
         """Count a request that leaves now."""
-        self._spent.append((now, units))
+        spent = Spent(units, now + self._kept_s, self.rate.within_s + ANSWERED_SLACK_S)
+        self._spent.append(spent)
         self._own += units
+        return spent
 
     def learn(self, used: int, *, now: float, is_idle: bool, was_let_in: bool) -> None:
         """Take the venue's own count, which knows of other programs as well.
@@ -82,24 +100,25 @@ class Allowance:
         """
         self._forget(now)
         if was_let_in and used > self.rate.most:
-            self._others = (float("-inf"), 0)
+            self._others = Spent(0, float("-inf"))
             return
         others = max(0, used - self._own)
-        if is_idle or others >= self._others[1]:
-            self._others = (now, others)
+        if is_idle or others >= self._others.units:
+            self._others = Spent(others, now + self._kept_s)
 
     def wait_s(self, units: int, *, now: float, ahead: int = 0, reserve: int = 0) -> float:
         """Seconds until so many units may be spent after those `ahead`; 0 when they may now."""
         self._forget(now)
-        used = self._own + self._others[1]
+        used = self._own + self._others.units
         over = used + ahead + units - max(0, self.rate.most - reserve)
         if over <= 0 or not used + ahead:
             # A request larger than the whole allowance goes alone; it would never go otherwise.
             return 0.0
-        for at, freed in merge(self._spent, (self._others,)):
-            over -= freed
+        # One that is not answered yet may be free later than those that left after it.
+        for spent in sorted((*self._spent, self._others), key=attrgetter("until")):
+            over -= spent.units
             if over <= 0:
-                return max(0.0, at + self._kept_s - now)
+                return max(0.0, spent.until - now)
         return self._kept_s
 
     @property
@@ -107,10 +126,10 @@ class Allowance:
         return self.rate.within_s + self.rate.slack_s
 
     def _forget(self, now: float) -> None:
-        while self._spent and self._spent[0][0] + self._kept_s <= now:
-            self._own -= self._spent.popleft()[1]
-        if self._others[0] + self._kept_s <= now:
-            self._others = (float("-inf"), 0)
+        while self._spent and self._spent[0].until <= now:
+            self._own -= self._spent.popleft().units
+        if self._others.until <= now:
+            self._others = Spent(0, float("-inf"))
 
 
 @dataclass(slots=True)
@@ -151,10 +170,9 @@ class Pacer:
         else:
             self._paused_until = max(self._paused_until, now + seconds)
 
-    def spend(self, cost: Cost, *, now: float) -> None:
+    def spend(self, cost: Cost, *, now: float) -> tuple[Spent, ...]:
         """Count a request that leaves now."""
-        for name, units in cost.items():
-            self._allowances[name].spend(units, now=now)
+        return tuple(self._allowances[name].spend(units, now=now) for name, units in cost.items())
 
     def pause_left_s(self, *, now: float) -> float:
         """Seconds that are left of the pause, 0 without one."""
@@ -182,15 +200,23 @@ class Pacer:
         return max(waits)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A request may leave, and what it took; or `wait_s` seconds until it may be tried again."""
+
+    wait_s: float = 0.0
+    spent: tuple[Spent, ...] = ()
+
+
 @dataclass(slots=True, order=True)
 class _Waiter:
-    """`told` becomes 0 when it may go, or the seconds until it may be tried again."""
+    """Who waits at the gate."""
 
     urgency: Urgency
     number: int
     cost: Cost = field(compare=False)
     ends_at: float = field(compare=False)
-    told: asyncio.Future[float] = field(compare=False)
+    told: asyncio.Future[Passage] = field(compare=False)
 
 
 class Gate:
@@ -209,11 +235,10 @@ class Gate:
         self._under_way = 0
         self._alarm: asyncio.Task[None] | None = None
 
-    async def enter(self, cost: Cost, *, urgency: Urgency, within_s: float) -> float:
-        """Wait until the request may leave: 0 says that it may, and `leave` has to follow.
+    async def enter(self, cost: Cost, *, urgency: Urgency, within_s: float) -> Passage:
+        """Wait until the request may leave: then `wait_s` is 0, and `leave` has to follow.
 
-        Otherwise the seconds until it may be tried again: it would have to wait longer than
-        `within_s`, and nothing was counted.
+        Otherwise it would have to wait longer than `within_s`, and nothing was counted.
         """
         self._numbers += 1
         waiter = _Waiter(
@@ -230,14 +255,19 @@ class Gate:
         except asyncio.CancelledError:
             if waiter.told.cancelled():
                 self._admit()
-            elif not waiter.told.result():
+            elif not waiter.told.result().wait_s:
                 self.leave()
             raise
 
-    def leave(self) -> None:
-        """The request that was let in has ended, in whatever way."""
+    def leave(self, *answered: Spent) -> None:
+        """The request that was let in has ended; `answered` is what it took, if it was answered."""
         self._under_way -= 1
         self._pacer.address.under_way -= 1
+        now = self._clock.monotonic()
+        for spent in answered:
+            spent.settle(now=now)
+        if answered and self._waiting:
+            self._admit()
 
     @property
     def pause_left_s(self) -> float:
@@ -271,12 +301,12 @@ class Gate:
                 continue
             wait_s = self._pacer.wait_s(waiter.cost, urgency=waiter.urgency, now=now, ahead=ahead)
             if wait_s <= 0:
-                self._pacer.spend(waiter.cost, now=now)
+                spent = self._pacer.spend(waiter.cost, now=now)
                 self._under_way += 1
                 self._pacer.address.under_way += 1
-                waiter.told.set_result(0.0)
+                waiter.told.set_result(Passage(spent=spent))
             elif now + wait_s > waiter.ends_at:
-                waiter.told.set_result(wait_s)
+                waiter.told.set_result(Passage(wait_s=wait_s))
             else:
                 self._waiting.append(waiter)
                 next_s = min(next_s, wait_s)

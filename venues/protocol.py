@@ -67,6 +67,9 @@ class Venue(Protocol):
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """Read whether the account is one-way or hedged."""
 
+    def make_ready(self, closes: int) -> None:
+        """Begin what makes so many closes quicker if they come soon; sends and promises nothing."""
+
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Send one closing order."""
 

@@ -32,6 +32,7 @@ def to_document(report: CheckReport) -> dict[str, object]:
         "warnings": report.count(Level.WARNING),
         "machine": [_finding(finding) for finding in report.machine],
         "between": [_finding(finding) for finding in report.between],
+        "alerts": [_finding(finding) for finding in report.alerts],
         "scopes": [_scope(check) for check in report.scopes],
     }
 

@@ -42,7 +42,7 @@ class CheckReport:
 
     `pid` is the guard that runs beside it, 0 when one runs that does not tell, None without one.
     `machine` is about the guard's own files, `between` about accounts taken together and those
-    that have keys and no guard.
+    that have keys and no guard, `alerts` about the targets that a test message was sent to.
     """
 
     now: float
@@ -52,6 +52,7 @@ class CheckReport:
     machine: tuple[Finding, ...]
     scopes: tuple[ScopeCheck, ...]
     between: tuple[Finding, ...]
+    alerts: tuple[Finding, ...] = ()
 
     def findings(self) -> Iterator[Finding]:
         """Every finding of every part."""
@@ -59,6 +60,7 @@ class CheckReport:
         for scope in self.scopes:
             yield from scope.findings
         yield from self.between
+        yield from self.alerts
 
     def count(self, level: Level) -> int:
         """How many findings are of that level, over all parts."""

@@ -55,6 +55,9 @@ def _parts(report: CheckReport) -> Iterator[RenderableType]:
         yield _scope(scope)
     yield _matter("Accounts together", report.between, fine="")
     yield _matter("This machine", report.machine, fine=_join(report.machine))
+    if report.alerts:
+        fine = ", ".join(f"{one.subject} {one.what}" for one in report.alerts if not one.remedy)
+        yield _matter("Alerts", report.alerts, fine=fine)
     yield Padding(_verdict(report), (0, 1))
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -32,24 +33,37 @@ from settings import Settings
 from state_lock import find_holder
 
 
-def show_check(config: Path, *, as_json: bool) -> int:
-    """Check everything once; returns the exit code: 1 with any fault, 2 for the configuration."""
+def show_check(config: Path, *, as_json: bool, is_notifying: bool = False) -> int:
+    """Check everything once; returns the exit code: 1 with any fault, 2 for the configuration.
+
+    With `is_notifying` every target of alerts gets a test message.
+    """
     settings = read_settings(config)
     if settings is None:
+        return EXIT_CONFIGURATION
+    if is_notifying and not settings.notifications.targets:
+        print("check: notifications.targets is empty -> see docs/alerts.md", file=sys.stderr)
         return EXIT_CONFIGURATION
     log = begin_log(settings)
     try:
         with bounded_end(within_s=LEAVE_WITHIN_S, log=log) as end_with:
-            return asyncio.run(_run(settings, as_json=as_json, end_with=end_with))
+            done = _run(settings, as_json=as_json, is_notifying=is_notifying, end_with=end_with)
+            return asyncio.run(done)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION
 
 
-async def _run(settings: Settings, *, as_json: bool, end_with: Callable[[int], None]) -> int:
+async def _run(
+    settings: Settings, *, as_json: bool, is_notifying: bool, end_with: Callable[[int], None]
+) -> int:
     """Check and print; what still hangs afterwards, as a name server does, is not waited for."""
     with _progress() as tell:
         report = await check(settings, clock=SystemClock(), tell=tell)
+    if is_notifying:
+        from commands.check.notify import try_targets
+
+        report = replace(report, alerts=await try_targets(settings, now=report.now))
     if as_json:
         print(json.dumps(to_document(report), indent=2, allow_nan=False))
     else:

@@ -165,6 +165,7 @@ class _Run:
             on_decision=lambda decision: self._see(decision, clock.now()),
             make_venue=_maker(clock, self._plan.broken),
             request_poll_s=1.0 if has_operator else TAPE_REQUEST_POLL_S,
+            switch_look_s=TAPE_REQUEST_POLL_S,
             rng=random.Random(0),  # noqa: S311 - the same story twice
         ) as guard:
             self._guard = guard
