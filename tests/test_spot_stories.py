@@ -264,13 +264,13 @@ def test_account_without_modes_locks_and_sells_nothing(tmp_path: Path, venue: st
     ],
 )
 def test_the_operators_switch_on_a_spot_account(
-    tmp_path: Path, state: str, mode: StageMode, left: int, orders: list[str]
+    tmp_path: Path, venue: str, state: str, mode: StageMode, left: int, orders: list[str]
 ) -> None:
     """Halt: purchases go. Kill: every order goes, and coins only where stage 3 has a mode."""
     redis = MemoryRedis(clock=SystemClock(), value="running")
     told, exchange = play(
         tmp_path,
-        a_policy({Stage.ALL_CLOSED: mode}),
+        a_policy(venue, {Stage.ALL_CLOSED: mode}),
         [(30.0, lambda _at: redis.set(state))],
         ends_s=60.0,
         redis=redis,

@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ccxt.async_support import bitget
-
 from clock import Clock
 from errors import InvariantViolation, Malformed, Unavailable
 from inspection import Inspection
@@ -63,6 +61,7 @@ from venues.bitget_spot_records import (
 from venues.bitget_spot_sales import SpotSales
 from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
+from venues.exchange_library import bitget
 from venues.failure import Failure
 from venues.parsing import Fields, as_fields, required_integer, required_text
 from venues.spot_prices import SpotPrices
@@ -79,7 +78,9 @@ LEDGER_REACH_S = 89 * 86400.0
 """Bills are told for spans of 90 days at most."""
 CLOCK_CHANGE_S = 1.0
 """Two measurements of the venue's clock never differ by so much unless a clock was set."""
-LANDS_WITHIN_S = 35.0
+ORDER_WAITS_S = 5.5
+"""Fifty sales go out in one round, ten in each window, also where every answer is late."""
+LANDS_WITHIN_S = 37.0
 """It takes a request for 30 s, and no request can name a shorter window to it."""
 PAGE, BILLS_PAGE = 100, 500
 """Most orders, and most bills, that the venue gives at once."""
@@ -121,6 +122,7 @@ MANNERS = Manners(
     rates=DEFAULT_RATES,
     cost_of=cost_of,
     pauses_s=PAUSES_S,
+    order_waits_s=ORDER_WAITS_S,
     remedy_of=_remedy_of,
 )
 """How the spot side of Bitget wants to be talked to; it counts every endpoint for itself."""
@@ -359,6 +361,10 @@ class BitgetSpot:
         )
 
     # --- closing ------------------------------------------------------------------------------
+
+    def make_ready(self, closes: int) -> None:
+        """Begin to open connections for sales that may come soon."""
+        self._connection.make_ready(closes, host="spot")
 
     async def submit_close(self, instruction: CloseInstruction) -> Outcome:
         """Sell a coin on the market that was chosen for it, for what that pays in.

@@ -77,7 +77,9 @@ class SpotSales:
             "size": plain_text(instruction.quantity),
             "clientOid": instruction.client_id,
         }
-        answer = await self._connection.ask("privateSpotPostV2SpotTradePlaceOrder", params)
+        answer = await self._connection.place(
+            "privateSpotPostV2SpotTradePlaceOrder", params, orders=(instruction.client_id,)
+        )
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
         outcome = judge_placed(answer, client_id=instruction.client_id)
@@ -101,7 +103,8 @@ class SpotSales:
         if sold_on is None:
             return Unknown(cause="order: the market that it was sent to is not known")
         market, paid_in = sold_on
-        answer = await self._connection.ask(_ORDER_INFO, {"clientOid": client_id})
+        params: Params = {"clientOid": client_id}
+        answer = await self._connection.look_up(_ORDER_INFO, params, order=client_id)
         if not isinstance(answer, Failure):
             found = _judge_listed(answer, client_id, paid_in=paid_in)
             if found is not None:

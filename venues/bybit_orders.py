@@ -179,7 +179,7 @@ class BybitOrders:
         Raises InvariantViolation for anything but an approved instruction of this account.
         """
         params = self._close_params(instruction)
-        answer = await self._connection.ask(
+        answer = await self._connection.place(
             "privatePostV5OrderCreate",
             {
                 **_SPOT,
@@ -191,6 +191,7 @@ class BybitOrders:
                 "qty": params["qty"],
                 "orderLinkId": params["orderLinkId"],
             },
+            orders=(instruction.client_id,),
         )
         if isinstance(answer, Failure):
             return self._connection.judge(answer)
