@@ -271,7 +271,7 @@ class SpotDesk:
         if request.client_id and not self._world.rules.client_id.match(request.client_id):
             raise Rejected(Reason.BAD_CLIENT_ID, request.client_id)
         taken = [order.client_id for order in wallet.orders.values()]
-        if self._world.rules.client_ids_stay_taken:
+        if self._world.rules.spot_client_ids_stay_taken:
             taken += [order.client_id for order in wallet.done.values()]
         if request.client_id and request.client_id in taken:
             raise Rejected(Reason.DUPLICATE_CLIENT_ID, request.client_id)

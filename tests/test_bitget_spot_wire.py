@@ -403,13 +403,15 @@ async def test_refusals_of_the_venue(at: At, quantity: str, reason: RefusalReaso
     assert at.held("SOL") == 300
 
 
-async def test_id_that_was_used_is_refused_for_ever(at: At) -> None:
-    """A sale that was sent twice by mistake is carried out once."""
-    assert isinstance(await at.venue.submit_close(sale(SOL, "10")), Done)
+async def test_id_of_an_open_order_is_refused(at: At) -> None:
+    """Of one that was filled it is not: the guard looks up what it sent before it sends again."""
+    await at.place.control.spot_bot_order(
+        **SELLS, type="LIMIT", quantity="1", price="150", client_id="ks-inc-1-1-1"
+    )
     again = await at.venue.submit_close(sale(SOL, "10"))
     assert isinstance(again, Refused)
     assert again.reason is RefusalReason.DUPLICATE_ID
-    assert at.held("SOL") == 290
+    assert at.held("SOL") == 300
 
 
 async def test_several_sales_have_an_outcome_each(at: At) -> None:

@@ -41,6 +41,7 @@ RULES = HouseRules(
     splits_large_reducers=True,
     reducers_skip_min_notional=False,
     client_ids_stay_taken=True,
+    spot_client_ids_stay_taken=True,
     client_id=re.compile(r"^[A-Za-z0-9_-]{1,36}$"),
     max_orders={OrderKind.REGULAR: 500, OrderKind.CONDITIONAL: 10},
     counts_orders_by_symbol=True,
