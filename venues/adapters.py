@@ -8,6 +8,7 @@ from venues.access import Access
 from venues.binance import BinanceFutures
 from venues.binance_spot import BinanceSpot
 from venues.bitget import BitgetFutures
+from venues.bitget_selling import BitgetSelling
 from venues.bitget_spot import BitgetSpot
 from venues.bybit import BybitUnified
 from venues.bybit_selling import BybitSelling
@@ -36,11 +37,12 @@ def connect_account(
         case "binance", "spot":
             return BinanceSpot(scope=scope, access=access, clock=clock, stables=stables)
         case "bitget", "futures":
-            return BitgetFutures(scope=scope, access=access, clock=clock, stables=stables)
+            make_bitget = BitgetSelling if sells_coins else BitgetFutures
+            return make_bitget(scope=scope, access=access, clock=clock, stables=stables)
         case "bitget", "spot":
             return BitgetSpot(scope=scope, access=access, clock=clock, stables=stables)
         case "bybit", "futures":
-            make = BybitSelling if sells_coins else BybitUnified
-            return make(scope=scope, access=access, clock=clock, stables=stables)
+            make_bybit = BybitSelling if sells_coins else BybitUnified
+            return make_bybit(scope=scope, access=access, clock=clock, stables=stables)
         case _:
             raise ValueError(f"{exchange} {account}: no adapter")

@@ -118,7 +118,7 @@ class BitgetFutures:
         self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
-        self._stables = frozenset(Asset(name) for name in stables)
+        self._stables = tuple(Asset(name) for name in stables)
         self._connection = VenueConnection(
             MANNERS, access, clock, on_refusal=self._heed_refusal, on_failure=self._heed_failure
         )
@@ -327,7 +327,7 @@ class BitgetFutures:
 
         Raises Malformed when one has none.
         """
-        wanted = sorted(assets - self._stables)
+        wanted = sorted(assets - set(self._stables))
         if not wanted:
             return {}
         prices = self._own_prices | coin_prices(await family.fetch_marks())

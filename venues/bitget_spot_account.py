@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, MarketLimits, Symbol
 from venues.bitget_family import data_of, required_symbol
+from venues.bitget_markets import step_of_places
 from venues.parsing import (
     Fields,
     as_rows,
     optional_decimal,
     required_decimal,
-    required_integer,
     required_number,
     required_text,
 )
@@ -110,14 +109,11 @@ def _parse_market(row: Fields) -> MarketLimits:
     """Read one market. The most is that of any order; 0 says that there is none."""
     symbol = required_symbol(row, "symbols")
     what = f"symbols {symbol}"
-    places = required_integer(row, "quantityPrecision", what)
-    if not 0 <= places <= 20:
-        raise Malformed(f"{what}: quantityPrecision is no number of places")
     return MarketLimits(
         symbol=symbol,
         base=Asset(required_text(row, "baseCoin", what).upper()),
         quote=Asset(required_text(row, "quoteCoin", what).upper()),
-        step=Decimal(1).scaleb(-places),
+        step=step_of_places(row, what),
         min_quantity=required_decimal(row, "minTradeAmount", what),
         market_max=optional_decimal(row, "maxTradeAmount", what) or None,
         min_notional=required_decimal(row, "minTradeUSDT", what),

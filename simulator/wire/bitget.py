@@ -25,6 +25,7 @@ from simulator.wire import bitget_public as public
 from simulator.wire import bitget_spot as spot
 from simulator.wire import bitget_unified as unified
 from simulator.wire import bitget_unified_orders as unified_orders
+from simulator.wire import bitget_unified_spot as spot_orders
 from simulator.wire.bitget_codes import (
     CLASSIC_ONLY,
     TOO_MANY,
@@ -144,6 +145,8 @@ def _place_batch(call: Call) -> object:
 
 def _place_unified(call: Call) -> object:
     fraction = call.circumstances.fill_fraction
+    if spot_orders.is_of_spot(call.sent):
+        return spot_orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
     return unified_orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
 
 
@@ -158,7 +161,11 @@ PUBLIC_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v2/spot/public/symbols"): _public(lambda call: spot.symbols(call.exchange)),
     ("GET", "/api/v2/spot/market/tickers"): _public(lambda call: spot.tickers(call.exchange)),
     ("GET", "/api/v3/market/instruments"): _public(
-        lambda call: public.instruments(call.exchange, call.sent)
+        lambda call: (
+            spot_orders.instruments(call.exchange)
+            if spot_orders.is_of_spot(call.sent)
+            else public.instruments(call.exchange, call.sent)
+        )
     ),
     ("GET", "/api/v3/market/tickers"): _public(
         lambda call: public.unified_tickers(call.exchange, call.sent)
@@ -203,20 +210,28 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
 
 UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/account/settings"): _unified(lambda call: unified.settings(call.mode_view)),
-    ("GET", "/api/v3/account/assets"): _unified(lambda call: unified.assets(call.view)),
+    ("GET", "/api/v3/account/assets"): _unified(
+        lambda call: unified.assets(call.view, call.spot_view)
+    ),
     ("GET", "/api/v3/account/funding-assets"): _unified(lambda _: []),
     ("GET", "/api/v3/account/info"): _unified(lambda call: unified.key_info(call.account), 1),
     ("GET", "/api/v3/account/financial-records"): _unified(
         lambda call: unified.records(call.view, call.account, call.sent)
     ),
     ("GET", "/api/v3/position/current-position"): _unified(_looking(unified.positions)),
-    ("GET", "/api/v3/trade/unfilled-orders"): _unified(_looking(unified_orders.unfilled)),
+    ("GET", "/api/v3/trade/unfilled-orders"): _unified(
+        lambda call: (
+            spot_orders.unfilled(call.spot_view, call.sent)
+            if spot_orders.is_of_spot(call.sent)
+            else unified_orders.unfilled(call.view, call.sent)
+        )
+    ),
     ("GET", "/api/v3/trade/unfilled-strategy-orders"): _unified(
         _looking(unified_orders.strategies)
     ),
-    ("GET", "/api/v3/trade/order-info"): _unified(_acting(unified_orders.order_info)),
+    ("GET", "/api/v3/trade/order-info"): _unified(_acting(spot_orders.order_info)),
     ("POST", "/api/v3/trade/place-order"): _unified(_place_unified, 10),
-    ("POST", "/api/v3/trade/cancel-order"): _unified(_acting(unified_orders.cancel), 10),
+    ("POST", "/api/v3/trade/cancel-order"): _unified(_acting(spot_orders.cancel), 10),
     ("POST", "/api/v3/trade/cancel-strategy-order"): _unified(
         _acting(unified_orders.cancel_strategy), 10
     ),
@@ -316,6 +331,9 @@ class BitgetDialect:
         if account.is_unified is not route.is_unified:
             code, message = UNIFIED_ONLY if account.is_unified else CLASSIC_ONLY
             raise BitgetError(code, message)
+        if account.is_unified:
+            # One wallet backs contracts and spot markets alike.
+            self.exchange.spot.share_purse(account.api_key, account.wallet)
         if request.method != "GET" and not account.can_trade:
             raise BitgetError("40014", "Incorrect permissions, need future order write permissions")
         if path in RECORDS and not account.can_read_transfers:

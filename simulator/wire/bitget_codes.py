@@ -93,6 +93,7 @@ CODES: dict[Reason, tuple[str, str]] = {
 UNIFIED_CODES: dict[Reason, tuple[str, str]] = {
     Reason.NOTHING_TO_REDUCE: ("25227", "no position available"),
     Reason.UNKNOWN_ORDER: ("25204", "Order does not exist"),
+    Reason.BALANCE_INSUFFICIENT: ("25202", "Insufficient balance"),
 }
 
 CLASSIC_ONLY = (
