@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from model import Stage
 from simulator.control import start_simulator
 from simulator.exchange import Exchange
 from simulator.faults import Fault, FaultKind
-from simulator.seeds import spot_order_request
 from simulator.state import Leg
 from tests.memory_venue import KEY
 from tests.simulated import SECRET, seed
@@ -172,90 +171,6 @@ def test_what_shows_late_is_not_closed_twice(tmp_path: Path) -> None:
     assert course.held[-1] == ONE_WAY_LEFT
     fills = [entry["quantity"] for entry in exchange.ledger if entry["event"] == "fill"]
     assert fills == ["5"]
-
-
-COINS: Mapping[str, Any] = {
-    "wallet": {"USDT": 5000, "ETH": 2, "SOL": 10},
-    "prices": {**PRICES, "ETHUSDT": 2000},
-    "positions": [
-        {"symbol": "BTCUSDT", "side": "LONG", "quantity": "0.05", "entry_price": 60000},
-    ],
-}
-"""10,000 in all: 5,000 USDT, 2 ETH and 10 SOL, and a long of 0.05 BTC beside them."""
-
-
-@pytest.mark.parametrize("sells", [True, False])
-def test_coins_that_back_the_account_are_sold_only_where_the_owner_says_so(
-    tmp_path: Path, sells: bool
-) -> None:
-    """ETH at 1,700 loses 6 %: half of it goes. At 1,000 all coins go, and what orders hold of them.
-
-    Without `sell_collateral` every coin stays, and the long is closed in stage 3 all the same.
-    """
-    stages: list[Stage] = []
-    wallets: list[dict[str, Decimal]] = []
-
-    def rest(exchange: Exchange) -> None:
-        entry = {"symbol": "SOLUSDT", "side": "SELL", "type": "LIMIT", "quantity": 5, "price": 900}
-        exchange.spot.place(KEY, spot_order_request(entry))
-
-    def look(exchange: Exchange) -> None:
-        held = exchange.account(KEY).wallet
-        wallets.append({coin: held.get(coin, Decimal(0)) for coin in ("ETH", "SOL")})
-
-    own = policy()
-    (book,) = own.books
-    exchange = asyncio.run(
-        play_over_http(
-            "bybit",
-            home=tmp_path,
-            seed=seed(**COINS),
-            policy=replace(own, books=(replace(book, sell_collateral=sells),)),
-            script=[
-                (60.0, rest),
-                (120.0, Prices({"ETHUSDT": 1700})),
-                (240.0, look),
-                (300.0, Prices({"ETHUSDT": 1000})),
-            ],
-            ends_s=420.0,
-            on_decision=lambda _now_s, decision: stages.extend(
-                one.incident.stage for one in decision.opened
-            ),
-        )
-    )
-    look(exchange)
-    assert (stages[0], stages[-1]) == (Stage.REDUCED_TOP_RISK, Stage.ALL_CLOSED)
-    assert exchange.account(KEY).legs == {}
-    before, after = wallets
-    if sells:
-        assert before == {"ETH": Decimal(1), "SOL": Decimal(10)}
-        assert after == {"ETH": Decimal(0), "SOL": Decimal(0)}
-        assert exchange.spot.view(KEY).orders == {}
-    else:
-        assert before == after == {"ETH": Decimal(2), "SOL": Decimal(10)}
-        assert len(exchange.spot.view(KEY).orders) == 1
-    assert not [entry for entry in exchange.ledger if entry["event"] == "spot_rejected"]
-
-
-def test_a_wallet_that_shows_a_sale_late_is_not_sold_from_twice(tmp_path: Path) -> None:
-    """A sale is only acknowledged, and the wallet shows it 3 s later: half stays half."""
-    own = policy()
-    (book,) = own.books
-    exchange = asyncio.run(
-        play_over_http(
-            "bybit",
-            home=tmp_path,
-            seed=seed(**COINS),
-            policy=replace(own, books=(replace(book, sell_collateral=True),)),
-            script=[(120.0, Prices({"ETHUSDT": 1700}))],
-            ends_s=290.0,
-            on_decision=lambda _now_s, _decision: None,
-            faults=(Fault(kind=FaultKind.STALE, path="wallet-balance", seconds=3.0),),
-        )
-    )
-    sales = [entry["quantity"] for entry in exchange.ledger if entry["event"] == "spot_order"]
-    assert sales == ["1"]
-    assert exchange.account(KEY).wallet["ETH"] == 1
 
 
 async def test_a_configured_account_is_watched_end_to_end(tmp_path: Path) -> None:
