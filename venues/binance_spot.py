@@ -32,7 +32,6 @@ from model import (
     Side,
     Symbol,
     Unknown,
-    VenueOrderId,
 )
 from venues.access import Access
 from venues.asking import asking
@@ -60,6 +59,7 @@ from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
 from venues.exchange_library import binance
 from venues.failure import Failure
+from venues.outcomes import as_one
 from venues.pacer import Urgency
 from venues.parsing import as_fields, plain_text, required_integer
 from venues.spot_prices import SpotPrices
@@ -75,7 +75,7 @@ from venues.spot_values import (
 
 LEDGER_REACH_S = 89 * 86400.0
 """Deposits and withdrawals are told for spans of 90 days at most."""
-LAST_PRICE_EVERY_S = 600.0
+LAST_PRICEEVERY_S = 600.0
 """A coin without any price is asked for so often: an account may hold many that nobody trades."""
 CLOCK_CHANGE_S = 1.0
 """Two measurements of the venue's clock never differ by so much unless a clock was set."""
@@ -83,8 +83,6 @@ HELD_ALONE: Params = {"omitZeroBalances": "true"}
 """The venue lists some 600 assets otherwise, of which an account holds a few."""
 LANDS_WITHIN_S = 15.0
 """It takes a request for 10 s, by the window that the library names to it."""
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 
 
 def _parse_time(answer: object) -> int:
@@ -243,7 +241,7 @@ class BinanceSpot:
         known, now = self._prices.of([*assets, *BRIDGES]), self._clock.monotonic()
         for asset in assets:
             market = market_by_name(asset, mids=self._prices.mids, stables=self._stables)
-            is_due = now - self._asked_last.get(asset, float("-inf")) >= LAST_PRICE_EVERY_S
+            is_due = now - self._asked_last.get(asset, float("-inf")) >= LAST_PRICEEVERY_S
             if asset in known or asset in self._stables or market is None or not is_due:
                 continue
             self._asked_last[asset] = now
@@ -376,11 +374,7 @@ class BinanceSpot:
             return Unknown(cause=str(fault))
         own = [order for order in orders if symbol in (order.row_symbol, order.holds)]
         outcomes = await asyncio.gather(*map(self.submit_cancel, own))
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        return as_one(outcomes)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look a sale up by our own id, on the market that the coin is sold on.

@@ -34,7 +34,6 @@ from model import (
     Side,
     Symbol,
     Unknown,
-    VenueOrderId,
 )
 from venues.bitget import BitgetFutures
 from venues.bitget_errors import SPOT_REFUSALS, code_of, is_gone, judge_spot
@@ -42,6 +41,7 @@ from venues.bitget_records import judge_cancelled, judge_placed
 from venues.bitget_unified import SPOT
 from venues.connection import together
 from venues.failure import Failure
+from venues.outcomes import as_one
 from venues.pacer import Urgency
 from venues.parsing import plain_text
 from venues.spot_values import (
@@ -52,9 +52,6 @@ from venues.spot_values import (
     holdings,
     limits_by_coin,
 )
-
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 
 
 class BitgetSelling(BitgetFutures):
@@ -197,8 +194,4 @@ class BitgetSelling(BitgetFutures):
             return Unknown(cause=str(fault))
         own = [order for order in orders if symbol in (order.row_symbol, order.holds)]
         outcomes = await asyncio.gather(*map(self.submit_cancel, own))
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        return as_one(outcomes)

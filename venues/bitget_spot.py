@@ -19,7 +19,6 @@ from model import (
     Asset,
     ClientOrderId,
     CloseInstruction,
-    Done,
     Ledger,
     LedgerEntry,
     MarketLimits,
@@ -28,12 +27,10 @@ from model import (
     Position,
     PositionMode,
     Reading,
-    Refused,
     ScopeId,
     Side,
     Symbol,
     Unknown,
-    VenueOrderId,
 )
 from venues.access import Access
 from venues.asking import asking
@@ -63,6 +60,7 @@ from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
 from venues.exchange_library import bitget
 from venues.failure import Failure
+from venues.outcomes import as_one
 from venues.parsing import Fields, as_fields, required_integer, required_text
 from venues.spot_prices import SpotPrices
 from venues.spot_values import (
@@ -94,8 +92,6 @@ BOOKS: Mapping[str, tuple[str, Params]] = {
 """Where the three kinds of open orders are listed; none of the lists holds another's."""
 _ASSETS = "privateSpotGetV2SpotAccountAssets"
 _HELD_ALONE: Params = {"assetType": "hold_only"}
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 ONE_WALLET = (
     "a unified account is one wallet: remove accounts.spot, the futures scope watches its coins"
 )
@@ -405,11 +401,7 @@ class BitgetSpot:
             return Unknown(cause=str(fault))
         own = [order for order in orders if symbol in (order.row_symbol, order.holds)]
         outcomes = await asyncio.gather(*map(self.submit_cancel, own))
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        return as_one(outcomes)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look a sale up by our own id, on the market that the coin is sold on."""

@@ -20,7 +20,6 @@ from model import (
     Asset,
     ClientOrderId,
     CloseInstruction,
-    Done,
     MarketLimits,
     Order,
     Outcome,
@@ -31,7 +30,6 @@ from model import (
     Side,
     Symbol,
     Unknown,
-    VenueOrderId,
 )
 from venues.bybit import MARKET_PAGE, ORDER_PAGE, BybitUnified
 from venues.bybit_account import parse_wallet
@@ -39,12 +37,11 @@ from venues.bybit_markets import parse_spot_markets
 from venues.bybit_records import parse_spot_orders
 from venues.ccxt_client import Params
 from venues.connection import together
+from venues.outcomes import as_one
 from venues.spot_values import Balance, choose_markets, holdings, limits_by_coin
 
 _SPOT: Params = {"category": "spot"}
 _WALLET = "privateGetV5AccountWalletBalance"
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 
 
 class BybitSelling(BybitUnified):
@@ -178,11 +175,7 @@ class BybitSelling(BybitUnified):
             return Unknown(cause=str(fault))
         own = [order for order in orders if symbol in (order.row_symbol, order.holds)]
         outcomes = await asyncio.gather(*map(self._orders.cancel, own))
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        return as_one(outcomes)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look an order up by our own id, of a coin on its spot market."""
