@@ -324,11 +324,15 @@ def _claims(order: Order, position: Position) -> bool:
 
 
 def _judge_leftovers(reading: Reading, orders: Sequence[Order]) -> Iterator[Finding]:
-    """Conditional orders on symbols that hold nothing: an ordinary cancel-all leaves them alive."""
+    """Conditional orders on symbols that hold nothing: an ordinary cancel-all leaves them alive.
+
+    Those of spot markets belong to coins, and act on nothing that somebody else may open.
+    """
     held = {position.symbol for position in reading.positions}
     left: dict[Symbol, list[Order]] = {}
     for order in orders:
-        if order.kind is OrderKind.CONDITIONAL and order.symbol not in held:
+        is_of_contract = order.kind is OrderKind.CONDITIONAL and order.base is None
+        if is_of_contract and order.symbol not in held:
             left.setdefault(order.symbol, []).append(order)
     for symbol, found in sorted(left.items()):
         opens = any(

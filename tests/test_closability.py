@@ -12,7 +12,17 @@ import pytest
 
 from closability import find_split_hedges, judge_closability
 from findings import Finding, Level, Topic, worth_telling
-from model import MarketLimits, Order, OrderKind, OrderSide, PositionMode, Reading, ScopeId, Stage
+from model import (
+    Asset,
+    MarketLimits,
+    Order,
+    OrderKind,
+    OrderSide,
+    PositionMode,
+    Reading,
+    ScopeId,
+    Stage,
+)
 from policy import BookPolicy
 from tests.closing_values import (
     LONG,
@@ -270,6 +280,17 @@ def test_the_usual_orders_of_a_bot_are_not_named(usual: Order) -> None:
     """Otherwise every account that trades would have warnings, and nobody would read them."""
     found = judge(reading(position("SOL", LONG, "10")), usual, markets=(market("SOL"),))
     assert only(*found).topic is Topic.CLOSABLE
+
+
+def test_stops_on_a_spot_market_are_no_leftovers() -> None:
+    """A stop-loss of a coin that is held, and a plan that would buy another."""
+    stop = replace(
+        order("stop", "SOL", SELL, kind=OrderKind.CONDITIONAL, reduce_only=True),
+        base=Asset("SOL"),
+        quote=Asset("USDT"),
+    )
+    plan = replace(stop, side=BUY, reduce_only=False)
+    assert judge(reading(coins=(coin("SOL", "2"),)), stop, plan) == ()
 
 
 def test_two_legs_in_a_one_way_account_contradict_each_other() -> None:
