@@ -165,6 +165,16 @@ async def test_wallet_that_cannot_be_read_keeps_no_position_from_being_closed(at
     assert (found[SOL].quantity, found[SOL].locked) == (Decimal(50), Decimal(50))
 
 
+async def test_a_reading_does_not_fail_with_what_is_for_sale(at: At) -> None:
+    """The second read of the wallet is lost: what is for sale is as it was known."""
+    at.fail(FaultKind.ANSWER_BEFORE, "/api/v3/account/assets", skip=1, status=502, body="<html>")
+    reading = await at.venue.fetch_reading(SCOPE)
+    assert {coin.asset: coin.sellable for coin in reading.coins} == {
+        "ETH": Decimal(1),
+        "SOL": Decimal(50),
+    }
+
+
 async def test_coins_are_told_though_their_markets_are_not_known() -> None:
     """Left out they would count as sold; a sale is refused before anything is sent."""
     content = seed(**UNIFIED, wallet=WALLET, prices=PRICES)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from errors import InvariantViolation, ObservationError
@@ -84,11 +85,12 @@ class BitgetSelling(BitgetFutures):
             self._sold_on = choose_markets(found.values(), stables=self._stables)
 
     async def fetch_reading(self, scope: ScopeId) -> Reading:
-        """Read money and positions, and what of each coin is for sale."""
+        """Read money and positions, and what of each coin is for sale, by what is known of it."""
         reading = await super().fetch_reading(scope)
         if not self._sold_on or not await self._is_one_wallet():
             return reading
-        self._balances = await self._unified.fetch_balances(is_urgent=False)
+        with suppress(ObservationError):
+            self._balances = await self._unified.fetch_balances(is_urgent=False)
         return replace(reading, coins=tuple(map(self._for_sale, reading.coins)))
 
     def _for_sale(self, coin: Coin) -> Coin:
