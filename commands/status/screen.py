@@ -24,6 +24,7 @@ from memory import AuditEntry, Incident, Severity, TargetStatus
 from model import CLOSING_STAGES, OperatorRequest, Stage, Trust
 from policy import AccountKind
 from store.views import OrderTally
+from switch_model import SwitchState
 
 ACTIONS_SHOWN = 8
 
@@ -53,6 +54,7 @@ def _parts(report: StatusReport) -> Iterator[RenderableType]:
         yield Text(" no account is configured: nothing to guard", style="bold red")
     for book in report.books:
         yield _book(book, now=report.now)
+    yield _switch(report)
     yield _lock(report)
     if report.requests:
         yield _requests(report)
@@ -237,6 +239,18 @@ def _say_orders(orders: OrderTally) -> str:
     )
     trouble = f"; latest trouble: {orders.latest_trouble}" if orders.latest_trouble else ""
     return f"orders: {counts}{trouble}"
+
+
+def _switch(report: StatusReport) -> RenderableType:
+    """What the operator wants, who says so and since when; `switch` shows the rest."""
+    view, now = report.switch, report.now
+    style = "green" if view.effective is SwitchState.RUNNING else "bold red"
+    text = Text.assemble((view.effective.value, style))
+    if view.since is not None:
+        text.append(f"  since {say_time(view.since, now=now)}")
+    said = view.say_holder()
+    text.append(f"  held by {said}" if said else "")
+    return Padding(_hanging("Switch  ", text), (0, 1))
 
 
 def _lock(report: StatusReport) -> RenderableType:
