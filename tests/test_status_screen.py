@@ -30,6 +30,7 @@ from memory import (
 from model import Asset, BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
 from settings import Settings
 from switch_model import SwitchMemory, SwitchSetting, SwitchState
+from switch_rules import REASON_REDIS_SILENT
 from tests.guard_files import (
     BOOK,
     HELD,
@@ -73,6 +74,10 @@ def lock_line(settings: Settings, *, now: float = NOW) -> str:
         (
             replace(LOCK, mode=LockMode.HALT, scope="*", expires_ts=FOREVER_TS),
             "every book: killswitch_stage_1_close_top_risk_contributors until you lift it",
+        ),
+        (
+            replace(LOCK, mode=LockMode.HALT, reason=REASON_REDIS_SILENT, expires_ts=FOREVER_TS),
+            "operator_redis_silent until Redis answers",
         ),
     ],
 )

@@ -25,6 +25,7 @@ from model import CLOSING_STAGES, OperatorRequest, Stage, Trust
 from policy import AccountKind
 from store.views import OrderTally
 from switch_model import SwitchState
+from switch_rules import REASON_REDIS_SILENT
 
 ACTIONS_SHOWN = 8
 
@@ -299,6 +300,8 @@ def _say_end(entry: LockEntry, *, now: float) -> str:
         if left_s <= 0:
             return f"ran out {say_span(-left_s)} ago"
         return f"until {say_time(entry.expires_ts, now=now)} ({say_span(left_s, is_short=True)})"
+    if entry.reason == REASON_REDIS_SILENT:
+        return "until Redis answers"
     return "until it sees again" if entry.mode is LockMode.BLIND else "until you lift it"
 
 
