@@ -244,18 +244,38 @@ class SwitchWatch:
 
     async def _write(self, redis: RedisPort, what: RedisWrite) -> None:
         ticket = self._recorder.ticket
+        while not what.is_only_if_missing and not await self._recorder.wait(
+            ticket, deadline_s=RECORD_WITHIN_S
+        ):
+            await self._clock.sleep(RECORD_WITHIN_S)
         async with self._writing:
-            while not what.is_only_if_missing and not await self._recorder.wait(
-                ticket, deadline_s=RECORD_WITHIN_S
-            ):
-                await self._clock.sleep(RECORD_WITHIN_S)
-            if await _is_overtaken(redis, what):
+            held = await self._severer_than(what, redis)
+            if isinstance(held, SwitchState):
                 return
-            why = await redis.write(what)
+            why = await redis.write(what) if held is None else held.why
         if why:
             self._troubles.begin("redis_switch", f"cannot be told {what.state}: {why}")
         else:
             self._troubles.end("redis_switch")
+
+    async def _severer_than(
+        self, what: RedisWrite, redis: RedisPort
+    ) -> SwitchState | RedisSilent | None:
+        """What stands for more than a loosening is to replace, None for nothing.
+
+        Whatever may have been set in a silent Redis would be gone before anybody saw it. What a
+        server has lost since it was seen still counts.
+        """
+        if what.replaces is None:
+            return None
+        seen = await _read_redis(redis, within_s=LOOK_WITHIN_S)
+        if isinstance(seen, RedisSilent):
+            return seen
+        known = self._remembered().switch.redis
+        state = SwitchState.RUNNING if known is None else known.state
+        if isinstance(seen, RedisValue):
+            state = SwitchState.parse(seen.text) or SwitchState.HALT
+        return state if state.severity > what.replaces.severity else None
 
     async def _publish(self, redis: RedisPort, told: SwitchTransition) -> None:
         event = {
@@ -288,14 +308,3 @@ async def _read_redis(redis: RedisPort | None, *, within_s: float) -> RedisSeen 
         return None
     seen = await attempt(redis.read(), within_s=within_s, what=REDIS)
     return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)
-
-
-async def _is_overtaken(redis: RedisPort, what: RedisWrite) -> bool:
-    """Whether Redis holds something more severe than what a loosening is to replace."""
-    if what.replaces is None:
-        return False
-    seen = await _read_redis(redis, within_s=LOOK_WITHIN_S)
-    if not isinstance(seen, RedisValue):
-        return False
-    state = SwitchState.parse(seen.text)
-    return state is None or state.severity > what.replaces.severity

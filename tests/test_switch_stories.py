@@ -701,6 +701,76 @@ def test_a_loosening_overwrites_nothing_more_severe_that_was_set_meanwhile(
     play(story)
 
 
+def test_a_loosening_is_not_written_into_a_redis_that_cannot_be_read(tmp_path: Path) -> None:
+    """Somebody may have set kill in that minute: it would be gone before anybody saw it."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("halt")
+            await house.until(house.stops_a_bot, within_s=1)
+            redis.is_unread = True
+            await house.wait(2)
+            house.ask("switch", state="running", actor="me", reason="over")
+            redis.set("kill")
+            await house.wait(10)
+            assert (redis.value, redis.written) == ("kill", [])
+            assert house.audit("redis_switch_trouble")[0].message.startswith(
+                "cannot be told running"
+            )
+            redis.is_unread = False
+            await house.until(lambda: is_flat(house), within_s=2)
+            assert guard.book.stage is Stage.LOCKDOWN
+
+    play(story)
+
+
+def test_a_loosening_that_waits_for_its_record_keeps_no_lost_kill_from_redis(
+    tmp_path: Path,
+) -> None:
+    """The kill was set after it, the server lost it: it is written back at once, and stays."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("halt")
+            await house.until(house.stops_a_bot, within_s=1)
+            guard.store.is_down = True
+            house.ask("switch", state="running", actor="me", reason="over")
+            await house.wait(3)
+            redis.set("kill")
+            await house.until(lambda: is_flat(house), within_s=KILLED_WITHIN_S)
+            redis.set(None)
+            await house.until(lambda: redis.value == "kill", within_s=1)
+            redis.refuses_writes = "READONLY"
+            redis.set(None)
+            await house.wait(1)
+            redis.refuses_writes = ""
+            guard.store.is_down = False
+            await house.wait(15)
+            assert redis.value == "kill"
+
+    play(story)
+
+
+def test_a_request_lifts_a_value_that_is_no_state(tmp_path: Path) -> None:
+    """A slip of the keyboard counts as halt, and the command ends it like one."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard():
+            await house.wait(35)
+            redis.set("runing")
+            await house.until(house.stops_a_bot, within_s=1)
+            house.ask("switch", state="running", actor="me", reason="over")
+            await house.until(lambda: redis.value == "running", within_s=5)
+            await house.until(lambda: not house.stops_a_bot(), within_s=1)
+
+    play(story)
+
+
 def test_our_own_bug_in_a_kill_locks_every_bot_and_ends_the_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
