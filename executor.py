@@ -203,6 +203,7 @@ class Executor:
                 if result is None or not is_current(incident):
                     return None
                 step = result
+                work.note_told(step.found)
                 notes += step.notes
                 if step.pause_s is None:
                     break
