@@ -14,6 +14,7 @@ from entry_cancels import ROUNDS_APART_S, EntryCancels, HaltedScope
 from logger import Logger
 from memory import AuditEntry, OrderAction, OrderRecord, Records
 from model import Done, Position, PositionMode, RefusalReason, ScopeId, Symbol, Unknown
+from order_sender import SEND_DEADLINE_S
 from recorder import Recorder
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
@@ -101,7 +102,7 @@ class Bench:
     async def round(self) -> None:
         """One round after the other, as ticks would begin them."""
         self.cancels.begin(SCOPE)
-        await self.clock.sleep(ROUNDS_APART_S + 6.0)
+        await self.clock.sleep(ROUNDS_APART_S + SEND_DEADLINE_S)
 
     def orders(self) -> list[OrderRecord]:
         """What was written of cancels."""
