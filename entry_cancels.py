@@ -8,7 +8,7 @@ Its rules:
   reading, and a list that fails is asked for again with the next round.
 - Positions that cannot be read leave the judgement to those that were last trusted: protection is
   not taken away because one read failed.
-- Nothing is sent once an incident of the account is open: it cancels itself.
+- Nothing is sent while an incident of the account is worked on: it cancels itself.
 - A cancel is repeated for as long as its order is listed, whatever was answered.
 """
 

@@ -42,7 +42,7 @@ from switch_model import (
     SwitchState,
     SwitchTransition,
 )
-from switch_rules import cancels_entries, look
+from switch_rules import look
 from troubles import Troubles
 from venues.protocol import Venue
 
@@ -200,14 +200,14 @@ class SwitchWatch:
             settling = partial(self._settle, observation)
             self._unbroken.begin(self._supervisor.attend("switch", settling))
         # Some of what the switch asks for comes with time alone.
-        self._cancels.follow(is_asked=self._must_cancel)
+        self._cancels.follow(is_asked=self._drives.must_cancel_entries)
 
     # --- carrying it out ----------------------------------------------------------------------
 
     def follow(self, decision: Decision, *, before: Memory) -> None:
         """Begin what a decision that has just taken effect asks for, on every account at once."""
         self._drives.kill(before)
-        self._cancels.follow(is_asked=self._must_cancel)
+        self._cancels.follow(is_asked=self._drives.must_cancel_entries)
         if self._stores is None or self._stores.redis is None:
             return
         for what in decision.redis_writes:
@@ -219,16 +219,10 @@ class SwitchWatch:
         """Have what could open cancelled on an account that was just looked at."""
         self._cancels.begin(scope)
 
-    @property
-    def _must_cancel(self) -> bool:
-        """Whether the switch asks for entry orders to be cancelled by now."""
-        switch, now = self._remembered().switch, self._clock.now()
-        return cancels_entries(switch, policy=self._policy, now=now)
-
     def _find_halted(self, scope: ScopeId) -> HaltedScope | None:
         """What is known of an account whose entry orders are to go, None where they are not."""
-        is_closing = self._drives.is_finishing or self._drives.open_incident(scope) is not None
-        if is_closing or not self._must_cancel:
+        is_cared_for = self._drives.is_finishing or self._drives.cancels_for_itself(scope)
+        if is_cared_for or not self._drives.must_cancel_entries:
             return None
         return self._watches[scope].halted(self._remembered(), self._policy)
 

@@ -407,6 +407,53 @@ def test_stages_stay_armed_under_a_halt_and_their_incident_is_not_interrupted(
     play(story)
 
 
+def test_a_halt_cancels_entry_orders_that_the_stage_at_work_would_spare(tmp_path: Path) -> None:
+    """`cancel_entry_orders: false`, and its closes are refused for as long as it takes."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        (book,) = house.policy.books
+        stages = tuple(replace(stage, cancel_entry_orders=False) for stage in book.stages)
+        house.policy = replace(house.policy, books=(replace(book, stages=stages),))
+        house.venue.plan("submit_close", Trouble.REFUSE)
+        async with house.guard() as guard:
+            await house.wait(35)
+            house.prices(SOL=105, ETH=3000)
+            await house.until(lambda: guard.book.incident is not None, within_s=20)
+            house.bot_order("ETHUSDT", "BUY", type="LIMIT", quantity=1, price=2000)
+            await house.wait(35)
+            assert house.open_orders == 1
+            redis.set("halt")
+            await house.until(lambda: not house.open_orders, within_s=35)
+            assert guard.book.incident is not None
+
+    play(story)
+
+
+@pytest.mark.parametrize("state", ["halt", "kill"])
+def test_entry_orders_go_although_what_is_held_cannot_be_read(tmp_path: Path, state: str) -> None:
+    """No close can be sized, so an incident stays open; what could add to it goes all the same."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            house.venue.plan("fetch_positions", Trouble.UNAVAILABLE)
+            house.prices(SOL=105)
+            await house.until(lambda: guard.book.incident is not None, within_s=20)
+            entries_of(house)
+            redis.set(state)
+            await house.until(lambda: house.open_orders == 1, within_s=20)
+            assert held(house) == WHOLE
+            house.venue.calm()
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            assert (house.open_orders, is_flat(house)) == (
+                (0, True) if state == "kill" else (1, False)
+            )
+
+    play(story)
+
+
 def test_a_pause_changes_the_lock_and_nothing_else(tmp_path: Path) -> None:
     """No new signals; positions and orders are the bots' own."""
 
