@@ -9,7 +9,8 @@ Its rules:
 - Positions that cannot be read leave the judgement to those that were last trusted: protection is
   not taken away because one read failed.
 - Nothing is sent while an incident of the account is worked on: it cancels itself.
-- A cancel is repeated for as long as its order is listed, whatever was answered.
+- A cancel is repeated for as long as its order is listed, whatever was answered: one that the
+  venue refuses of itself ever more rarely, because each is a record for ever.
 """
 
 from __future__ import annotations
@@ -26,7 +27,19 @@ from close_records import cancel_record
 from decision_log import log_audit
 from logger import Logger
 from memory import AuditEntry, OrderRecord, Records, Severity
-from model import Done, IncidentId, Order, Position, PositionMode, Refused, ScopeId, Stage, Symbol
+from model import (
+    Done,
+    IncidentId,
+    Order,
+    Position,
+    PositionMode,
+    RefusalReason,
+    Refused,
+    ScopeId,
+    Stage,
+    Symbol,
+    VenueOrderId,
+)
 from order_sender import OrderSender
 from recorder import Recorder
 from supervision import Supervisor
@@ -36,7 +49,11 @@ from venues.protocol import Venue
 LIST_WITHIN_S = 10.0
 ROUNDS_APART_S = 5.0
 """Listing all orders is the most expensive read there is; in the pace of a crash it would use up
-what the readings need."""
+what the readings need. All accounts of one exchange together list them no more often."""
+MOST_APART_S = 300.0
+"""The longest pause between two cancels of an order that the venue refuses to cancel."""
+OF_THE_LINE = (RefusalReason.RATE_LIMITED, RefusalReason.NOT_REACHED, RefusalReason.CLOCK)
+"""Refusals that say nothing of the order itself."""
 NAMED = 5
 """Most symbols that an entry names."""
 
@@ -53,6 +70,14 @@ class HaltedScope:
     position_mode: PositionMode
     untouchable: Collection[Symbol] = ()
     not_before: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """When a refused cancel is sent again, on the monotonic clock, and after which pause."""
+
+    at: float = float("-inf")
+    pause_s: float = ROUNDS_APART_S / 2
 
 
 class EntryCancels:
@@ -85,6 +110,7 @@ class EntryCancels:
         self._running: dict[ScopeId, asyncio.Task[None]] = {}
         self._began_at: dict[ScopeId, float] = {}
         self._rests_until: dict[ScopeId, float] = {}
+        self._refused: dict[ScopeId, dict[VenueOrderId, _Again]] = {}
         self._rounds = 0
         self._is_asked = False
 
@@ -102,7 +128,9 @@ class EntryCancels:
         running = self._running.get(scope)
         if scope not in self._venues or (running is not None and not running.done()):
             return
-        is_early = now < self._began_at.get(scope, float("-inf")) + ROUNDS_APART_S
+        kind = type(self._venues[scope])
+        sharing = sum(type(venue) is kind for venue in self._venues.values())
+        is_early = now < self._began_at.get(scope, float("-inf")) + ROUNDS_APART_S * sharing
         if is_early or now < self._rests_until.get(scope, float("-inf")):
             return
         halted = self._find_halted(scope)
@@ -138,14 +166,35 @@ class EntryCancels:
             is_complete=False,
             untouchable=halted.untouchable,
         )
-        left = await self._cancel(scope, going) if going else ()
+        left = await self._cancel(scope, going)
         if left:
             self._troubles.begin("entry_orders", f"not cancelled: {_say(left)}", scope=scope)
         else:
             self._troubles.end("entry_orders", scope=scope)
 
-    async def _cancel(self, scope: ScopeId, going: Sequence[Order]) -> tuple[OrderRecord, ...]:
-        """Send the cancels and write down what came of them; returns those that were not done."""
+    async def _cancel(self, scope: ScopeId, going: Sequence[Order]) -> tuple[Order, ...]:
+        """Cancel what of these orders is due; returns those that are not cancelled."""
+        known, monotonic = self._refused.get(scope, {}), self._clock.monotonic()
+        self._refused[scope] = again = {
+            order.order_id: known[order.order_id] for order in going if order.order_id in known
+        }
+        due = tuple(
+            order
+            for order in going
+            if order.order_id not in again or monotonic >= again[order.order_id].at
+        )
+        answered = await self._send(scope, due) if due else ()
+        monotonic = self._clock.monotonic()
+        for record in answered:
+            order_id = VenueOrderId(record.subject)
+            if isinstance(record.outcome, Refused) and record.outcome.reason not in OF_THE_LINE:
+                pause_s = min(MOST_APART_S, 2 * again.get(order_id, _Again()).pause_s)
+                again[order_id] = _Again(at=monotonic + pause_s, pause_s=pause_s)
+        done = {record.subject for record in answered if isinstance(record.outcome, Done)}
+        return tuple(order for order in going if order.order_id not in done)
+
+    async def _send(self, scope: ScopeId, going: Sequence[Order]) -> tuple[OrderRecord, ...]:
+        """Send the cancels and write down what came of them."""
         self._rounds += 1
         now = self._clock.now()
         records = tuple(
@@ -181,11 +230,11 @@ class EntryCancels:
             )
             log_audit(self._log, entry)
             self._recorder.add(Records(audits=(entry,)))
-        return tuple(record for record in answered if record not in done)
+        return answered
 
 
-def _say(records: Iterable[OrderRecord]) -> str:
+def _say(orders: Iterable[Order | OrderRecord]) -> str:
     """The symbols of orders, so many of them named."""
-    symbols = sorted({record.symbol for record in records})
+    symbols = sorted({order.symbol for order in orders})
     more = f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else ""
     return ", ".join(symbols[:NAMED]) + more

@@ -49,6 +49,7 @@ class Bench:
     untouchable: tuple[Symbol, ...] = ()
     last_trusted: tuple[Position, ...] | None = None
     is_asked: bool = True
+    others: tuple[ScopeId, ...] = ()
     clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
     log: Logbook = field(default_factory=Logbook)
     shelf: Shelf = field(default_factory=Shelf)
@@ -70,7 +71,7 @@ class Bench:
         self.troubles = Troubles(clock=self.clock, log=log, dry_run=False)
         self.troubles.record = recorder.add
         self.cancels = EntryCancels(
-            venues={SCOPE: self.venue},
+            venues=dict.fromkeys((SCOPE, *self.others), self.venue),
             find_halted=self._find,
             unbroken=Unbroken(),
             supervisor=Supervisor(recorder=recorder, clock=self.clock, log=log, dry_run=False),
@@ -307,5 +308,68 @@ def test_rounds_of_one_account_neither_overlap_nor_follow_each_other_at_once() -
             bench.cancels.follow(is_asked=True)
             await bench.clock.sleep(1.0)
         assert len(bench.venue.called("fetch_orders")) == 5
+
+    play(story)
+
+
+def test_many_accounts_of_one_exchange_list_their_orders_no_more_often_than_one() -> None:
+    """Twelve rounds a minute: 12 x 80 of the 2,400 that Binance gives an address for everything.
+
+    More would keep the readings of the accounts waiting, and a guard that halts would be blind.
+    """
+
+    async def story() -> None:
+        others = tuple(ScopeId(f"binance_{number}") for number in range(5))
+        bench = Bench(others=others)
+        bench.cancels.follow(is_asked=True)
+        await bench.clock.sleep(1.0)
+        assert len(bench.venue.called("fetch_orders")) == 6
+        for _ in range(40):
+            for scope in (SCOPE, *others):
+                bench.cancels.begin(scope)
+            await bench.clock.sleep(3.0)
+        assert 18 <= len(bench.venue.called("fetch_orders")) - 6 <= 24
+
+    play(story)
+
+
+def test_a_cancel_that_is_refused_again_and_again_becomes_rare_and_holds_up_no_other() -> None:
+    """An order that the venue will not let go of: 720 cancels an hour would be records for ever."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.order("XRPUSDT", "BUY", type="LIMIT", quantity=100, price="0.2")
+        bench.venue.plan("submit_cancel", Trouble.REFUSE, symbol="XRPUSDT")
+        for _ in range(720):
+            bench.cancels.begin(SCOPE)
+            await bench.clock.sleep(5.0)
+        assert 12 <= len(bench.venue.sent) <= 20
+        assert bench.troubles.details()
+        bench.order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+        await bench.round()
+        assert bench.resting() == {("XRPUSDT", "BUY")}
+        bench.venue.calm()
+        for _ in range(62):
+            bench.cancels.begin(SCOPE)
+            await bench.clock.sleep(5.0)
+        assert bench.resting() == set()
+        assert bench.troubles.details() == {}
+
+    play(story)
+
+
+def test_cancels_that_the_limits_held_back_follow_with_the_next_round() -> None:
+    """Of a thousand orders some have no room in the first second; nothing is wrong with them."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.order("XRPUSDT", "BUY", type="LIMIT", quantity=100, price="0.2")
+        bench.venue.plan(
+            "submit_cancel", Trouble.REFUSE, times=5, reason=RefusalReason.RATE_LIMITED
+        )
+        for _ in range(6):
+            bench.cancels.begin(SCOPE)
+            await bench.clock.sleep(ROUNDS_APART_S)
+        assert bench.resting() == set()
 
     play(story)
