@@ -52,6 +52,8 @@ ROUNDS_APART_S = 5.0
 what the readings need. All accounts of one exchange together list them no more often."""
 MOST_APART_S = 300.0
 """The longest pause between two cancels of an order that the venue refuses to cancel."""
+AT_ONCE = 50
+"""Cancels under way at once: a kill's closes go through the same hundred connections."""
 OF_THE_LINE = (RefusalReason.RATE_LIMITED, RefusalReason.NOT_REACHED, RefusalReason.CLOCK)
 """Refusals that say nothing of the order itself."""
 NAMED = 5
@@ -131,7 +133,7 @@ class EntryCancels:
         kind = type(self._venues[scope])
         sharing = sum(type(venue) is kind for venue in self._venues.values())
         is_early = now < self._began_at.get(scope, float("-inf")) + ROUNDS_APART_S * sharing
-        if is_early or now < self._rests_until.get(scope, float("-inf")):
+        if is_early or self._is_resting(scope):
             return
         halted = self._find_halted(scope)
         if halted is None or now < halted.not_before:
@@ -140,6 +142,10 @@ class EntryCancels:
         name = f"entry orders {scope}"
         work = self._supervisor.attend(name, lambda: self._round(scope))
         self._running[scope] = self._unbroken.begin(work)
+
+    def _is_resting(self, scope: ScopeId) -> bool:
+        """Whether the venue asked for a pause."""
+        return self._clock.monotonic() < self._rests_until.get(scope, float("-inf"))
 
     async def _round(self, scope: ScopeId) -> None:
         venue = self._venues[scope]
@@ -183,7 +189,12 @@ class EntryCancels:
             for order in going
             if order.order_id not in again or monotonic >= again[order.order_id].at
         )
-        answered = await self._send(scope, due) if due else ()
+        answered: tuple[OrderRecord, ...] = ()
+        for first in range(0, len(due), AT_ONCE):
+            if first and (self._find_halted(scope) is None or self._is_resting(scope)):
+                break
+            answered += await self._send(scope, due[first : first + AT_ONCE])
+        self._tell(scope, answered, of=len(due))
         monotonic = self._clock.monotonic()
         for record in answered:
             order_id = VenueOrderId(record.subject)
@@ -213,24 +224,27 @@ class EntryCancels:
         sender.send(records, closes=(), cancels=going)
         await sender.wait_for_all()
         answered = sender.collect()
-        done = tuple(record for record in answered if isinstance(record.outcome, Done))
         pauses = (
             r.outcome.retry_after_s or 0.0 for r in answered if isinstance(r.outcome, Refused)
         )
         self._rests_until[scope] = self._clock.monotonic() + max(pauses, default=0.0)
         self._recorder.add(Records(orders=answered))
-        if done:
-            entry = AuditEntry(
-                at=self._clock.now(),
-                scope=scope,
-                event="entry_orders_cancelled",
-                message=f"{len(done)} of {len(answered)} entry orders cancelled: {_say(done)}",
-                severity=Severity.WARNING,
-                details=(("cancelled", len(done)), ("left", len(answered) - len(done))),
-            )
-            log_audit(self._log, entry)
-            self._recorder.add(Records(audits=(entry,)))
         return answered
+
+    def _tell(self, scope: ScopeId, answered: Sequence[OrderRecord], *, of: int) -> None:
+        done = tuple(record for record in answered if isinstance(record.outcome, Done))
+        if not done:
+            return
+        entry = AuditEntry(
+            at=self._clock.now(),
+            scope=scope,
+            event="entry_orders_cancelled",
+            message=f"{len(done)} of {of} entry orders cancelled: {_say(done)}",
+            severity=Severity.WARNING,
+            details=(("cancelled", len(done)), ("left", of - len(done))),
+        )
+        log_audit(self._log, entry)
+        self._recorder.add(Records(audits=(entry,)))
 
 
 def _say(orders: Iterable[Order | OrderRecord]) -> str:

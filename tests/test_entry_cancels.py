@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from attempts import Unbroken
-from entry_cancels import ROUNDS_APART_S, EntryCancels, HaltedScope
+from entry_cancels import AT_ONCE, ROUNDS_APART_S, EntryCancels, HaltedScope
 from logger import Logger
 from memory import AuditEntry, OrderAction, OrderRecord, Records
 from model import Done, Position, PositionMode, RefusalReason, ScopeId, Symbol, Unknown
@@ -371,5 +371,28 @@ def test_cancels_that_the_limits_held_back_follow_with_the_next_round() -> None:
             bench.cancels.begin(SCOPE)
             await bench.clock.sleep(ROUNDS_APART_S)
         assert bench.resting() == set()
+
+    play(story)
+
+
+def test_a_kill_waits_behind_no_more_than_fifty_cancels() -> None:
+    """All requests of an account share a hundred connections: of 120 orders the rest is left."""
+
+    async def story() -> None:
+        bench = Bench()
+        for number in range(120):
+            bench.order("XRPUSDT", "BUY", type="LIMIT", quantity=100 + number, price="0.2")
+        bench.venue.witness = lambda call: (
+            setattr(bench, "is_asked", False) if call.name == "submit_cancel" else None
+        )
+        await bench.round()
+        assert len(bench.venue.sent) == AT_ONCE == 50
+        bench.is_asked, bench.venue.witness = True, None
+        await bench.round()
+        assert bench.resting() == set()
+        first, second = bench.audits("entry_orders_cancelled")
+        assert first.message.startswith("50 of 120 ")
+        assert second.message.startswith("70 of 70 ")
+        assert len({record.client_id for record in bench.orders()}) == 120
 
     play(story)
