@@ -237,6 +237,37 @@ def test_a_bot_that_enters_again_is_closed_again_until_the_reset(tmp_path: Path)
     play(story)
 
 
+@pytest.mark.parametrize("trouble", [Trouble.MALFORMED, Trouble.HANG])
+def test_what_reappears_is_closed_although_no_reading_can_be_trusted(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    """The kill is done, then the guard is blind: it closes by the positions, and ends it later."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("kill")
+            await house.until(lambda: guard.book.incident is None and is_flat(house), within_s=20)
+            redis.set("running")
+            house.venue.plan("fetch_reading", trouble)
+            house.prices(ETH=3000)
+            for symbol, side in (("SOLUSDT", "SELL"), ("ETHUSDT", "BUY"), ("SOLUSDT", "BUY")):
+                house.bot_order(symbol, side, type="MARKET", quantity=7)
+                await house.until(lambda: not house.held("SOL") + house.held("ETH"), within_s=150)
+                await house.wait(60)
+            opened, *found = (entry.message for entry in house.audit("follow_up"))
+            assert "no reading can be trusted" in opened
+            assert sum("found on the account" in message for message in found) == 3
+            assert house.audit("incident_stuck") == []
+            house.venue.calm()
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            await house.wait(30)
+            assert guard.book.incident is None
+
+    play(story)
+
+
 def test_a_reset_waits_for_the_switch_to_run(tmp_path: Path) -> None:
     """LOCKDOWN is left only when nobody says kill any more."""
 
