@@ -6,8 +6,9 @@ Its rules:
 
 - One round at a time for each account, in a task of its own: no other account waits for it, nor a
   reading, and a list that fails is asked for again with the next round.
-- Positions that cannot be read leave the judgement to those that were last trusted: protection is
-  not taken away because one read failed.
+- Positions are read after the orders: what came in between would take its stop for an entry. Those
+  that cannot be read leave the judgement to those that were last trusted: protection is not taken
+  away because one read failed.
 - Nothing is sent while an incident of the account is worked on: it cancels itself.
 - A cancel is repeated for as long as its order is listed, whatever was answered: one that the
   venue refuses of itself ever more rarely, because each is a record for ever.
@@ -149,16 +150,17 @@ class EntryCancels:
 
     async def _round(self, scope: ScopeId) -> None:
         venue = self._venues[scope]
-        listed, read = await asyncio.gather(
-            attempt(venue.fetch_orders(scope), within_s=LIST_WITHIN_S, what="open orders"),
-            attempt(venue.fetch_positions(scope), within_s=LIST_WITHIN_S, what="positions"),
+        listed = await attempt(
+            venue.fetch_orders(scope), within_s=LIST_WITHIN_S, what="open orders"
         )
-        halted = self._find_halted(scope)
         if isinstance(listed, Missed):
             self._rests_until[scope] = self._clock.monotonic() + listed.retry_after_s
-            if halted is not None:
+            if self._find_halted(scope) is not None:
                 self._troubles.begin("entry_orders", f"cannot be listed: {listed.why}", scope=scope)
             return
+        # After the orders: what a stop among them protects was there before it.
+        read = await attempt(venue.fetch_positions(scope), within_s=LIST_WITHIN_S, what="positions")
+        halted = self._find_halted(scope)
         if halted is None:
             self._troubles.end("entry_orders", scope=scope)
             return

@@ -185,6 +185,22 @@ def test_a_failed_position_read_takes_no_protection_away(*, is_known: bool, stay
     play(story)
 
 
+def test_the_stop_of_a_position_that_came_while_the_orders_were_listed_stays() -> None:
+    """A bot's entry is filled and protected within a second: what it protects is read after it."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("fetch_orders", Trouble.SLOW, times=1, seconds=1.0)
+        bench.cancels.begin(SCOPE)
+        await bench.clock.sleep(0.5)
+        bench.order("XRPUSDT", "BUY", type="MARKET", quantity=100)
+        bench.order("XRPUSDT", "SELL", type="STOP_MARKET", quantity=100, trigger_price="0.4")
+        await bench.clock.sleep(5.0)
+        assert bench.resting() == {("XRPUSDT", "SELL")}
+
+    play(story)
+
+
 def test_orders_that_appear_later_go_with_a_later_round() -> None:
     """A bot that does not obey places one order after the other."""
 
