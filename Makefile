@@ -34,8 +34,10 @@ STORIES := $(wildcard $(addprefix tests/test_,simulation*.py kill.py test_mock.p
 	binance_*.py bitget_*.py bybit_*.py calm_check.py ccxt_bot.py check.py check_recordings.py \
 	commands.py config_file.py db_stats.py decision_log.py docs.py exchange_library.py guardian.py \
 	lessons.py log_page.py logger.py loop.py mutants.py node_bot.py practice.py redis_bot.py \
-	restarts.py retention.py service*.py several_accounts.py shutdown.py simulator_*.py soak.py \
-	spot_*.py switch_stories.py switch_wire.py tick_cost.py tidy.py tools.py two_venues.py venue_*.py))
+	operator_page.py restarts.py retention.py service*.py several_accounts.py shutdown.py \
+	simulator_*.py soak.py spot_*.py switch_command.py switch_drill.py switch_matrix.py \
+	switch_screen.py switch_stories.py switch_wire.py tick_cost.py tidy.py tools.py two_venues.py \
+	venue_*.py))
 CORE := tests $(STORIES:%=--ignore=%)
 PYTEST := $(BIN)/python -m pytest
 test: .venv/dev

@@ -104,8 +104,23 @@ def judge_closability(
         *missing,
         *of_positions,
         *(() if missing or of_positions or not reading.positions else (all_clear,)),
+        *_judge_coins(reading, book),
         *_judge_leftovers(reading, orders or ()),
     )
+
+
+def _judge_coins(reading: Reading, book: BookPolicy | None) -> Iterator[Finding]:
+    """Coins that the book lets go and no stage can sell: silence would be taken for a promise."""
+    if book is None or not book.sell_collateral:
+        return
+    stuck = sorted(coin.asset for coin in reading.coins if coin.quantity > 0 >= coin.sellable)
+    if stuck:
+        yield Finding(
+            level=Level.WARNING,
+            topic=Topic.NOT_TRADABLE,
+            what=f"no stage can sell these coins here: {', '.join(stuck)}",
+            remedy="they stay, whatever sell_collateral says: sell them by hand if need be",
+        )
 
 
 def _judge_what_was_read(
@@ -309,11 +324,15 @@ def _claims(order: Order, position: Position) -> bool:
 
 
 def _judge_leftovers(reading: Reading, orders: Sequence[Order]) -> Iterator[Finding]:
-    """Conditional orders on symbols that hold nothing: an ordinary cancel-all leaves them alive."""
+    """Conditional orders on symbols that hold nothing: an ordinary cancel-all leaves them alive.
+
+    Those of spot markets belong to coins, and act on nothing that somebody else may open.
+    """
     held = {position.symbol for position in reading.positions}
     left: dict[Symbol, list[Order]] = {}
     for order in orders:
-        if order.kind is OrderKind.CONDITIONAL and order.symbol not in held:
+        is_of_contract = order.kind is OrderKind.CONDITIONAL and order.base is None
+        if is_of_contract and order.symbol not in held:
             left.setdefault(order.symbol, []).append(order)
     for symbol, found in sorted(left.items()):
         opens = any(

@@ -460,6 +460,17 @@ class Guardian:
         await self.flush()
         await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
 
+    async def look_at_switch(self) -> None:
+        """Take in what both stores hold by now, once what Redis is being told is told.
+
+        For a command that acts in the place of a guard, and ends.
+        """
+        await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
+        seen = await self._switch.first_look()
+        if seen is not None:
+            await self._unbroken.do(self._settle(Observation(now=self._clock.now(), switch=seen)))
+            await self._switch.stop(within_s=TELL_REDIS_WITHIN_S)
+
     async def _watch_over(self) -> None:
         """Decide what is due by the clock, and keep the lock alive between ticks.
 

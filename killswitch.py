@@ -68,6 +68,7 @@ First steps:
   python3 killswitch.py --once        read your accounts once and show them
   python3 killswitch.py --dry-run     decide on your accounts, send nothing
   python3 killswitch.py status        what the guard sees and has done
+  python3 killswitch.py switch halt   stop the bots; `kill` closes everything
 
 \b
 Exit codes: 0 fine, 1 failed or found a fault, 2 wrong usage or configuration,
@@ -234,6 +235,74 @@ def flow(
     from commands.flow import book_flow
 
     _leave(book_flow(_config(context, config), book=book, amount=amount, reason=reason))
+
+
+SWITCH_HELP = """Show what bots and guard are to do, or set it.
+
+\b
+  running  bots trade, the guard watches
+  pause    bots take no new signals; positions and orders are untouched
+  halt     bots place no orders; what could open is cancelled, positions stay
+  kill     every position is closed, every order cancelled, LOCKDOWN until reset
+
+Two stores hold a state, the guard's database and a Redis where one is configured; the more severe
+counts. Setting writes each of them by itself, whatever the other does. What is milder than before
+the guard loosens, or this command where none runs. kill, and leaving it, ask for the word; --yes
+stands for it in scripts.
+
+Leaving kill does not end LOCKDOWN: `reset BOOK` does. No state but kill closes anything.
+
+\b
+From any machine, with nothing but a Redis (its password in the environment, not on the line):
+  REDIS_PASSWORD=... python3 killswitch.py switch kill --yes --redis-url redis://HOST:6379
+A key in Redis is all there is to it: redis-cli SET trading_switch kill
+
+Exit 1: a store that should hold it does not, or the guard does not show that it obeys.
+"""
+
+
+@app.command(help=SWITCH_HELP, short_help="Show or set: running, pause, halt, kill.")
+def switch(
+    context: typer.Context,
+    state: Annotated[
+        str | None, typer.Argument(metavar="[STATE]", help="running, pause, halt or kill.")
+    ] = None,
+    config: ConfigOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the word kill.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    actor: Annotated[
+        str, typer.Option("--actor", help="Who; your user and machine when not given.")
+    ] = "",
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            "--redis-url",
+            metavar="URL",
+            help="This Redis alone, without a configuration. REDIS_URL where there is none.",
+        ),
+    ] = None,
+    redis_prefix: Annotated[
+        str, typer.Option("--redis-prefix", help="With --redis-url: the guard's key_prefix.")
+    ] = "",
+    redis_ca_file: Annotated[
+        Path | None, typer.Option("--redis-ca-file", help="With --redis-url: its tls_ca_file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what bots and guard are to do, or set it."""
+    from commands.switch.run import SwitchOptions, run_switch
+
+    options = SwitchOptions(
+        state=state,
+        is_confirmed=yes,
+        reason=reason,
+        actor=actor,
+        as_json=as_json,
+        redis_url=redis_url,
+        key_prefix=redis_prefix,
+        ca_file=redis_ca_file,
+    )
+    _leave(run_switch(_config(context, config), options))
 
 
 @app.command()

@@ -14,6 +14,7 @@ goes wrong is a `RedisSilent` or a reason, never an exception, and never holds a
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import socket
@@ -104,19 +105,22 @@ class RedisSwitch:
 
         With `is_only_if_missing` a key that is there stays, and that is no failure.
         """
-        only = ("NX",) if what.is_only_if_missing else ()
-        why, answer = await self._send("SET", self._key(KEY), what.state.value, *only)
-        if why or answer is None:
-            return why
         by = {
             "state": what.state.value,
             "actor": what.actor,
             "reason": what.reason,
             "at": self._clock.now(),
         }
-        # Only a note: the switch stands, whatever becomes of it.
-        await self._send("SET", self._key(KEY_BY), json.dumps(by))
-        return ""
+        state = ("SET", self._key(KEY), what.state.value)
+        note = ("SET", self._key(KEY_BY), json.dumps(by))
+        # The note is only a note: the switch stands, whatever becomes of it.
+        if not what.is_only_if_missing:
+            # In one go, so that no look finds the state without who has set it.
+            return _why(self._writing, await self._writing.ask(state, note))
+        why, answer = await self._send(*state, "NX")
+        if answer is not None and not why:
+            await self._send(*note)
+        return why
 
     async def publish(self, event: Mapping[str, object]) -> str:
         """Tell whoever listens on the channel; returns '' or why that was not possible."""
@@ -323,6 +327,9 @@ _SAID: tuple[tuple[type[Exception], str], ...] = (
 )
 """What the client's errors mean, and what helps."""
 
+_NOTHING_LISTENS = "nothing listens there -> start redis-server, check host and port"
+_REFUSED = f"Error {errno.ECONNREFUSED} connecting to "
+"""How the client says so; where a connection ended it loses the system's own error."""
 _NOT_REACHED: tuple[tuple[type[BaseException], str], ...] = (
     (
         ssl.SSLCertVerificationError,
@@ -331,7 +338,7 @@ _NOT_REACHED: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (ssl.SSLError, "no TLS is spoken there -> check the port, or use redis:// without TLS"),
     (socket.gaierror, "nobody knows the name -> check the host, or use an address"),
-    (ConnectionRefusedError, "nothing listens there -> start redis-server, check host and port"),
+    (ConnectionRefusedError, _NOTHING_LISTENS),
     (FileNotFoundError, "the file of tls_ca_file is not there -> correct the path"),
     (PermissionError, "the file of tls_ca_file may not be read -> correct its rights"),
 )
@@ -347,6 +354,8 @@ def _plain(error: Exception) -> str:
         return _refused(str(error))
     if str(error).startswith(_NOT_SAVING):
         return "it cannot save and takes no writes -> look at its disk and its log"
+    if str(error).startswith(_REFUSED):
+        return _NOTHING_LISTENS
     beneath = error.__cause__ or error.__context__ or error
     for reached, words in _NOT_REACHED:
         if isinstance(beneath, reached):

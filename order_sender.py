@@ -17,7 +17,7 @@ from memory import OrderRecord
 from model import CloseInstruction, Order, Outcome, Unknown
 from venues.protocol import Venue
 
-SEND_DEADLINE_S = 12.0
+SEND_DEADLINE_S = 10.0
 """What was sent and not answered by then has an unknown outcome."""
 ANSWERS_WITHIN_S = 1.0
 """A round waits no longer for its answers; what is missing is looked up meanwhile."""

@@ -40,7 +40,6 @@ from configuration.redis_login import read_redis
 from configuration.rules import (
     KNOWN_IDS,
     SPOT_IDS,
-    UNIFIED_IDS,
     check_account,
     check_files,
     check_general,
@@ -56,7 +55,6 @@ from policy import AccountKind, BookPolicy, Policy, StagePolicy, SwitchPolicy, T
 from redaction import Redactor
 from redis_place import RedisPlace
 
-_NOT_WATCHED = "keys found, not supported yet, NOT WATCHED"
 _UNLISTED = "keys found, not in {file}, NOT WATCHED"
 
 
@@ -66,7 +64,7 @@ class VenueSettings:
 
     The secrets are empty only when the settings were loaded without `require_venues`.
     `simulator_url` is a loopback address without a slash at its end. `allow_withdrawal_keys`
-    concerns `check` alone.
+    concerns `check` alone; `sells_coins` is `sell_collateral` of the futures account.
     """
 
     name: str
@@ -80,6 +78,7 @@ class VenueSettings:
     simulator_url: str | None
     stables: tuple[Asset, ...]
     allow_withdrawal_keys: bool = False
+    sells_coins: bool = False
 
     @property
     def origin(self) -> AccountKind:
@@ -265,7 +264,7 @@ class _Roster:
         if venue.id not in KNOWN_IDS:
             return
         credentials = read_credentials(venue, self._environment)
-        self._consider_spot(venue, has_keys=credentials.is_complete)
+        self._refuse_second_wallet(venue)
         scopes = _scopes(venue)
         if not scopes:
             if venue.venue.enabled is True and venue.spot.account.enabled is False:
@@ -293,6 +292,8 @@ class _Roster:
                 simulator_url=venue.venue.simulator_url,
                 stables=general.stables_keep,
                 allow_withdrawal_keys=venue.venue.allow_withdrawal_keys,
+                sells_coins=isinstance(venue.futures.account, FuturesAccount)
+                and venue.futures.account.sell_collateral,
             )
         )
 
@@ -309,21 +310,19 @@ class _Roster:
                 said = _UNLISTED.format(file=Path(self._config.file).name)
                 self.unwatched.append(f"{venue_id}: {said}")
 
-    def _consider_spot(self, venue: VenueSections, *, has_keys: bool) -> None:
-        """Spot accounts of this exchange may have no adapter in this version."""
-        if venue.id in SPOT_IDS:
-            return
+    def _refuse_second_wallet(self, venue: VenueSections) -> None:
+        """An account that is one wallet has no spot account beside its futures."""
         path = (*venue.spot.path, "enabled")
-        enabled = venue.spot.account.enabled
-        is_unified = venue.id in UNIFIED_IDS
-        if enabled is True and self._config.is_sound(path):
-            remedy = "write enabled: false, and watch this account by other means"
-            wrong = f"spot accounts of {venue.id} are not supported yet"
-            if is_unified:
-                wrong, remedy = "is the wallet that futures watches already", "remove the line"
-            self._config.add(path, wrong=wrong, remedy=remedy)
-        elif enabled is None and has_keys and not is_unified:
-            self.unwatched.append(f"{venue.name}_spot: {_NOT_WATCHED}")
+        if venue.id in SPOT_IDS or venue.spot.account.enabled is not True:
+            return
+        if self._config.is_sound(path):
+            watched = _scope(venue, venue.futures)
+            self._config.add(
+                path,
+                wrong=f"an account of {venue.id} is one wallet: its coins are rows of {watched}",
+                remedy="remove accounts.spot; sell_collateral of accounts.futures says what "
+                "becomes of its coins",
+            )
 
     def _say_missing(self, venue: VenueSections) -> None:
         """Keys are missing where the operator asked for the venue, or half of a pair is."""

@@ -49,7 +49,7 @@ WRITE_AGAIN_S = 5.0
 
 GUARD = "killswitch"
 """The actor of what the guard keeps or writes back by itself."""
-REDIS = "redis"
+NAMELESS = "somebody"
 """The actor of a value in Redis that came without a name."""
 
 SHOWN_OF_A_VALUE = 40
@@ -248,7 +248,7 @@ def _valued(found: SwitchLook, seen: RedisValue, *, now: float) -> SwitchLook:
     state = named or max(last, SwitchState.HALT, key=_severity)
     if known is not None and known.state is state and (named or known.reason == reason):
         return replace(found, memory=memory, audits=audits)
-    setting = SwitchSetting(state=state, since=now, actor=seen.actor or REDIS, reason=reason)
+    setting = SwitchSetting(state=state, since=now, actor=seen.actor or NAMELESS, reason=reason)
     transitions, recorded = found.transitions, found.recorded
     if state is not last:
         transition = _transition(SwitchStore.REDIS, last, setting, now=now)

@@ -124,6 +124,7 @@ def connect(
         access=access_of(venue, is_paced=is_paced, address=address),
         clock=clock,
         stables=venue.stables,
+        sells_coins=venue.sells_coins,
     )
 
 

@@ -14,7 +14,7 @@ import socket
 import sys
 
 from clock import SystemClock
-from commands.assembly import assemble
+from commands.assembly import Assembly, assemble
 from commands.run import begin_log
 from errors import KillSwitchError, StateLockHeld
 from memory import RequestAnswer
@@ -38,7 +38,9 @@ def ask(
     }
     confirmation = mask(confirmation)
     try:
-        answer = _ask(settings, command=command, arguments=arguments, confirmation=confirmation)
+        answer = asyncio.run(
+            put_request(settings, command=command, arguments=arguments, confirmation=confirmation)
+        )
     except (KillSwitchError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 1
@@ -53,18 +55,22 @@ def ask(
     return 0 if answer.accepted else 1
 
 
-def _ask(
+async def put_request(
     settings: Settings, *, command: str, arguments: dict[str, str], confirmation: str
 ) -> RequestAnswer | None:
+    """Leave the request to the guard that runs, or answer it here; None: nobody has answered.
+
+    Raises KillSwitchError and OSError.
+    """
     try:
         held = StateLock.acquire(settings.state_dir)
     except StateLockHeld:
-        return asyncio.run(
-            _ask_daemon(settings, command=command, arguments=arguments, confirmation=confirmation)
+        return await _ask_daemon(
+            settings, command=command, arguments=arguments, confirmation=confirmation
         )
     with held:
-        return asyncio.run(
-            _answer_here(settings, command=command, arguments=arguments, confirmation=confirmation)
+        return await _answer_here(
+            settings, command=command, arguments=arguments, confirmation=confirmation
         )
 
 
@@ -114,9 +120,18 @@ async def _answer_here(
     ) as guard:
         for notice in guard.notices:
             print(notice, file=sys.stderr)
-        request_id = await _add(
-            guard.store, command=command, arguments=arguments, confirmation=confirmation
-        )
         await guard.guardian.run_once()
-        await guard.guardian.answer_alone()
-        return await guard.store.answer(request_id)
+        return await answer_of(
+            guard, command=command, arguments=arguments, confirmation=confirmation
+        )
+
+
+async def answer_of(
+    guard: Assembly, *, command: str, arguments: dict[str, str], confirmation: str
+) -> RequestAnswer | None:
+    """Put the request to a guard of this process, and everything that waits before it."""
+    request_id = await _add(
+        guard.store, command=command, arguments=arguments, confirmation=confirmation
+    )
+    await guard.guardian.answer_alone()
+    return await guard.store.answer(request_id)

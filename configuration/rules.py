@@ -18,10 +18,9 @@ from configuration.sections import AccountSections, VenueSections
 from configuration.values import nearest, number_text, window_s
 from model import USDT, Asset, StageMode
 
-SPOT_IDS = ("binance",)
-"""Exchanges whose spot accounts this version has an adapter for."""
-UNIFIED_IDS = ("bybit",)
-"""Exchanges whose accounts are one wallet: what is spot there is watched with the futures."""
+SPOT_IDS = ("binance", "bitget")
+"""Exchanges that have spot accounts beside the futures. An account of the others is one wallet:
+what is spot there is watched with the futures."""
 KNOWN_IDS = ("binance", "bybit", "bitget")
 """Exchanges this version has an adapter for."""
 

@@ -25,7 +25,8 @@ class HouseRules:
     `newer_reducers_win`: in one-way mode older resting reducers are cancelled until a new one fits.
     `splits_large_reducers`: an order that can only reduce knows no largest size.
     `reducers_skip_min_notional`: such an order may be worth less than the minimum.
-    `client_ids_stay_taken`: an id is taken for ever, else for as long as its order is open.
+    `client_ids_stay_taken`: an id is taken for ever, else for as long as its order is open; spot
+    markets have a rule of their own.
     `max_orders` are the most that may be open, of the account or of each symbol.
     `is_one_wallet`: all assets together back all positions, whatever an account asks for.
     """
@@ -38,6 +39,7 @@ class HouseRules:
     splits_large_reducers: bool = False
     reducers_skip_min_notional: bool = True
     client_ids_stay_taken: bool = False
+    spot_client_ids_stay_taken: bool = False
     client_id: re.Pattern[str] = re.compile(r"^[.A-Z:/a-z0-9_-]{1,36}$")
     max_orders: Mapping[OrderKind, int] = field(
         default_factory=lambda: {OrderKind.REGULAR: 200, OrderKind.CONDITIONAL: 200}

@@ -51,7 +51,7 @@ from model import MarginMode, OrderSide, PositionMode
 from simulator.exchange import Exchange
 from simulator.markets import market_from_mapping
 from simulator.spot_markets import spot_market_from_mapping
-from simulator.spot_state import SpotRequest
+from simulator.spot_state import SpotBook, SpotRequest
 from simulator.state import (
     DEFAULT_LEVERAGE,
     ZERO,
@@ -129,7 +129,9 @@ ORDER_KEYS = frozenset(
 )
 
 
-SPOT_ORDER_KEYS = frozenset({"symbol", "side", "type", "quantity", "price", "client_id"})
+SPOT_ORDER_KEYS = frozenset(
+    {"symbol", "side", "type", "quantity", "price", "client_id", "book", "trigger_price"}
+)
 
 
 def load_seed(path: Path) -> Seed:
@@ -216,7 +218,7 @@ def _apply_spot(exchange: Exchange, seed: Seed, *, api_key: str) -> None:
 def spot_order_request(entry: Mapping[str, Any], *, cause: Cause = Cause.SEED) -> SpotRequest:
     """Read a spot order of a seed file or of the control port. Raises ValueError."""
     _refuse_unknown(entry, SPOT_ORDER_KEYS, "spot_orders")
-    price = entry.get("price")
+    price, trigger = entry.get("price"), entry.get("trigger_price")
     return SpotRequest(
         symbol=str(entry["symbol"]),
         side=OrderSide(str(entry["side"]).upper()),
@@ -225,6 +227,8 @@ def spot_order_request(entry: Mapping[str, Any], *, cause: Cause = Cause.SEED) -
         price=None if price is None else to_decimal(price),
         client_id=str(entry.get("client_id", "")),
         cause=cause,
+        book=SpotBook(str(entry.get("book", "NORMAL")).upper()),
+        trigger_price=None if trigger is None else to_decimal(trigger),
     )
 
 

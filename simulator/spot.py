@@ -20,6 +20,7 @@ from model import OrderSide
 from simulator.reasons import Reason, Rejected
 from simulator.spot_markets import SPOT_CATALOGUE, SpotMarket
 from simulator.spot_state import (
+    SpotBook,
     SpotFill,
     SpotOrder,
     SpotRecord,
@@ -39,6 +40,7 @@ from simulator.state import (
 )
 
 MAX_SPOT_ORDERS = 200
+ONE = Decimal(1)
 
 
 class SpotDesk:
@@ -93,11 +95,29 @@ class SpotDesk:
         """Let resting orders meet the present prices, oldest first."""
         for wallet in self.wallets.values():
             for order in list(wallet.orders.values()):
-                if self._is_marketable(order.symbol, order.side, order.price):
+                if order.book is not SpotBook.NORMAL:
+                    self._fire(wallet, order)
+                elif self._is_marketable(order.symbol, order.side, order.price):
                     self._execute(
                         wallet, order, quantity=order.remaining, price=order.price, may_rest=True
                     )
             self._settle(wallet)
+
+    def _fire(self, wallet: SpotWallet, order: SpotOrder) -> None:
+        """Carry out an order that waits, once its price is there, with what is free by then."""
+        mid = self.mid(order.symbol)
+        if mid is None:
+            return
+        beyond = mid - order.trigger_price
+        if (beyond < 0) if order.fires_above else (beyond > 0):
+            return
+        market = self.markets[order.symbol]
+        price = _taker_price(market, mid=mid, side=order.side, quantity=order.quantity)
+        given = order.quantity * (ONE if order.side is OrderSide.SELL else price)
+        if given > wallet.view(self._world).free(order.holds) + order.held:
+            self._end(wallet, order, OrderStatus.EXPIRED)
+            return
+        self._execute(wallet, order, quantity=order.quantity, price=price, may_rest=False)
 
     def _is_marketable(self, symbol: str, side: OrderSide, price: Decimal) -> bool:
         mid, market = self.mid(symbol), self.markets[symbol]
@@ -188,6 +208,9 @@ class SpotDesk:
                 cause=request.cause,
                 created_at=self._world.now,
                 updated_at=self._world.now,
+                book=request.book,
+                trigger_price=request.trigger_price or ZERO,
+                fires_above=(request.trigger_price or ZERO) > (self.mid(request.symbol) or ZERO),
             )
         )
         before = wallet.balances.get(order.holds, ZERO)
@@ -247,10 +270,13 @@ class SpotDesk:
             raise Rejected(Reason.SYMBOL_CLOSED, request.symbol)
         if request.client_id and not self._world.rules.client_id.match(request.client_id):
             raise Rejected(Reason.BAD_CLIENT_ID, request.client_id)
-        if request.client_id and any(
-            order.client_id == request.client_id for order in wallet.orders.values()
-        ):
+        taken = [order.client_id for order in wallet.orders.values()]
+        if self._world.rules.spot_client_ids_stay_taken:
+            taken += [order.client_id for order in wallet.done.values()]
+        if request.client_id and request.client_id in taken:
             raise Rejected(Reason.DUPLICATE_CLIENT_ID, request.client_id)
+        if (request.trigger_price is None) is not (request.book is SpotBook.NORMAL):
+            raise Rejected(Reason.MISSING_PARAMETER, "triggerPrice")
         if not is_market and request.price is None:
             raise Rejected(Reason.MISSING_PARAMETER, "price")
         if request.price is not None and request.price <= 0:
@@ -265,6 +291,8 @@ class SpotDesk:
             raise Rejected(Reason.NOTIONAL_TOO_SMALL, f"{market.min_notional:f}")
         if len(wallet.orders) >= MAX_SPOT_ORDERS and not is_market:
             raise Rejected(Reason.TOO_MANY_ORDERS, request.symbol)
+        if request.book is SpotBook.PLAN:
+            return
         sells = request.side is OrderSide.SELL
         asset, needed = (market.base, request.quantity) if sells else (market.quote, ZERO)
         if not sells:
@@ -276,6 +304,8 @@ class SpotDesk:
         self, wallet: SpotWallet, order: SpotOrder, *, fill_fraction: Decimal | None
     ) -> SpotOrder:
         mid, market = self.mid(order.symbol), self.markets[order.symbol]
+        if order.book is not SpotBook.NORMAL:
+            return order
         if order.order_type is OrderType.MARKET:
             if mid is None:
                 return self._end(wallet, order, OrderStatus.EXPIRED)

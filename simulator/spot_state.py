@@ -46,9 +46,22 @@ class SpotRecord:
     at: float
 
 
+class SpotBook(StrEnum):
+    """Where an order rests: among the ordinary ones, or until its trigger price is reached."""
+
+    NORMAL = "NORMAL"
+    PLAN = "PLAN"
+    """Holds nothing until then."""
+    TPSL = "TPSL"
+    """A take-profit or stop-loss, which holds what it would give away from the start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpotRequest:
-    """What somebody asks for on a spot market; only MARKET and LIMIT are known here."""
+    """What somebody asks for on a spot market; only MARKET and LIMIT are known here.
+
+    One that waits for its `trigger_price` is a market order from then on.
+    """
 
     symbol: str
     side: OrderSide
@@ -58,6 +71,8 @@ class SpotRequest:
     client_id: str = ""
     time_in_force: TimeInForce = TimeInForce.GTC
     cause: Cause = Cause.ORDER
+    book: SpotBook = SpotBook.NORMAL
+    trigger_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +88,10 @@ class SpotFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpotOrder:
-    """An accepted order, open or done; `holds` is the asset that it gives away."""
+    """An accepted order, open or done; `holds` is the asset that it gives away.
+
+    One with a `trigger_price` waits for it, from below where `fires_above`.
+    """
 
     order_id: int
     client_id: str
@@ -92,6 +110,9 @@ class SpotOrder:
     filled: Decimal = ZERO
     quote_filled: Decimal = ZERO
     fills: tuple[SpotFill, ...] = ()
+    book: SpotBook = SpotBook.NORMAL
+    trigger_price: Decimal = ZERO
+    fires_above: bool = False
 
     @property
     def remaining(self) -> Decimal:
@@ -106,7 +127,7 @@ class SpotOrder:
     @property
     def held(self) -> Decimal:
         """How much of that asset it keeps from others while it rests."""
-        if not self.status.is_open:
+        if not self.status.is_open or self.book is SpotBook.PLAN:
             return ZERO
         return self.remaining if self.side is OrderSide.SELL else self.remaining * self.price
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from errors import StoreMissing
 from memory import AuditEntry, BookMemory, History, Point, RequestAnswer, ScopeMemory
 from model import IncidentId, OperatorRequest, Reading, ScopeId, Trust
 from position_store import LOAD_FLOW, LOAD_OPEN_INCIDENTS, PENDING_REQUESTS, load_books
@@ -124,6 +125,32 @@ def read_status(
             written_at=written_at(path),
             switch=load_switch(connection),
             transitions=load_transitions(connection, action_limit),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchStatus:
+    """What the file knows of the switch, and its latest changes, newest first."""
+
+    switch: SwitchMemory = field(default_factory=SwitchMemory)
+    transitions: tuple[SwitchTransition, ...] = ()
+
+
+def read_switch(path: Path, *, transition_limit: int) -> SwitchStatus:
+    """Read the switch alone; nothing was ever set where there is no database.
+
+    Otherwise raises as `read_status`.
+    """
+    try:
+        connection = open_for_reading(path)
+    except StoreMissing:
+        return SwitchStatus()
+    with closing(connection), strictly(f"reading {path}"):
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")
+        return SwitchStatus(
+            switch=load_switch(connection),
+            transitions=load_transitions(connection, transition_limit),
         )
 
 

@@ -18,7 +18,7 @@ from tests.virtual_house import Logbook
 def announced(folder: Path, *, dry_run: bool = False, notices: tuple[str, ...] = ()) -> Logbook:
     """What is logged when a guard with these settings starts."""
     settings = settings_in(folder, dry_run=dry_run)
-    guard = SimpleNamespace(policy=settings.to_policy(), notices=notices)
+    guard = SimpleNamespace(policy=settings.to_policy(), notices=notices, alerts=None)
     log = Logbook()
     _announce(settings, cast("Assembly", guard), cast("Logger", log))
     return log

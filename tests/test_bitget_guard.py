@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 
 from model import OrderSide, Stage
+from simulator.control import start_simulator
 from simulator.exchange import Exchange
 from simulator.state import Leg
 from tests.memory_venue import KEY
-from tests.simulated import seed
+from tests.simulated import SECRET, seed
+from tests.test_integration import Place
 from tests.test_venue_stories import LIVE, Told
-from tests.venue_rigs import WAYS, hedged
+from tests.venue_rigs import PASSPHRASE, WAYS, hedged
 from tests.wire_house import Happening, Prices, play_over_http
 
 BITGET = sorted(way for way in WAYS if way.startswith("bitget"))
@@ -79,3 +82,32 @@ def test_an_account_is_taken_through_stages_1_and_3(
     for order in ours:
         closes_leg = order.leg is (Leg.LONG if order.symbol == "BTCUSDT" else Leg.SHORT)
         assert closes_leg if mode == "hedged" else order.reduce_only
+
+
+@pytest.mark.parametrize("is_unified", [False, True])
+async def test_check_tells_a_spot_account_from_one_wallet(tmp_path: Path, is_unified: bool) -> None:
+    """config.yaml with both accounts: read and sellable, or the line that has to be removed."""
+    content = seed(
+        passphrase=PASSPHRASE,
+        unified=is_unified,
+        spot={} if is_unified else {"SOL": 5, "USDT": 100},
+        is_bound_to_ip=True,
+    )
+    async with start_simulator(content, venue="bitget", realtime=True) as (control, url):
+        (tmp_path / "config.yaml").write_text(
+            "dry_run: true\nexchanges:\n  bitget:\n    enabled: true\n"
+            f"    simulator_url: {url}\n    accounts: {{spot: {{enabled: true}}}}\n",
+            encoding="utf-8",
+        )
+        keys = {"BITGET_API_KEY": KEY, "BITGET_API_SECRET": SECRET, "BITGET_PASSWORD": PASSPHRASE}
+        done = await Place(folder=tmp_path, keys=keys).run("check", "--json")
+        counts = (await control.requests())["counts"]
+    scopes = {one["scope"]: one for one in json.loads(done.out)["scopes"]}
+    spot = scopes["bitget_spot"]
+    if is_unified:
+        assert "one wallet: remove accounts.spot" in json.dumps(spot["findings"])
+    else:
+        assert spot["reading"]["equity"] == pytest.approx(600.0)
+        assert spot["inspection"]["family"] == "SPOT"
+        assert "not watched, and not empty" not in json.dumps(scopes["bitget_futures"])
+    assert not [name for name in counts if name.startswith("POST")]

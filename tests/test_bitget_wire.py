@@ -391,7 +391,7 @@ async def test_closes_of_one_round_wait_for_one_answer_to_a_doubt_together(
 ) -> None:
     """One after the other, fifty would each have waited for a question of their own."""
     serve_classic(server)
-    adapter = connect(server.url, clock, order_timeout_s=0.3)
+    adapter = connect(server.url, clock)
     await adapter.start()
     server.set("GET", PATHS["classic"].money, IS_UNIFIED)
     server.set("GET", SETTINGS, settings)

@@ -635,7 +635,7 @@ async def test_every_answer_to_an_order_is_judged_by_its_own_code(
 ) -> None:
     """Sent once, whatever comes back; the doubt is the caller's to clear."""
     canned, expected = ANSWERS[case]
-    adapter = connect(server.url, order_timeout_s=0.5)
+    adapter = connect(server.url, order_timeout_s=1.5)
     server.set("POST", CREATE, canned)
     outcome = await adapter.submit_close(close_of())
     if isinstance(expected, RefusalReason):

@@ -187,7 +187,7 @@ def test_what_is_not_read_whole_is_a_fault(
     [
         (f"GET /{FAPI}/fapi/v2/positionRisk", "not asked for: instead /fapi/v3/positionRisk"),
         (f"GET /{BYBIT}/v5/asset/deposit/query-record", "/v5/account/transaction-log"),
-        (f"GET /{BITGET}/api/v2/spot/account/assets", "is not watched, and `check` names it"),
+        (f"GET /{BITGET}/api/v3/account/funding-assets", "is not watched, and `check` names it"),
     ],
 )
 def test_what_the_guard_never_asks_for_is_no_fault(tmp_path: Path, wire: str, words: str) -> None:

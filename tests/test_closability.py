@@ -6,12 +6,23 @@ Quantities are base units at a mark of 100.
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from closability import find_split_hedges, judge_closability
 from findings import Finding, Level, Topic, worth_telling
-from model import MarketLimits, Order, OrderKind, OrderSide, PositionMode, Reading, ScopeId, Stage
+from model import (
+    Asset,
+    MarketLimits,
+    Order,
+    OrderKind,
+    OrderSide,
+    PositionMode,
+    Reading,
+    ScopeId,
+    Stage,
+)
 from policy import BookPolicy
 from tests.closing_values import (
     LONG,
@@ -271,6 +282,17 @@ def test_the_usual_orders_of_a_bot_are_not_named(usual: Order) -> None:
     assert only(*found).topic is Topic.CLOSABLE
 
 
+def test_stops_on_a_spot_market_are_no_leftovers() -> None:
+    """A stop-loss of a coin that is held, and a plan that would buy another."""
+    stop = replace(
+        order("stop", "SOL", SELL, kind=OrderKind.CONDITIONAL, reduce_only=True),
+        base=Asset("SOL"),
+        quote=Asset("USDT"),
+    )
+    plan = replace(stop, side=BUY, reduce_only=False)
+    assert judge(reading(coins=(coin("SOL", "2"),)), stop, plan) == ()
+
+
 def test_two_legs_in_a_one_way_account_contradict_each_other() -> None:
     """Closes would be sent with parameters that the venue refuses."""
     held = reading(position("SOL", LONG, "10"), position("SOL", SHORT, "10"))
@@ -286,6 +308,28 @@ def test_two_legs_in_a_hedged_account_are_in_order() -> None:
     """That is what hedge mode is for."""
     held = reading(position("SOL", LONG, "10"), position("SOL", SHORT, "10"), mode=HEDGE)
     assert only(*judge(held, markets=(market("SOL"),))).topic is Topic.CLOSABLE
+
+
+@pytest.mark.parametrize(
+    ("sells", "sellable", "words"),
+    [
+        (True, "0", "no stage can sell these coins here: BTC"),
+        (True, "1", ""),
+        (False, "0", ""),
+    ],
+)
+def test_coins_that_the_book_lets_go_and_no_stage_can_sell_are_named(
+    sells: bool, sellable: str, words: str
+) -> None:
+    """`sell_collateral: true` promises what not every account can keep; owed coins are none."""
+    coins = (
+        replace(coin("BTC", "2"), sellable=Decimal(sellable)),
+        replace(coin("ETH", "-2"), sellable=Decimal(0)),
+    )
+    found = judge(reading(coins=coins), of_book=replace(book(), sell_collateral=sells))
+    assert [(one.topic, one.what) for one in found] == (
+        [(Topic.NOT_TRADABLE, words)] if words else []
+    )
 
 
 def test_lists_that_could_not_be_read_are_faults_of_their_own() -> None:

@@ -161,7 +161,7 @@ def test_a_command_waits_for_the_daemons_answer(
 # --- the surface --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "status", "check", "reset", "flow", "db stats"])
+@pytest.mark.parametrize("command", ["", "status", "check", "reset", "flow", "switch", "db stats"])
 def test_every_command_takes_a_configuration(tmp_path: Path, command: str) -> None:
     """Its help says so."""
     shown = run(settings_in(tmp_path), *command.split(), "--help")
@@ -173,7 +173,7 @@ def test_what_is_not_built_is_absent_from_the_help(tmp_path: Path) -> None:
     shown = run(settings_in(tmp_path), "--help")
     for option in ("--once", "--dry-run", "--verbose", "--test-mock", "--tape"):
         assert option in shown.out
-    for absent in ("switch", "replay", "dashboard"):
+    for absent in ("replay", "dashboard"):
         assert f"  {absent} " not in shown.out
         assert run(settings_in(tmp_path), absent).code == 2
     assert "--backtest" not in shown.out

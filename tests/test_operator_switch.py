@@ -145,6 +145,24 @@ async def test_a_write_stands_with_its_note(server: RedisServer) -> None:
     assert (note["state"], note["at"] > 0) == ("halt", True)
 
 
+async def test_no_look_falls_between_a_state_and_its_note(server: RedisServer) -> None:
+    """Who set it would be lost for good: the next look finds nothing new."""
+    async with switch_at(server.place) as writer, switch_at(server.place) as reader:
+        assert await writer.write(told(SwitchState.PAUSE)) == ""
+        seen: list[RedisSeen] = []
+
+        async def look() -> None:
+            while True:
+                seen.append(await reader.read())
+
+        looking = asyncio.create_task(look())
+        for state in (SwitchState.HALT, SwitchState.PAUSE) * 100:
+            assert await writer.write(told(state)) == ""
+        looking.cancel()
+    assert len(seen) > 20
+    assert {found.actor for found in seen if isinstance(found, RedisValue)} == {"anna"}
+
+
 async def test_a_write_for_a_missing_key_changes_none_that_is_there(server: RedisServer) -> None:
     """Somebody's kill between the look and the write stays, and keeps its note."""
     async with switch_at(server.place) as switch:
@@ -186,7 +204,8 @@ async def test_down_at_the_start_down_later_and_back_again(tmp_path: Path) -> No
             await server.cli("SET", KEY, "pause")
             assert await switch.read() == RedisValue(text="pause")
             await server.stop()
-            why_silent(await switch.read())
+            # The first words are those that are told as long as it lasts.
+            assert "Error 111" not in why_silent(await switch.read())
             assert "nothing listens there" in why_silent(await switch.read())
         assert "nothing listens there" in await switch.write(told(SwitchState.KILL))
         async with redis_server(tmp_path, port=port) as server:
@@ -333,7 +352,7 @@ async def test_a_redis_without_room_takes_no_write(server: RedisServer) -> None:
 async def test_a_redis_that_cannot_save_takes_no_write() -> None:
     """The words are those of a server whose last save failed."""
     said = b"-MISCONF Redis is configured to save RDB snapshots, but it is failing\r\n"
-    async with answering(lambda _: said) as port, switch_at(place_at(port)) as switch:
+    async with answering(lambda _: 2 * said) as port, switch_at(place_at(port)) as switch:
         assert "look at its disk" in await switch.write(told(SwitchState.KILL))
 
 

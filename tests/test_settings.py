@@ -455,33 +455,40 @@ def test_a_spot_account_is_watched_only_where_it_is_switched_on(
     assert loaded.unwatched == ()
 
 
-@pytest.mark.parametrize(
-    ("venue", "said"),
-    [("bitget", ("bitget_spot: keys found, not supported yet, NOT WATCHED",)), ("bybit", ())],
-)
-def test_a_spot_account_without_an_adapter_is_named_unless_it_is_one_wallet(
-    load: Load, venue: str, said: tuple[str, ...]
+@pytest.mark.parametrize("sells", [True, False])
+def test_an_adapter_is_told_whether_coins_are_for_sale(load: Load, sells: bool) -> None:
+    """It asks for spot markets only then; a book says the same."""
+    keys = {"BYBIT_API_KEY": "k", "BYBIT_API_SECRET": "s"}
+    line = f"{{futures: {{sell_collateral: {str(sells).lower()}}}}}"
+    loaded = load(f"exchanges:\n  bybit:\n    accounts: {line}\n", keys)
+    (only,) = loaded.venues
+    assert only.sells_coins is sells
+    assert only_book(loaded).sell_collateral is sells
+
+
+@pytest.mark.parametrize(("venue", "has_spot"), [("bitget", True), ("bybit", False)])
+def test_spot_under_auto_is_watched_where_it_is_an_account_of_its_own(
+    load: Load, venue: str, has_spot: bool
 ) -> None:
-    """Under auto, with keys: what nobody watches is told; a unified account is watched whole."""
+    """With keys: Bitget's is; a Bybit account is one wallet, which is watched with the futures."""
     keys = {
         f"{venue.upper()}_API_KEY": "k",
         f"{venue.upper()}_API_SECRET": "s",
         f"{venue.upper()}_PASSWORD": "p",
     }
-    text = f"exchanges:\n  {venue}:\n    accounts: {{spot: {{enabled: auto}}}}\n"
-    assert load(text, keys).unwatched == said
+    loaded = load(f"exchanges:\n  {venue}:\n    accounts: {{spot: {{enabled: auto}}}}\n", keys)
+    (only,) = loaded.venues
+    expected = (f"{venue}_futures", f"{venue}_spot") if has_spot else (f"{venue}_futures",)
+    assert only.scopes == expected
+    assert loaded.unwatched == ()
 
 
 @pytest.mark.parametrize(
     ("venue", "said"),
     [
         (
-            "bitget: {accounts: {spot: {enabled: true}}}",
-            "spot accounts of bitget are not supported",
-        ),
-        (
             "bybit: {accounts: {spot: {enabled: true}}}",
-            "is the wallet that futures watches already",
+            "one wallet: its coins are rows of bybit_futures -> remove accounts.spot; sell_coll",
         ),
         ("binance: {enabled: true, accounts: {futures: {enabled: false}}}", "no account switched"),
         ("binanse: {enabled: auto}", "did you mean binance?"),

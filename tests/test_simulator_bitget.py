@@ -17,6 +17,7 @@ from simulator.seeds import apply_seed
 from simulator.state import Leg, OrderRequest, OrderType, to_decimal
 from simulator.wire.bitget import ROUTES, BitgetDialect
 from simulator.wire.protocol import Circumstances, WireAnswer, WireRequest
+from tests import bitget_spot_answers as spot
 from tests.bitget_answers import (
     account_row,
     bill_row,
@@ -190,6 +191,31 @@ def test_every_row_of_a_classic_account_has_the_keys_and_kinds_of_the_venues_own
     assert set(account_row()) <= set(money)
 
 
+def test_every_row_of_a_spot_account_has_the_keys_and_kinds_of_the_venues_own() -> None:
+    """Coin, market, price, the three books, what is done, bills."""
+    sells: dict[str, Any] = {"symbol": "BTCUSDT", "side": "SELL", "quantity": "0.1"}
+    books: list[dict[str, Any]] = [
+        {"type": "LIMIT", "price": 90_000},
+        {"type": "MARKET"},
+        {"book": "PLAN", "trigger_price": 50_000},
+    ]
+    line = Line(spot={"BTC": 1}, spot_orders=[{**sells, **book} for book in books])
+    for path, shown in (
+        ("account/assets", spot.asset_row()),
+        ("public/symbols", spot.symbol_row()),
+        ("market/tickers", spot.ticker_row()),
+        ("trade/unfilled-orders", spot.open_row()),
+        ("trade/history-orders", spot.done_row()),
+        ("account/bills", spot.bill_row()),
+    ):
+        row = line.get(f"/api/v2/spot/{path}")[0]
+        found, expected = shared(row, shown)
+        assert found == expected, path
+    (plan,) = line.get("/api/v2/spot/trade/current-plan-order")["orderList"]
+    found, expected = shared(plan, spot.plan_row())
+    assert found == expected
+
+
 def test_every_row_of_a_unified_account_has_the_keys_and_kinds_of_the_venues_own() -> None:
     """Coin, position, order, strategy order, record, instrument."""
     line = Line(**UNIFIED)
@@ -270,9 +296,9 @@ def test_a_second_has_so_many_requests_of_each_endpoint() -> None:
 
 
 def test_what_is_not_there_is_not_found() -> None:
-    """Nobody has spot or coin-margined money here, and demo products are none."""
+    """Nobody has margin or coin-margined money here, and demo products are none."""
     line = Line()
-    assert line.ask("GET", "/api/v2/spot/trade/unfilled-orders")["code"] == "40404"
+    assert line.ask("GET", "/api/v2/margin/crossed/account/assets")["code"] == "40404"
     assert line.answer.status == 404
     demo = {"productType": "SUSDT-FUTURES"}
     assert line.ask("GET", f"{MIX}/account/accounts", demo)["code"] == "40034"

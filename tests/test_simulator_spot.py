@@ -8,9 +8,10 @@ import pytest
 
 from model import OrderSide
 from simulator.exchange import Exchange
+from simulator.house_rules import HouseRules
 from simulator.reasons import Reason, Rejected
 from simulator.seeds import apply_seed
-from simulator.spot_state import SpotOrder, SpotRecordKind, SpotRequest
+from simulator.spot_state import SpotBook, SpotOrder, SpotRecordKind, SpotRequest
 from simulator.state import OrderStatus, OrderType
 
 KEY = "test-key"
@@ -181,3 +182,55 @@ def test_one_purse_can_back_both_sides() -> None:
     sell(exchange, "SOLUSDT", "5")
     assert account.wallet["SOL"] == 0
     assert account.wallet["USDT"] == Decimal(500) + Decimal("499.0005")
+
+
+@pytest.mark.parametrize(("book", "free_before"), [(SpotBook.TPSL, 30), (SpotBook.PLAN, 50)])
+@pytest.mark.parametrize(("trigger", "spared", "fires_at"), [(80, 81, 79), (120, 119, 121)])
+def test_an_order_that_waits_for_a_price_is_carried_out_there(
+    book: SpotBook, free_before: int, trigger: int, spared: int, fires_at: int
+) -> None:
+    """20 SOL, from below or from above; a stop holds them from the start, a plan nothing."""
+    exchange = an_exchange()
+    sell(exchange, "SOLUSDT", "20", book=book, trigger_price=Decimal(trigger))
+    assert free(exchange, "SOL") == free_before
+    exchange.spot.set_prices({"SOLUSDT": spared})
+    assert exchange.spot.view(KEY).balances["SOL"] == 50
+    exchange.spot.set_prices({"SOLUSDT": fires_at})
+    assert exchange.spot.view(KEY).balances["SOL"] == 30
+    assert exchange.spot.view(KEY).orders == {}
+
+
+def test_a_plan_whose_coins_are_gone_by_then_expires() -> None:
+    """It held nothing: 45 of the 50 SOL were sold meanwhile."""
+    exchange = an_exchange()
+    plan = sell(exchange, "SOLUSDT", "20", book=SpotBook.PLAN, trigger_price=Decimal(80))
+    sell(exchange, "SOLUSDT", "45")
+    exchange.spot.set_prices({"SOLUSDT": None})
+    exchange.spot.set_prices({"SOLUSDT": 79})
+    done = exchange.spot.find_order(KEY, "SOLUSDT", order_id=plan.order_id)
+    assert done.status is OrderStatus.EXPIRED
+    assert free(exchange, "SOL") == 5
+
+
+def test_what_waits_names_its_price_and_nothing_else_does() -> None:
+    """Neither a stop without one, nor a plain order with one, is an order."""
+    exchange = an_exchange()
+    for changes in ({"book": SpotBook.TPSL}, {"trigger_price": Decimal(80)}):
+        with pytest.raises(Rejected):
+            sell(exchange, "SOLUSDT", "1", **changes)
+
+
+@pytest.mark.parametrize("stays_taken", [True, False])
+def test_an_id_is_taken_while_its_order_is_open_and_on_some_venues_for_ever(
+    stays_taken: bool,
+) -> None:
+    """The second sale under the id of a filled one."""
+    exchange = an_exchange()
+    exchange.world.rules = HouseRules(spot_client_ids_stay_taken=stays_taken)
+    sell(exchange, "SOLUSDT", "1", client_id="ks-1")
+    if stays_taken:
+        with pytest.raises(Rejected) as refusal:
+            sell(exchange, "SOLUSDT", "1", client_id="ks-1")
+        assert refusal.value.reason is Reason.DUPLICATE_CLIENT_ID
+    else:
+        assert sell(exchange, "SOLUSDT", "1", client_id="ks-1").filled == 1

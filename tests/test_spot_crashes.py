@@ -62,7 +62,7 @@ class Place:
 @contextmanager
 def a_place(folder: Path, policy: object = None, **seed: object) -> Iterator[Place]:
     """A house on the spot account."""
-    own = policy or a_policy({Stage.ALL_CLOSED: BLACKLIST}, blacklist=("QRX",))
+    own = policy or a_policy("binance", {Stage.ALL_CLOSED: BLACKLIST}, blacklist=("QRX",))
     house = House(folder=folder, seed={**SEED, **seed}, policy=own)  # type: ignore[arg-type]
     venue = MemorySpot(exchange=house.exchange, clock=house.clock, scope=SPOT)
     house.others[SPOT] = venue
@@ -144,7 +144,7 @@ def test_late_sale_of_half_takes_no_second_half(tmp_path: Path) -> None:
     """Stage 1 sells half; a sale that arrives 3 s after its answer was lost is not repeated."""
 
     async def story() -> None:
-        policy = a_policy({Stage.REDUCED_TOP_RISK: TOP})
+        policy = a_policy("binance", {Stage.REDUCED_TOP_RISK: TOP})
         with a_place(tmp_path, policy, spot={"SOL": 300, "USDT": 70_000}) as place:
             house = place.house
             place.venue.plan("submit_close", Trouble.LATE, times=1, seconds=3.0)
@@ -162,7 +162,7 @@ def test_order_of_a_bot_that_takes_the_coin_again_goes_again(tmp_path: Path) -> 
     """A bot rests a sale of everything after each cancel; the coin is sold in the end."""
 
     async def story() -> None:
-        policy = a_policy({Stage.ALL_CLOSED: SELL_ALL})
+        policy = a_policy("binance", {Stage.ALL_CLOSED: SELL_ALL})
         with a_place(tmp_path, policy, spot={"SOL": 300, "USDT": 70_000}) as place:
             house = place.house
             entry = {"symbol": "SOLUSDT", "side": "SELL", "type": "LIMIT", "price": 150}
@@ -190,7 +190,7 @@ def test_coin_that_comes_in_after_stage_3_is_sold_too(tmp_path: Path) -> None:
     """Everything must stay sold: a deposit of 3 SOL and one of QRX, over BTC, open follow-ups."""
 
     async def story() -> None:
-        policy = a_policy({Stage.ALL_CLOSED: SELL_ALL})
+        policy = a_policy("binance", {Stage.ALL_CLOSED: SELL_ALL})
         with a_place(tmp_path, policy, spot={"SOL": 300, "USDT": 70_000}) as place:
             house = place.house
             async with house.guard():

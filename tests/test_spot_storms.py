@@ -65,7 +65,7 @@ def plan_troubles(rng: random.Random, place: Place) -> None:
 def test_every_storm_ends_with_what_the_blacklist_says(tmp_path: Path, seed: int) -> None:
     """QRX and SOL are sold, all that they brought goes on, and the 0.5 BTC of before stay."""
     rng = random.Random(seed)
-    policy = a_policy({Stage.ALL_CLOSED: BLACKLIST}, blacklist=("QRX", "SOL"))
+    policy = a_policy("binance", {Stage.ALL_CLOSED: BLACKLIST}, blacklist=("QRX", "SOL"))
 
     async def story() -> None:
         with a_place(tmp_path, policy, **a_scene(rng)) as place:

@@ -525,6 +525,31 @@ BUSY_JSON = """\
       ]
     }
   ],
+  "switch": {
+    "effective": "running",
+    "held_by": [
+      "local"
+    ],
+    "since_ts": null,
+    "actor": "",
+    "reason": "",
+    "bots": "trade",
+    "guard": "watches; its stages act",
+    "obeyed": "running",
+    "has_redis": false,
+    "redis_silent": "",
+    "local_fault": "",
+    "stores": {
+      "local": {
+        "state": "running",
+        "since_ts": null,
+        "actor": "",
+        "reason": ""
+      },
+      "redis": null
+    },
+    "transitions": []
+  },
   "lock": {
     "path": "FOLDER/state/trading_lock.json",
     "is_locked": true,

@@ -29,6 +29,8 @@ from memory import (
 )
 from model import Asset, BookName, IncidentId, LedgerKind, RecordId, ScopeId, Stage, Trust
 from settings import Settings
+from switch_model import SwitchMemory, SwitchSetting, SwitchState
+from switch_rules import REASON_REDIS_SILENT
 from tests.guard_files import (
     BOOK,
     HELD,
@@ -72,6 +74,10 @@ def lock_line(settings: Settings, *, now: float = NOW) -> str:
         (
             replace(LOCK, mode=LockMode.HALT, scope="*", expires_ts=FOREVER_TS),
             "every book: killswitch_stage_1_close_top_risk_contributors until you lift it",
+        ),
+        (
+            replace(LOCK, mode=LockMode.HALT, reason=REASON_REDIS_SILENT, expires_ts=FOREVER_TS),
+            "operator_redis_silent until Redis answers",
         ),
     ],
 )
@@ -186,6 +192,7 @@ Killswitch   LIVE   SIMULATOR  running, pid 7                       15:06:40 UTC
 │ 1h       2.00 % ████········│·····│······│    7.00   10.00   14.00 10,000.00 │
 │ 1d       2.00 % ███···············│······│       -   15.00   20.00 10,000.00 │
 ╰──────────────────────────────────────────────────────────────────────────────╯
+ Switch  running
  Lock  free, bots may trade  heartbeat 3 s ago
  No actions yet"""
 
@@ -216,6 +223,7 @@ Killswitch   LIVE   SIMULATOR  running, pid 7                       15:06:40 UTC
 │ SOLUSDT  SHORT   100          25         50  OPEN                            │
 │ XRPUSDT  SHORT  1000           0          0  HELD                            │
 ╰──────────────────────────────────────────────────────────────────────────────╯
+ Switch  running
  Lock  LOCKED, bots must not open  heartbeat 2 s ago
        killswitch_stage_1_close_top_risk_contributors until 15:35:50 (29 min)
  Requests  flow amount=100.0 by ann@host, 12 s ago
@@ -442,3 +450,61 @@ def test_coins_that_nobody_prices_are_named(tmp_path: Path) -> None:
         seen = replace(readings[-1].reading, positions=positions, unpriced=(Asset("XYZ"),))
         write(settings, Records(scopes=(replace(memory, last_trusted=seen),)))
         assert "without a price, counted as 0: XYZ" in screen(held_report(settings))
+
+
+# --- the switch -------------------------------------------------------------------------------
+
+
+def held_by(folder: Path, setting: SwitchSetting) -> Settings:
+    """A quiet guard whose Redis was seen to hold a state."""
+    settings = quiet(folder)
+    write(settings, Records(switch=SwitchMemory(redis=setting)))
+    return settings
+
+
+def operator_lock(state: SwitchState, **details: str) -> LockContent:
+    """The lock that a guard sets for the switch."""
+    entry = LockEntry(
+        scope="*",
+        stage=Stage.NORMAL,
+        mode=LockMode(state.value),
+        reason=f"operator_{state}",
+        created_ts=NOW - 65,
+        expires_ts=FOREVER_TS,
+        details=tuple(details.items()),
+    )
+    return LockContent(locks=(entry,))
+
+
+def test_the_switch_names_its_store_its_time_and_its_operator(tmp_path: Path) -> None:
+    """What a person needs who finds the bots locked and did not do it."""
+    setting = SwitchSetting(
+        state=SwitchState.PAUSE, since=NOW - 60, actor="anna", reason="[bold]lunch[/bold]"
+    )
+    settings = held_by(tmp_path, setting)
+    write_lock(settings, content=operator_lock(SwitchState.PAUSE))
+    report = held_report(settings)
+    line = " Switch  pause  since 15:05:40  held by redis by anna: [bold]lunch[/bold]"
+    assert line in screen(report)
+    told = to_document(report)["switch"]
+    assert told["held_by"] == ["redis"]  # type: ignore[index]
+    assert told["since_ts"] == NOW - 60  # type: ignore[index]
+
+
+def test_a_halt_that_nobody_has_set_names_the_silent_redis(tmp_path: Path) -> None:
+    """The stores say running; the guard's lock file says why it holds."""
+    settings = held_by(tmp_path, SwitchSetting(actor="killswitch"))
+    write_lock(settings, content=operator_lock(SwitchState.HALT, redis_silent="nothing listens"))
+    report = held_report(settings)
+    assert "held by nobody: Redis is silent (nothing listens)" in screen(report, width=120)
+    assert to_document(report)["switch"]["redis_silent"] == "nothing listens"  # type: ignore[index]
+
+
+def test_a_switch_that_nobody_carries_out_is_a_warning(tmp_path: Path) -> None:
+    """Without a guard, and with one whose lock says less than the stores."""
+    setting = SwitchSetting(state=SwitchState.KILL, since=NOW - 60, actor="anna")
+    settings = held_by(tmp_path, setting)
+    report = read_report(settings, now=NOW)
+    assert "the switch says kill, and no guard runs that carries it out" in report.warnings
+    held = "the guard's lock file says running, the stores say kill: see its log"
+    assert held in held_report(settings).warnings

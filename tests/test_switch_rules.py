@@ -175,7 +175,7 @@ def test_a_change_in_redis_is_recorded_and_told() -> None:
         "closed, every order cancelled, LOCKDOWN until reset"
     ]
     nameless = looked(held(RUNNING, RUNNING), value("pause")).memory.redis
-    assert nameless == setting(PAUSE, at=10, actor="redis")
+    assert nameless == setting(PAUSE, at=10, actor="somebody")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,9 @@ def test_a_first_value_of_running_is_kept_and_not_told() -> None:
     """There is nothing to tell of a Redis that says what was assumed."""
     found = looked(SwitchMemory(), value("running"))
     assert (found.audits, found.transitions) == ((), ())
-    assert found.record is not None and found.record.redis == setting(RUNNING, at=10, actor="redis")
+    assert found.record is not None and found.record.redis == setting(
+        RUNNING, at=10, actor="somebody"
+    )
     assert looked(found.memory, value("running"), at=11) == SwitchLook(memory=found.memory)
 
 

@@ -30,6 +30,7 @@ KEYS = {"BINANCE_API_KEY": "test-key", "BINANCE_API_SECRET": "test-secret"}
 PROGRAMS = (
     ("tools/e2e_demo_runner.py",),
     ("tools/dryrun_smoke.py",),
+    ("tools/switch_drill.py",),
     ("tools/kill_test.py",),
     ("tools/mutants.py",),
     ("-m", "tools.check_recordings"),
@@ -60,7 +61,7 @@ def test_help_teaches(program: tuple[str, ...]) -> None:
     assert "--json" in done.stdout
 
 
-@pytest.mark.parametrize("program", PROGRAMS[:4], ids=lambda program: program[-1])
+@pytest.mark.parametrize("program", PROGRAMS[:5], ids=lambda program: program[-1])
 def test_help_loads_nothing_heavy(program: tuple[str, ...]) -> None:
     """Neither the exchange library nor the settings are imported to print a page."""
     listed = run("-X", "importtime", *program, "--help").stderr
@@ -69,7 +70,7 @@ def test_help_loads_nothing_heavy(program: tuple[str, ...]) -> None:
     assert imported.isdisjoint({"ccxt", "aiohttp", "pydantic", "rich", "settings", "simulator"})
 
 
-@pytest.mark.parametrize("program", PROGRAMS[:4], ids=lambda program: program[-1])
+@pytest.mark.parametrize("program", PROGRAMS[:5], ids=lambda program: program[-1])
 def test_wrong_usage_exits_2(program: tuple[str, ...]) -> None:
     """An unknown option is told, not ignored."""
     assert run(*program, "--unknown").returncode == 2

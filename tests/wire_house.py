@@ -89,6 +89,7 @@ async def play_over_http(
             access=access_to(exchange_id, service.url, is_paced=False),
             clock=clock,
             stables=STABLES,
+            sells_coins=policy.books[0].sell_collateral,
         )
         house = House(folder=home, policy=policy, clock=cast("LoopClock", clock))
         house.exchange = service.exchange

@@ -34,7 +34,14 @@ from rich.console import Console
 from rich.text import Text
 
 from errors import Malformed
-from tools.recordings import binance, binance_portfolio, binance_spot, bitget, bybit
+from tools.recordings import (
+    binance,
+    binance_portfolio,
+    binance_spot,
+    bitget,
+    bitget_spot,
+    bybit,
+)
 from tools.recordings.answers import Recording, Unreadable, files_below, load
 from tools.recordings.key_sets import Difference, compare
 from tools.recordings.reading import Lost, NotAsked, Venue, counted
@@ -43,7 +50,7 @@ KNOWN: Mapping[str, Venue] = {
     "binance": replace(
         binance.VENUE, reads=binance.READS | binance_portfolio.READS | binance_spot.READS
     ),
-    "bitget": bitget.VENUE,
+    "bitget": replace(bitget.VENUE, reads={**bitget.READS, **bitget_spot.READS}),
     "bybit": bybit.VENUE,
 }
 

@@ -105,6 +105,22 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="bybit-sells-with-leverage",
+        money="A sale of a coin that is not there leaves a debt.",
+        file="venues/bybit_orders.py",
+        old='"isLeverage": 0',
+        new='"isLeverage": 1',
+        tests=("tests/test_bybit_selling.py::test_sale_as_it_goes_over_the_wire",),
+    ),
+    Mutant(
+        name="bitget-sells-on-margin",
+        money="The same on Bitget, where the category alone decides.",
+        file="venues/bitget_unified.py",
+        old='SPOT = "SPOT"',
+        new='SPOT = "MARGIN"',
+        tests=("tests/test_bitget_selling.py::test_sale_as_it_goes_over_the_wire",),
+    ),
+    Mutant(
         name="bitget-side-is-a-direction",
         money="A hedged close of the long closes the short.",
         file="venues/bitget_classic.py",

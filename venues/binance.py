@@ -78,6 +78,7 @@ from venues.binance_routes import FUTURES, PORTFOLIO, Routes
 from venues.connection import Kept, Manners, VenueConnection, together
 from venues.exchange_library import binanceusdm
 from venues.failure import Failure, KeyRefused
+from venues.outcomes import EVERY, as_one
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer
 
@@ -92,8 +93,6 @@ BATCH_REST_S = 600.0
 """After a batch that proved nothing orders go one by one for so long, lest all fail together."""
 LANDS_WITHIN_S = 15.0
 """It takes a request for 10 s, by the window that the library names to it."""
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 
 
 def _parse_time(answer: object) -> int:
@@ -448,12 +447,8 @@ class BinanceFutures:
                 for endpoint in routes.cancel_all
             )
         )
-        outcomes = [self._judge_cancel(answer, order_id=_EVERY) for answer in answers]
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        outcomes = [self._judge_cancel(answer, order_id=EVERY) for answer in answers]
+        return as_one(outcomes)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look a regular order up by our own id.

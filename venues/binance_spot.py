@@ -32,7 +32,6 @@ from model import (
     Side,
     Symbol,
     Unknown,
-    VenueOrderId,
 )
 from venues.access import Access
 from venues.asking import asking
@@ -60,25 +59,23 @@ from venues.ccxt_client import Params
 from venues.connection import Manners, VenueConnection, together
 from venues.exchange_library import binance
 from venues.failure import Failure
+from venues.outcomes import as_one
 from venues.pacer import Urgency
 from venues.parsing import as_fields, plain_text, required_integer
+from venues.spot_prices import SpotPrices
 from venues.spot_values import (
     BRIDGES,
     Balance,
-    Mids,
     choose_markets,
     holdings,
     limits_by_coin,
     market_by_name,
-    price_assets,
     value_balances,
 )
 
 LEDGER_REACH_S = 89 * 86400.0
 """Deposits and withdrawals are told for spans of 90 days at most."""
-PRICE_LIFE_S = 86400.0
-"""An empty book leaves a coin its last price for so long (behaviour.md section 15)."""
-LAST_PRICE_EVERY_S = 600.0
+LAST_PRICEEVERY_S = 600.0
 """A coin without any price is asked for so often: an account may hold many that nobody trades."""
 CLOCK_CHANGE_S = 1.0
 """Two measurements of the venue's clock never differ by so much unless a clock was set."""
@@ -86,8 +83,6 @@ HELD_ALONE: Params = {"omitZeroBalances": "true"}
 """The venue lists some 600 assets otherwise, of which an account holds a few."""
 LANDS_WITHIN_S = 15.0
 """It takes a request for 10 s, by the window that the library names to it."""
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 
 
 def _parse_time(answer: object) -> int:
@@ -130,8 +125,7 @@ class BinanceSpot:
         self._connection = VenueConnection(MANNERS, access, clock)
         self._markets: Mapping[Symbol, MarketLimits] = {}
         self._sold_on: Mapping[Asset, MarketLimits] = {}
-        self._mids: Mids = {}
-        self._prices: dict[Asset, tuple[float, float]] = {}
+        self._prices = SpotPrices(stables=self._stables, clock=clock)
         self._asked_last: dict[Asset, float] = {}
 
     @property
@@ -160,7 +154,7 @@ class BinanceSpot:
         balances = self._parse_balances(answer)
         held = [balance.asset for balance in balances]
         await self._recall_prices(held)
-        prices = self._price(held)
+        prices = self._prices.of(held)
         value = value_balances(
             balances,
             stables=self._stables,
@@ -184,7 +178,7 @@ class BinanceSpot:
         """Read what could be sold of each coin, past the reader's queue, at the latest prices."""
         self._require_scope(scope)
         answer = await self._connection.read_at_once("privateGetAccount", "account", HELD_ALONE)
-        prices = {asset: price for asset, (price, _) in self._prices.items()}
+        prices = self._prices.latest()
         return holdings(self._parse_balances(answer), stables=self._stables, prices=prices)
 
     async def fetch_orders(self, scope: ScopeId) -> tuple[Order, ...]:
@@ -199,7 +193,7 @@ class BinanceSpot:
         if not symbols:
             return {}
         await self._read_mids()
-        prices = self._price([Asset(symbol) for symbol in symbols])
+        prices = self._prices.of([Asset(symbol) for symbol in symbols])
         missing = sorted(set(symbols) - {Symbol(asset) for asset in prices})
         if missing:
             raise Unavailable(f"bookTicker: no price for {', '.join(missing)}")
@@ -213,7 +207,7 @@ class BinanceSpot:
         self._connection.adopt_rates(parse_rates(answer, defaults=SPOT_RATES))
         self._markets = parse_markets(answer)
         self._sold_on = choose_markets(self._markets.values(), stables=self._stables)
-        return limits_by_coin(self._sold_on, prices=self._price(BRIDGES))
+        return limits_by_coin(self._sold_on, prices=self._prices.of(BRIDGES))
 
     async def fetch_position_mode(self, scope: ScopeId) -> PositionMode:
         """One-way: there are no legs on a spot market."""
@@ -236,19 +230,7 @@ class BinanceSpot:
 
     async def _read_mids(self) -> None:
         answer = await self._connection.read("publicGetTickerBookTicker", "bookTicker")
-        self._mids = parse_mids(answer)
-
-    def _price(self, assets: Sequence[Asset]) -> dict[Asset, float]:
-        """Price coins by the books that were read last, else by what they were last worth."""
-        now = self._clock.monotonic()
-        coins = [asset for asset in assets if asset not in self._stables]
-        fresh = price_assets(coins, mids=self._mids, stables=self._stables)
-        self._prices.update((asset, (price, now)) for asset, price in fresh.items())
-        return {
-            asset: known[0]
-            for asset in coins
-            if (known := self._prices.get(asset)) is not None and now - known[1] <= PRICE_LIFE_S
-        }
+        self._prices.mids = parse_mids(answer)
 
     async def _recall_prices(self, assets: Sequence[Asset]) -> None:
         """Ask what was last paid for coins that have a market, no price there, and none known here.
@@ -256,10 +238,10 @@ class BinanceSpot:
         After a start their books may be empty; without this such a coin would seem to be lost. One
         that nothing was paid for in a day is asked for again later; a failure is no fault.
         """
-        known, now = self._price([*assets, *BRIDGES]), self._clock.monotonic()
+        known, now = self._prices.of([*assets, *BRIDGES]), self._clock.monotonic()
         for asset in assets:
-            market = market_by_name(asset, mids=self._mids, stables=self._stables)
-            is_due = now - self._asked_last.get(asset, float("-inf")) >= LAST_PRICE_EVERY_S
+            market = market_by_name(asset, mids=self._prices.mids, stables=self._stables)
+            is_due = now - self._asked_last.get(asset, float("-inf")) >= LAST_PRICEEVERY_S
             if asset in known or asset in self._stables or market is None or not is_due:
                 continue
             self._asked_last[asset] = now
@@ -267,22 +249,17 @@ class BinanceSpot:
             told = await self._connection.ask(
                 "publicGetTicker24hr", params, urgency=Urgency.READING
             )
-            paid = parse_last_price(told)
-            worth = known.get(Asset(market.removeprefix(asset)), 0.0)
-            if market.removeprefix(asset) in self._stables:
-                worth = 1.0
-            if paid is not None and worth > 0:
-                self._prices[asset] = (paid * worth, now)
+            self._prices.take_last_paid(asset, paid=parse_last_price(told), prices=known)
 
     def _parse_balances(self, answer: object) -> tuple[Balance, ...]:
-        return parse_balances(answer, mids=self._mids, stables=self._stables)
+        return parse_balances(answer, mids=self._prices.mids, stables=self._stables)
 
     def _market_of(self, asset: Asset) -> Symbol | None:
         """The market that a coin is sold on; until the rules are known, by its spelling."""
         if self._sold_on:
             market = self._sold_on.get(asset)
             return None if market is None else market.symbol
-        return market_by_name(asset, mids=self._mids, stables=self._stables)
+        return market_by_name(asset, mids=self._prices.mids, stables=self._stables)
 
     # --- records ------------------------------------------------------------------------------
 
@@ -304,7 +281,7 @@ class BinanceSpot:
         assets = sorted({row.asset for row in rows} - set(self._stables))
         if assets:
             await self._read_mids()
-        prices = self._price(assets)
+        prices = self._prices.of(assets)
         unpriced = [asset for asset in assets if asset not in prices]
         if unpriced:
             raise Malformed(f"records: no price for {unpriced[0]}; stables_keep may name it")
@@ -397,11 +374,7 @@ class BinanceSpot:
             return Unknown(cause=str(fault))
         own = [order for order in orders if symbol in (order.row_symbol, order.holds)]
         outcomes = await asyncio.gather(*map(self.submit_cancel, own))
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        return as_one(outcomes)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look a sale up by our own id, on the market that the coin is sold on.

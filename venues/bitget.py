@@ -61,6 +61,7 @@ from venues.bitget_unified import SETTINGS, UnifiedAccount
 from venues.connection import Kept, Manners, VenueConnection, together
 from venues.exchange_library import bitget
 from venues.failure import Failure, unavailable
+from venues.outcomes import EVERY, as_one
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer
 
@@ -77,8 +78,6 @@ LANDS_WITHIN_S = 37.0
 """It takes a request for 30 s, and no request can name a shorter window to it."""
 FAMILY_WAIT_S = 1.0
 """Longest that anything waits to learn whether a known account has become one of the other kind."""
-_EVERY = VenueOrderId("")
-"""Stands for the id of a cancel that names no single order."""
 
 
 def _parse_time(answer: object) -> int:
@@ -118,7 +117,7 @@ class BitgetFutures:
         self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
-        self._stables = frozenset(Asset(name) for name in stables)
+        self._stables = tuple(Asset(name) for name in stables)
         self._connection = VenueConnection(
             MANNERS, access, clock, on_refusal=self._heed_refusal, on_failure=self._heed_failure
         )
@@ -327,7 +326,7 @@ class BitgetFutures:
 
         Raises Malformed when one has none.
         """
-        wanted = sorted(assets - self._stables)
+        wanted = sorted(assets - set(self._stables))
         if not wanted:
             return {}
         prices = self._own_prices | coin_prices(await family.fetch_marks())
@@ -433,18 +432,14 @@ class BitgetFutures:
             )
         )
         outcomes = [
-            self._judge_failed_cancel(answer, order_id=_EVERY)
+            self._judge_failed_cancel(answer, order_id=EVERY)
             if isinstance(answer, Failure)
-            else Done(order_id=_EVERY)
+            else Done(order_id=EVERY)
             if request.success_is_all
             else judge_cancelled_all(answer)
             for request, answer in zip(requests, answers, strict=True)
         ]
-        for kind in (Unknown, Refused):
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return outcome
-        return Done(order_id=_EVERY)
+        return as_one(outcomes)
 
     async def find_order(self, scope: ScopeId, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
         """Look an ordinary order up by our own id.

@@ -32,6 +32,7 @@ from venues.parsing import (
     required_text,
 )
 from venues.position_rows import mend_prices, require_each_once
+from venues.spot_values import Balance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,25 @@ def parse_assets(answer: object, *, stables: Collection[Asset]) -> Valuation:
     if len({coin.asset for coin in coins}) != len(coins):
         raise Malformed("assets: a coin is listed twice")
     return Valuation(equity=equity, unrealised_pnl=unrealised, coins=tuple(coins))
+
+
+def parse_balances(answer: object) -> tuple[Balance, ...]:
+    """Read what of each coin of a unified account may be sold, and what spot orders hold of that.
+
+    Of a coin of which anything is owed nothing is for sale: a sale would have to borrow more.
+    """
+    what = "assets"
+    fields = as_fields(data_of(answer, what), what)
+    found = []
+    for row in required_rows(fields, what, what):
+        coin = Asset(required_text(row, "coin", what).upper())
+        held, locked, owed = (
+            required_decimal(row, name, f"{what} {coin}") for name in ("balance", "locked", "debt")
+        )
+        if not owed and held > 0:
+            locked = min(held, max(Decimal(0), locked))
+            found.append(Balance(asset=coin, free=held - locked, locked=locked))
+    return tuple(found)
 
 
 def require_nothing_held(answer: object) -> None:

@@ -92,6 +92,13 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "43012": _R.OTHER,
 }
 
+SPOT_REFUSALS: Mapping[str, RefusalReason] = {
+    # Sold or taken by another order since the balance was read: read it again.
+    "43012": _R.NOTHING_TO_REDUCE,
+    "25202": _R.NOTHING_TO_REDUCE,
+}
+"""What codes mean on a spot market that mean something else beside a position."""
+
 IS_CLASSIC, IS_UNIFIED = "40084", "40085"
 """What the endpoints of one family say to an account of the other."""
 
@@ -142,8 +149,18 @@ def is_error_body(body: object) -> bool:
     return code_of(body) != SUCCESS
 
 
-def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
-    """Say what a failed order or cancel request proves."""
+def judge_spot(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
+    """Say what a failed order or cancel request of a spot account proves."""
+    return judge(failure, venue_now_ms=venue_now_ms, refusals={**REFUSALS, **SPOT_REFUSALS})
+
+
+def judge(
+    failure: Failure,
+    *,
+    venue_now_ms: float,
+    refusals: Mapping[str, RefusalReason] = REFUSALS,
+) -> Refused | Unknown:
+    """Say what a failed order or cancel request proves, by a table of codes."""
     if not failure.was_sent:
         is_held_back = failure.retry_after_s is not None
         return Refused(
@@ -153,7 +170,7 @@ def judge(failure: Failure, *, venue_now_ms: float) -> Refused | Unknown:
             retry_after_s=failure.retry_after_s,
         )
     code = code_of(failure.body)
-    reason = REFUSALS.get(code) if code is not None else None
+    reason = refusals.get(code) if code is not None else None
     if failure.status == 429:
         # The gateway turned it away; a body is not needed to know that.
         reason = _R.RATE_LIMITED

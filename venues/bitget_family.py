@@ -159,7 +159,12 @@ def rows_in(answer: object, name: str, what: str) -> tuple[Fields, ...]:
     fields = as_fields(data_of(answer, what), what)
     if name not in fields:
         raise Malformed(f"{what}: {name} is missing")
-    return () if fields[name] is None else as_rows(fields[name], what)
+    return as_list(fields[name], what)
+
+
+def as_list(value: object, what: str) -> tuple[Fields, ...]:
+    """The rows of a list; one of none is written as null."""
+    return () if value is None else as_rows(value, what)
 
 
 def end_of(answer: object, name: str, ids: Sequence[str]) -> str:

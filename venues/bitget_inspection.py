@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,6 +49,8 @@ COIN_FUTURES = "COIN-FUTURES"
 _WITHDRAW = frozenset({"wwow", "withdraw"})
 _TRADE = frozenset({"coow", "cpow", "trade", "uta_trade"})
 """Rights of a key to trade contracts, as both kinds of account and older keys spell them."""
+SPOT_TRADE = frozenset({"stow", "trade"})
+"""Rights of a key to trade on spot markets."""
 
 Answer = TypeVar("Answer")
 
@@ -283,8 +285,11 @@ def _parse_time(answer: object) -> float:
     return required_integer(fields, "serverTime", "time") / 1000
 
 
-def parse_rights(answer: object) -> KeyRights:
-    """Read `account/info` of either kind of account: its list of rights and its addresses."""
+def parse_rights(answer: object, *, trading: Set[str] = _TRADE) -> KeyRights:
+    """Read `account/info` of either kind of account: its list of rights and its addresses.
+
+    Any of `trading` allows closing.
+    """
     what = "account info"
     fields = as_fields(data_of(answer, what), what)
     name = "authorities" if "authorities" in fields else "permissions"
@@ -296,7 +301,7 @@ def parse_rights(answer: object) -> KeyRights:
     rights = {str(right).lower() for right in listed}
     is_read_only = re.sub(r"[^a-z]", "", str(fields.get("permType")).lower()) == "readonly"
     return KeyRights(
-        can_trade=bool(rights & _TRADE) and not is_read_only,
+        can_trade=bool(rights & trading) and not is_read_only,
         can_withdraw=bool(rights & _WITHDRAW) and not is_read_only,
         is_bound_to_ip=bool(str(fields.get("ips") or "")),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from errors import Malformed
 from model import Asset, MarketLimits, Symbol
@@ -12,6 +13,7 @@ from venues.parsing import (
     as_rows,
     optional_decimal,
     required_decimal,
+    required_integer,
     required_number,
     required_text,
 )
@@ -84,6 +86,45 @@ def _parse_market(row: Fields, names: MarketNames) -> MarketLimits:
         reduce_only_waives_min_notional=False,
         is_tradable=required_text(row, names.status, what) in CLOSABLE,
     )
+
+
+def parse_spot_instruments(answer: object) -> dict[Symbol, MarketLimits]:
+    """Read the spot `instruments`; a market whose rules cannot be read is left out."""
+    markets: dict[Symbol, MarketLimits] = {}
+    for row in as_rows(data_of(answer, "spot instruments"), "spot instruments"):
+        try:
+            market = _parse_spot_instrument(row)
+        except Malformed:
+            continue
+        markets[market.symbol] = market
+    return markets
+
+
+def _parse_spot_instrument(row: Fields) -> MarketLimits:
+    """Read one spot market; the least value is taken to be money, whatever the market pays in."""
+    symbol = required_symbol(row, "spot instruments")
+    what = f"spot instruments {symbol}"
+    return MarketLimits(
+        symbol=symbol,
+        base=Asset(required_text(row, "baseCoin", what).upper()),
+        quote=Asset(required_text(row, "quoteCoin", what).upper()),
+        step=step_of_places(row, what),
+        min_quantity=required_decimal(row, "minOrderQty", what),
+        market_max=optional_decimal(row, "maxMarketOrderQty", what)
+        or optional_decimal(row, "maxOrderQty", what)
+        or None,
+        min_notional=required_decimal(row, "minOrderAmount", what),
+        reduce_only_waives_min_notional=False,
+        is_tradable=required_text(row, "status", what) == "online",
+    )
+
+
+def step_of_places(row: Fields, what: str) -> Decimal:
+    """The step of a spot market, which is told as a number of decimal places."""
+    places = required_integer(row, "quantityPrecision", what)
+    if not 0 <= places <= 20:
+        raise Malformed(f"{what}: quantityPrecision is no number of places")
+    return Decimal(1).scaleb(-places)
 
 
 def parse_marks(answer: object) -> dict[Symbol, float]:

@@ -14,7 +14,12 @@ from venues.pacer import Cost, Rate
 SECOND_S = 1.0
 SLACK_S = 0.15
 """A window of one second cannot count as two: fifty closes would take twice as long."""
-ORDERS = ("privateMixPostV2MixOrderPlaceOrder", "privateUtaPostV3TradePlaceOrder")
+SPOT_ORDERS = "privateSpotPostV2SpotTradePlaceOrder"
+ORDERS = (
+    "privateMixPostV2MixOrderPlaceOrder",
+    "privateUtaPostV3TradePlaceOrder",
+    SPOT_ORDERS,
+)
 ORDER_SLACK_S = 0.6
 """Each of many closes may have to open a connection first, and arrive that late."""
 OTHERS = "OTHERS"
@@ -39,6 +44,17 @@ DEFAULT_RATES: Mapping[str, Rate] = {
         ("privateMixPostV2MixOrderBatchCancelOrders", 10, 0),
         ("privateMixPostV2MixOrderCancelPlanOrder", 10, 0),
         ("privateSpotGetV2SpotAccountInfo", 1, 0),
+        ("privateSpotGetV2SpotAccountAssets", 10, 4),
+        ("privateSpotGetV2SpotAccountBills", 10, 0),
+        ("privateSpotGetV2SpotTradeUnfilledOrders", 20, 4),
+        ("privateSpotGetV2SpotTradeCurrentPlanOrder", 20, 4),
+        ("privateSpotGetV2SpotTradeHistoryOrders", 20, 0),
+        ("privateSpotGetV2SpotTradeOrderInfo", 20, 0),
+        (SPOT_ORDERS, 10, 0),
+        ("privateSpotPostV2SpotTradeCancelOrder", 10, 0),
+        ("privateSpotPostV2SpotTradeCancelPlanOrder", 20, 0),
+        ("publicSpotGetV2SpotMarketTickers", 20, 0),
+        ("publicSpotGetV2SpotPublicSymbols", 20, 0),
         ("publicMixGetV2MixMarketTickers", 20, 0),
         ("publicMixGetV2MixMarketContracts", 20, 0),
         ("privateUtaGetV3AccountAssets", 20, 0),

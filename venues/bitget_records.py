@@ -8,13 +8,15 @@ the direction is made from the leg and from whether it opens or closes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from errors import Malformed
 from model import (
+    Asset,
     ClientOrderId,
     Done,
+    MarketLimits,
     Order,
     OrderKind,
     OrderSide,
@@ -24,11 +26,18 @@ from model import (
     Refused,
     ScopeId,
     Side,
+    Symbol,
     Unknown,
     VenueOrderId,
 )
 from venues.bitget_errors import GONE, REFUSALS
-from venues.bitget_family import data_of, parse_mode, parse_order_side, required_symbol
+from venues.bitget_family import (
+    base_of,
+    data_of,
+    parse_mode,
+    parse_order_side,
+    required_symbol,
+)
 from venues.parsing import (
     Fields,
     as_fields,
@@ -88,6 +97,14 @@ _UNIFIED = _Names(
     mode="holdMode",
     trigger=None,
 )
+_UNIFIED_SPOT = _Names(
+    what="unfilled spot orders",
+    kind=OrderKind.REGULAR,
+    quantity="qty",
+    executed="cumExecQty",
+    mode=None,
+    trigger=None,
+)
 _STRATEGY = _Names(
     what="unfilled-strategy-orders",
     kind=OrderKind.CONDITIONAL,
@@ -140,6 +157,27 @@ def parse_unified(row: Fields, *, scope: ScopeId) -> Order:
         leg=_leg_of(row, _UNIFIED, what),
         reduce_only=_says_yes(row, "reduceOnly", what),
     )
+
+
+def parse_unified_spot(
+    row: Fields, *, scope: ScopeId, markets: Mapping[Symbol, MarketLimits]
+) -> Order:
+    """Read one spot order of a unified account: a sale can only make less of its coin."""
+    order_id, what = _identify(row, _UNIFIED_SPOT)
+    side = parse_order_side(row, what)
+    order = _order(
+        row,
+        _UNIFIED_SPOT,
+        scope=scope,
+        order_id=order_id,
+        side=side,
+        leg=None,
+        reduce_only=side is OrderSide.SELL,
+    )
+    market = markets.get(order.symbol)
+    base = market.base if market else base_of(order.symbol)
+    quote = market.quote if market else Asset(order.symbol.removeprefix(base))
+    return replace(order, base=base, quote=quote)
 
 
 def parse_strategy(

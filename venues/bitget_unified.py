@@ -14,6 +14,7 @@ from model import (
     Asset,
     ClientOrderId,
     CloseInstruction,
+    MarketLimits,
     Order,
     OrderKind,
     Outcome,
@@ -25,6 +26,7 @@ from model import (
 from venues.bitget_account import (
     UNIFIED_NAMES,
     parse_assets,
+    parse_balances,
     parse_held,
     require_nothing_held,
 )
@@ -44,7 +46,7 @@ from venues.bitget_family import (
 )
 from venues.bitget_ledger import parse_financial
 from venues.bitget_markets import UNIFIED_NAMES as MARKET_NAMES
-from venues.bitget_markets import parse_listings, parse_marks
+from venues.bitget_markets import parse_listings, parse_marks, parse_spot_instruments
 from venues.bitget_records import (
     STRATEGIES,
     TPSL,
@@ -52,6 +54,7 @@ from venues.bitget_records import (
     judge_lookup,
     parse_strategy,
     parse_unified,
+    parse_unified_spot,
 )
 from venues.connection import VenueConnection, together
 from venues.parsing import (
@@ -62,6 +65,7 @@ from venues.parsing import (
     plain_text,
     required_text,
 )
+from venues.spot_values import Balance
 
 PAGE = 100
 """Most rows that the venue gives at once."""
@@ -69,6 +73,8 @@ PAGES = 60
 """Most pages read of one list."""
 RECORD_CATEGORIES = ("SPOT", "MARGIN", "USDT-FUTURES", "COIN-FUTURES", "USDC-FUTURES", "OTHER")
 """Every category has records of the one wallet, and a transfer may be listed under any."""
+SPOT = "SPOT"
+"""Orders of this category never borrow; those of MARGIN do by themselves."""
 SETTINGS = "privateUtaGetV3AccountSettings"
 _POSITIONS = "privateUtaGetV3PositionCurrentPosition"
 _ASSETS = "privateUtaGetV3AccountAssets"
@@ -138,6 +144,25 @@ class UnifiedAccount:
         )
         self._sides |= {each.position.symbol: each.position.side for each in held}
         return held
+
+    async def fetch_balances(self, *, is_urgent: bool) -> tuple[Balance, ...]:
+        """Read what may be sold of each coin, for closing past the reader's queue."""
+        read = self._connection.read_at_once if is_urgent else self._connection.read
+        return parse_balances(await read(_ASSETS, "assets"))
+
+    async def fetch_spot_markets(self) -> Mapping[Symbol, MarketLimits]:
+        """Read the rules of the spot markets."""
+        answer = await self._connection.read(
+            "publicUtaGetV3MarketInstruments", "spot instruments", {"category": SPOT}
+        )
+        return parse_spot_instruments(answer)
+
+    async def fetch_spot_orders(
+        self, scope: ScopeId, markets: Mapping[Symbol, MarketLimits]
+    ) -> tuple[Order, ...]:
+        """Read the open orders of spot markets; orders that wait for a price exist on none."""
+        rows = await self._fetch_unfilled(SPOT)
+        return tuple(parse_unified_spot(row, scope=scope, markets=markets) for row in rows)
 
     async def fetch_mode(self) -> PositionMode:
         """Read the mode that the whole account is set to."""

@@ -38,6 +38,7 @@ from venues.access import Access
 from venues.bybit_account import (
     SETTLE_COINS,
     Held,
+    Wallet,
     parse_margin_mode,
     parse_mode,
     parse_page,
@@ -143,13 +144,15 @@ class BybitUnified:
         self.lands_within_s = LANDS_WITHIN_S
         self._scope = scope
         self._clock = clock
-        self._stables = frozenset(Asset(name) for name in stables)
+        self._stables = tuple(Asset(name) for name in stables)
         self._connection = VenueConnection(MANNERS, access, clock)
         self._margin_mode = Kept(self._fetch_margin_mode, clock)
         self._bases: dict[Symbol, Asset] = {}
         self._indices: dict[tuple[Symbol, Side], int] = {}
         self._flat_mode = PositionMode.ONE_WAY
         self._own_prices: dict[Asset, float] = {}
+        self._wallet: Wallet | None = None
+        self._sold_on: Mapping[Asset, MarketLimits] = {}
         self._orders = BybitOrders(
             self._connection,
             scope=scope,
@@ -195,6 +198,7 @@ class BybitUnified:
             self._connection.renew_clock(),
         )
         wallet = parse_wallet(wallet_answer)
+        self._wallet = wallet
         held = self._parse_held(rows, margin_mode=margin_mode)
         coins = wallet.unstable(self._stables)
         unpriced = tuple(coin.asset for coin in coins if coin.price is None)
@@ -209,7 +213,7 @@ class BybitUnified:
             wallet=wallet.wallet,
             unrealised_pnl=wallet.unrealised_pnl,
             positions=positions_of(held),
-            coins=value_coins(coins, prices=prices),
+            coins=value_coins(coins, prices=prices, for_sale=self._sold_on),
             position_mode=position_mode_of(held) or self._flat_mode,
             # The totals count collateral alone, with the venue's haircut; the equity counts all.
             wallet_defines_equity=False,
@@ -391,7 +395,7 @@ class BybitUnified:
         )
         if abs(self._connection.server_offset_s - offset_s) > CLOCK_CHANGE_S:
             raise Unavailable("log: the clock was measured anew meanwhile")
-        assets = tuple(sorted({row.asset for row in rows} - self._stables))
+        assets = tuple(sorted({row.asset for row in rows} - set(self._stables)))
         prices = await self._fetch_prices(assets)
         prices = self._own_prices | prices
         unpriced = [asset for asset in assets if asset not in prices]

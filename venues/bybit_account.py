@@ -6,7 +6,7 @@ a unified account holds, the side and index of its positions, and what backs the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -46,12 +46,25 @@ _SIDES: Mapping[str, Side] = {"Buy": Side.LONG, "Sell": Side.SHORT}
 class Holding:
     """One coin of the wallet in its own units, negative when it is owed.
 
-    `price` is what the venue values it at in USD, None where it does not tell.
+    `price` is what the venue values it at in USD, None where it does not tell. `locked` is what
+    spot orders hold of it, None where that is not told. `is_owed`: some of it was borrowed.
     """
 
     asset: Asset
     quantity: Decimal
     price: float | None
+    locked: Decimal | None = None
+    is_owed: bool = False
+
+    @property
+    def sellable(self) -> Decimal:
+        """What may be sold without owing anything; of a coin that is owed in part, nothing."""
+        return Decimal(0) if self.is_owed or self.locked is None else max(Decimal(0), self.quantity)
+
+    @property
+    def held_by_orders(self) -> Decimal:
+        """The part of that which spot orders hold."""
+        return min(self.sellable, self.locked or Decimal(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +184,13 @@ def _parse_holding(row: Fields) -> Holding:
     equity = required_number(row, "equity", what)
     value = _number_or_empty(row, "usdValue", what) or 0.0
     price = value / equity if equity else 0.0
+    borrowed = required_decimal(row, "spotBorrow", what)
     return Holding(
         asset=asset,
-        quantity=required_decimal(row, "walletBalance", what)
-        - required_decimal(row, "spotBorrow", what),
+        quantity=required_decimal(row, "walletBalance", what) - borrowed,
         price=price if price > 0 else None,
+        locked=optional_decimal(row, "locked", what),
+        is_owed=bool(borrowed or optional_decimal(row, "borrowAmount", what)),
     )
 
 
@@ -186,13 +201,24 @@ def _number_or_empty(fields: Fields, name: str, what: str) -> float | None:
     return required_number(fields, name, what)
 
 
-def value_coins(holdings: Iterable[Holding], *, prices: Mapping[Asset, float]) -> tuple[Coin, ...]:
+def value_coins(
+    holdings: Iterable[Holding],
+    *,
+    prices: Mapping[Asset, float],
+    for_sale: Container[Asset] = (),
+) -> tuple[Coin, ...]:
     """The coins as rows, at the venue's own price or else at `prices`.
 
-    One without either is left out of the rows; the venue's equity counts it all the same.
+    One without either is left out of the rows; the venue's equity counts it all the same. Those in
+    `for_sale` have a market that they can be sold on.
     """
     return tuple(
-        Coin(asset=holding.asset, quantity=holding.quantity, price=price)
+        Coin(
+            asset=holding.asset,
+            quantity=holding.quantity,
+            price=price,
+            sellable=holding.sellable if holding.asset in for_sale else Decimal(0),
+        )
         for holding in holdings
         if (price := holding.price or prices.get(holding.asset)) is not None
     )

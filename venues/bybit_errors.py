@@ -48,6 +48,14 @@ REFUSALS: Mapping[int, RefusalReason] = {
     110030: _R.DUPLICATE_ID,
     110072: _R.DUPLICATE_ID,
     110094: _R.TOO_SMALL,
+    # Of spot markets. A coin sold or taken by another order since it was read: read it again.
+    170131: _R.NOTHING_TO_REDUCE,
+    170121: _R.NOT_TRADABLE,
+    170124: _R.TOO_LARGE,
+    170136: _R.TOO_SMALL,
+    170140: _R.TOO_SMALL,
+    170137: _R.BAD_PRECISION,
+    170141: _R.DUPLICATE_ID,
     10029: _R.NOT_TRADABLE,
     110063: _R.NOT_TRADABLE,
     110066: _R.NOT_TRADABLE,
@@ -67,7 +75,7 @@ REFUSALS: Mapping[int, RefusalReason] = {
     3400139: _R.OTHER,
 }
 
-GONE = frozenset({110001, 110008, 110010})
+GONE = frozenset({110001, 110008, 110010, 170142, 170213})
 """A cancel of an order that the venue no longer (or never) has open."""
 
 BAN_S = 600.0

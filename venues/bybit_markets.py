@@ -10,6 +10,7 @@ from venues.bybit_account import parse_rows
 from venues.parsing import (
     Fields,
     as_fields,
+    optional_decimal,
     required_decimal,
     required_number,
     required_text,
@@ -60,6 +61,39 @@ def parse_market(row: Fields) -> MarketLimits:
         min_notional=required_decimal(lot, "minNotionalValue", what),
         reduce_only_waives_min_notional=False,
         is_tradable=required_text(row, "status", what) in TRADABLE,
+    )
+
+
+def parse_spot_markets(rows: Iterable[Fields]) -> dict[Symbol, MarketLimits]:
+    """Read rows of the spot `instruments-info`; a market whose rules cannot be read is left out."""
+    markets: dict[Symbol, MarketLimits] = {}
+    for row in rows:
+        try:
+            market = _parse_spot_market(row)
+        except Malformed:
+            continue
+        markets[market.symbol] = market
+    return markets
+
+
+def _parse_spot_market(row: Fields) -> MarketLimits:
+    symbol = Symbol(required_text(row, "symbol", "instruments"))
+    what = f"spot instruments {symbol}"
+    lot = as_fields(row.get("lotSizeFilter"), what)
+    step = required_decimal(lot, "basePrecision", what)
+    if step <= 0:
+        raise Malformed(f"{what}: basePrecision is not above zero")
+    return MarketLimits(
+        symbol=symbol,
+        base=Asset(required_text(row, "baseCoin", what)),
+        quote=Asset(required_text(row, "quoteCoin", what)),
+        step=step,
+        min_quantity=required_decimal(lot, "minOrderQty", what),
+        market_max=optional_decimal(lot, "maxMarketOrderQty", what)
+        or optional_decimal(lot, "maxOrderQty", what),
+        min_notional=required_decimal(lot, "minOrderAmt", what),
+        reduce_only_waives_min_notional=False,
+        is_tradable=required_text(row, "status", what) == "Trading",
     )
 
 

@@ -21,6 +21,7 @@ from model import (
     CloseInstruction,
     Done,
     Order,
+    OrderKind,
     Outcome,
     PositionMode,
     RefusalReason,
@@ -56,6 +57,10 @@ CANCEL_ROUNDS = 20
 _EVERY = VenueOrderId("")
 """Stands for the id of a cancel that names no single order."""
 _LINEAR: Params = {"category": "linear"}
+_SPOT: Params = {"category": "spot"}
+SPOT_KINDS = ("tpslOrder", "OcoOrder", "BidirectionalTpslOrder")
+"""Kinds of spot orders that are cancelled under their own names; any other that waits is a
+`StopOrder`."""
 
 IndexOf = Callable[[Symbol, Side], int | None]
 """The index under which the venue listed a position last, None where it did not."""
@@ -168,11 +173,43 @@ class BybitOrders:
             self._single_until = now + BATCH_REST_S
         return outcomes
 
+    async def sell(self, instruction: CloseInstruction, market: Symbol) -> Outcome:
+        """Send one market sale of a coin on its spot market, which never borrows anything.
+
+        Raises InvariantViolation for anything but an approved instruction of this account.
+        """
+        params = self._close_params(instruction)
+        answer = await self._connection.place(
+            "privatePostV5OrderCreate",
+            {
+                **_SPOT,
+                "symbol": market,
+                "side": "Sell",
+                "orderType": "Market",
+                "marketUnit": "baseCoin",
+                "isLeverage": 0,
+                "qty": params["qty"],
+                "orderLinkId": params["orderLinkId"],
+            },
+            orders=(instruction.client_id,),
+        )
+        if isinstance(answer, Failure):
+            return self._connection.judge(answer)
+        return judge_order(answer, client_id=instruction.client_id)
+
     async def cancel(self, order: Order) -> Outcome:
-        """Cancel one order of any kind; an order already gone is Done."""
+        """Cancel one order of any kind; an order already gone is Done.
+
+        On a spot market the kind has to be named, or an ordinary order is meant.
+        """
+        params: Params = _LINEAR
+        if order.base is not None:
+            is_named = order.kind is OrderKind.CONDITIONAL or order.order_type in SPOT_KINDS
+            kind = order.order_type if order.order_type in SPOT_KINDS else "StopOrder"
+            params = {**_SPOT, "orderFilter": kind if is_named else "Order"}
         answer = await self._connection.ask(
             "privatePostV5OrderCancel",
-            {**_LINEAR, "symbol": order.symbol, "orderId": order.order_id},
+            {**params, "symbol": order.symbol, "orderId": order.order_id},
             urgency=Urgency.CANCEL,
         )
         if isinstance(answer, Failure):
@@ -197,13 +234,16 @@ class BybitOrders:
                 return Done(order_id=_EVERY)
         return Unknown(cause="cancel: there is no end of orders")
 
-    async def find(self, client_id: ClientOrderId, symbol: Symbol) -> Outcome:
+    async def find(
+        self, client_id: ClientOrderId, symbol: Symbol, *, is_spot: bool = False
+    ) -> Outcome:
         """Look an order up by our own id, among the recent ones and then in the history.
 
         "Not there" can be said too early, right after the order was sent: the caller asks again
         before it believes it.
         """
-        params = {**_LINEAR, "symbol": symbol, "orderLinkId": client_id}
+        category = _SPOT if is_spot else _LINEAR
+        params = {**category, "symbol": symbol, "orderLinkId": client_id}
         for endpoint in ("privateGetV5OrderRealtime", "privateGetV5OrderHistory"):
             answer = await self._connection.look_up(endpoint, params, order=client_id)
             if isinstance(answer, Failure):

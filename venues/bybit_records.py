@@ -7,7 +7,7 @@ order may still do, what an answer to an order proves, and what an account recor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from errors import Malformed
@@ -17,6 +17,7 @@ from model import (
     Done,
     LedgerEntry,
     LedgerKind,
+    MarketLimits,
     Order,
     OrderKind,
     OrderSide,
@@ -27,7 +28,7 @@ from model import (
     Unknown,
     VenueOrderId,
 )
-from venues.bybit_account import LEGS, result_of
+from venues.bybit_account import LEGS, base_of, result_of
 from venues.parsing import (
     Fields,
     as_fields,
@@ -264,6 +265,26 @@ def _parse_order(row: Fields, *, scope: ScopeId) -> Order:
         order_type=required_text(row, "orderType", what) if is_plain else stop_type,
         price=optional_decimal(row, "price", what) or None,
         trigger_price=optional_decimal(row, "triggerPrice", what) or None,
+    )
+
+
+def parse_spot_orders(
+    rows: Iterable[Fields], *, scope: ScopeId, markets: Mapping[Symbol, MarketLimits]
+) -> tuple[Order, ...]:
+    """Read the same list of spot orders: a sale can only make less of its coin.
+
+    Of a market that is in no list base and quote are told by the spelling.
+    """
+    return tuple(
+        replace(
+            order,
+            base=market.base if (market := markets.get(order.symbol)) else base_of(order.symbol),
+            quote=market.quote
+            if market
+            else Asset(order.symbol.removeprefix(base_of(order.symbol))),
+            reduce_only=order.side is OrderSide.SELL,
+        )
+        for order in parse_orders(rows, scope=scope)
     )
 
 

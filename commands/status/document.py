@@ -10,6 +10,7 @@ import math
 
 from commands.status.lock import LockFileView
 from commands.status.report import BookView, Holdings, ScopeView, StatusReport
+from commands.status.switch import to_document as switch_document
 from drawdown import WindowDrawdown
 from memory import AuditEntry, CloseTarget, Incident
 from model import CLOSING_STAGES, OperatorRequest
@@ -34,6 +35,7 @@ def to_document(report: StatusReport) -> dict[str, object]:
         "not_watched": list(report.not_watched),
         "warnings": list(report.warnings),
         "books": [_book(book, now=report.now) for book in report.books],
+        "switch": switch_document(report.switch),
         "lock": _lock(report.lock),
         "requests": [_request(request, now=report.now) for request in report.requests],
         "actions": [_action(action) for action in report.actions],

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from commands.status.lock import LockFileView
 from commands.status.machine import LATE_WRITE_S, warn_of_machine
+from commands.status.switch import SwitchView, view_switch, warn_of_switch
 from commands.status.wording import say_span
 from drawdown import CARRY_S, STREAK_LIFE_S, WindowDrawdown, compute_drawdowns
 from exposure import compute_exposure
@@ -156,6 +157,7 @@ class StatusReport:
     requests: tuple[OperatorRequest, ...]
     actions: tuple[AuditEntry, ...]
     warnings: tuple[str, ...]
+    switch: SwitchView
 
 
 def needed_history_s(policy: Policy) -> float:
@@ -211,6 +213,15 @@ def build_report(
         else book
         for book in (*configured, *left)
     )
+    switch = view_switch(
+        stored.switch,
+        stored.transitions,
+        lock=lock,
+        is_guarded=holder is not None,
+        dry_run=dry_run,
+        has_redis=stored.switch.redis is not None,
+        is_halt_suspending=policy.switch.halt_suspends_stages,
+    )
     return StatusReport(
         now=now,
         config=config,
@@ -224,8 +235,10 @@ def build_report(
         lock=lock,
         requests=stored.requests,
         actions=stored.actions,
+        switch=switch,
         warnings=(
             *_warn_of_guard(lock, holder, now=now),
+            *warn_of_switch(switch),
             *warn_of_machine(lock, stored, holder, policy=policy, now=now),
             *_warn_of_mode(dry_run, configured=policy.dry_run),
             *_warn_of_other_kind(stored, dry_run=dry_run),

@@ -24,6 +24,8 @@ from memory import AuditEntry, Incident, Severity, TargetStatus
 from model import CLOSING_STAGES, OperatorRequest, Stage, Trust
 from policy import AccountKind
 from store.views import OrderTally
+from switch_model import SwitchState
+from switch_rules import REASON_REDIS_SILENT
 
 ACTIONS_SHOWN = 8
 
@@ -53,6 +55,7 @@ def _parts(report: StatusReport) -> Iterator[RenderableType]:
         yield Text(" no account is configured: nothing to guard", style="bold red")
     for book in report.books:
         yield _book(book, now=report.now)
+    yield _switch(report)
     yield _lock(report)
     if report.requests:
         yield _requests(report)
@@ -239,6 +242,18 @@ def _say_orders(orders: OrderTally) -> str:
     return f"orders: {counts}{trouble}"
 
 
+def _switch(report: StatusReport) -> RenderableType:
+    """What the operator wants, who says so and since when; `switch` shows the rest."""
+    view, now = report.switch, report.now
+    style = "green" if view.effective is SwitchState.RUNNING else "bold red"
+    text = Text.assemble((view.effective.value, style))
+    if view.since is not None:
+        text.append(f"  since {say_time(view.since, now=now)}")
+    said = view.say_holder()
+    text.append(f"  held by {said}" if said else "")
+    return Padding(_hanging("Switch  ", text), (0, 1))
+
+
 def _lock(report: StatusReport) -> RenderableType:
     lock, now, is_named = report.lock, report.now, len(report.books) > 1
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -285,6 +300,8 @@ def _say_end(entry: LockEntry, *, now: float) -> str:
         if left_s <= 0:
             return f"ran out {say_span(-left_s)} ago"
         return f"until {say_time(entry.expires_ts, now=now)} ({say_span(left_s, is_short=True)})"
+    if entry.reason == REASON_REDIS_SILENT:
+        return "until Redis answers"
     return "until it sees again" if entry.mode is LockMode.BLIND else "until you lift it"
 
 

@@ -1,8 +1,8 @@
-"""Bitget as a dialect: classic futures accounts (v2) and unified accounts (v3) on one host.
+"""Bitget as a dialect: classic accounts (v2, futures and spot) and unified ones (v3) on one host.
 
 Paths may carry the real host as their first segment, which is how a client is redirected by
 rewriting its URLs. Each family of endpoints refuses the accounts of the other. Parts of the venue
-that are not simulated (spot, coin-margined) do not answer.
+that are not simulated (margin, coin-margined) do not answer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from model import OrderKind, PositionMode
 from simulator.exchange import Exchange
 from simulator.house_rules import HouseRules
 from simulator.reasons import Rejected
+from simulator.spot_state import SpotView
 from simulator.state import Account, AccountView
 from simulator.wire import bitget_account as accounts
 from simulator.wire import bitget_gate as gate
 from simulator.wire import bitget_orders as orders
 from simulator.wire import bitget_public as public
+from simulator.wire import bitget_spot as spot
 from simulator.wire import bitget_unified as unified
 from simulator.wire import bitget_unified_orders as unified_orders
+from simulator.wire import bitget_unified_spot as spot_orders
 from simulator.wire.bitget_codes import (
     CLASSIC_ONLY,
     TOO_MANY,
@@ -65,6 +68,15 @@ class Call:
     def view(self) -> AccountView:
         """What a read answers from; earlier than now when a stale answer is wanted."""
         return self.exchange.view(
+            self.account.api_key,
+            as_of=self.circumstances.stale_as_of,
+            revision=self.circumstances.stale_revision,
+        )
+
+    @property
+    def spot_view(self) -> SpotView:
+        """The same of the spot side."""
+        return self.exchange.spot.view(
             self.account.api_key,
             as_of=self.circumstances.stale_as_of,
             revision=self.circumstances.stale_revision,
@@ -121,6 +133,11 @@ def _place(call: Call) -> object:
     return orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
 
 
+def _place_spot(call: Call) -> object:
+    fraction = call.circumstances.fill_fraction
+    return spot.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
+
+
 def _place_batch(call: Call) -> object:
     fraction = call.circumstances.fill_fraction
     return orders.place_batch(call.exchange, call.account, call.sent, fill_fraction=fraction)
@@ -128,6 +145,8 @@ def _place_batch(call: Call) -> object:
 
 def _place_unified(call: Call) -> object:
     fraction = call.circumstances.fill_fraction
+    if spot_orders.is_of_spot(call.sent):
+        return spot_orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
     return unified_orders.place(call.exchange, call.account, call.sent, fill_fraction=fraction)
 
 
@@ -139,8 +158,14 @@ PUBLIC_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v2/mix/market/tickers"): _public(
         lambda call: public.tickers(call.exchange, call.sent)
     ),
+    ("GET", "/api/v2/spot/public/symbols"): _public(lambda call: spot.symbols(call.exchange)),
+    ("GET", "/api/v2/spot/market/tickers"): _public(lambda call: spot.tickers(call.exchange)),
     ("GET", "/api/v3/market/instruments"): _public(
-        lambda call: public.instruments(call.exchange, call.sent)
+        lambda call: (
+            spot_orders.instruments(call.exchange)
+            if spot_orders.is_of_spot(call.sent)
+            else public.instruments(call.exchange, call.sent)
+        )
     ),
     ("GET", "/api/v3/market/tickers"): _public(
         lambda call: public.unified_tickers(call.exchange, call.sent)
@@ -157,7 +182,19 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("GET", "/api/v2/mix/position/all-position"): _classic(_looking(accounts.all_positions), 5),
     ("GET", "/api/v2/mix/position/single-position"): _classic(_looking(accounts.single_position)),
-    ("GET", "/api/v2/spot/account/assets"): _classic(lambda _: []),
+    ("GET", "/api/v2/spot/account/assets"): _classic(lambda call: spot.assets(call.spot_view)),
+    ("GET", "/api/v2/spot/account/bills"): _classic(_acting(spot.bills)),
+    ("GET", "/api/v2/spot/trade/unfilled-orders"): _classic(
+        lambda call: spot.unfilled(call.spot_view, call.sent), 20
+    ),
+    ("GET", "/api/v2/spot/trade/current-plan-order"): _classic(
+        lambda call: spot.plans(call.spot_view, call.sent), 20
+    ),
+    ("GET", "/api/v2/spot/trade/orderInfo"): _classic(_acting(spot.order_info), 20),
+    ("GET", "/api/v2/spot/trade/history-orders"): _classic(_acting(spot.history), 20),
+    ("POST", "/api/v2/spot/trade/place-order"): _classic(_place_spot),
+    ("POST", "/api/v2/spot/trade/cancel-order"): _classic(_acting(spot.cancel)),
+    ("POST", "/api/v2/spot/trade/cancel-plan-order"): _classic(_acting(spot.cancel_plan), 20),
     ("GET", "/api/v2/spot/account/info"): _classic(lambda call: accounts.key_info(call.account), 1),
     ("GET", "/api/v2/mix/order/orders-pending"): _classic(_looking(orders.pending)),
     ("GET", "/api/v2/mix/order/orders-plan-pending"): _classic(_looking(orders.plans_pending)),
@@ -173,20 +210,28 @@ CLASSIC_ROUTES: dict[tuple[str, str], Route] = {
 
 UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/account/settings"): _unified(lambda call: unified.settings(call.mode_view)),
-    ("GET", "/api/v3/account/assets"): _unified(lambda call: unified.assets(call.view)),
+    ("GET", "/api/v3/account/assets"): _unified(
+        lambda call: unified.assets(call.view, call.spot_view)
+    ),
     ("GET", "/api/v3/account/funding-assets"): _unified(lambda _: []),
     ("GET", "/api/v3/account/info"): _unified(lambda call: unified.key_info(call.account), 1),
     ("GET", "/api/v3/account/financial-records"): _unified(
         lambda call: unified.records(call.view, call.account, call.sent)
     ),
     ("GET", "/api/v3/position/current-position"): _unified(_looking(unified.positions)),
-    ("GET", "/api/v3/trade/unfilled-orders"): _unified(_looking(unified_orders.unfilled)),
+    ("GET", "/api/v3/trade/unfilled-orders"): _unified(
+        lambda call: (
+            spot_orders.unfilled(call.spot_view, call.sent)
+            if spot_orders.is_of_spot(call.sent)
+            else unified_orders.unfilled(call.view, call.sent)
+        )
+    ),
     ("GET", "/api/v3/trade/unfilled-strategy-orders"): _unified(
         _looking(unified_orders.strategies)
     ),
-    ("GET", "/api/v3/trade/order-info"): _unified(_acting(unified_orders.order_info)),
+    ("GET", "/api/v3/trade/order-info"): _unified(_acting(spot_orders.order_info)),
     ("POST", "/api/v3/trade/place-order"): _unified(_place_unified, 10),
-    ("POST", "/api/v3/trade/cancel-order"): _unified(_acting(unified_orders.cancel), 10),
+    ("POST", "/api/v3/trade/cancel-order"): _unified(_acting(spot_orders.cancel), 10),
     ("POST", "/api/v3/trade/cancel-strategy-order"): _unified(
         _acting(unified_orders.cancel_strategy), 10
     ),
@@ -197,7 +242,11 @@ UNIFIED_ROUTES: dict[tuple[str, str], Route] = {
 }
 
 ROUTES = PUBLIC_ROUTES | CLASSIC_ROUTES | UNIFIED_ROUTES
-RECORDS = ("/api/v2/mix/account/bill", "/api/v3/account/financial-records")
+RECORDS = (
+    "/api/v2/mix/account/bill",
+    "/api/v2/spot/account/bills",
+    "/api/v3/account/financial-records",
+)
 """What a key without the right to read transfers may not ask."""
 
 
@@ -282,6 +331,9 @@ class BitgetDialect:
         if account.is_unified is not route.is_unified:
             code, message = UNIFIED_ONLY if account.is_unified else CLASSIC_ONLY
             raise BitgetError(code, message)
+        if account.is_unified:
+            # One wallet backs contracts and spot markets alike.
+            self.exchange.spot.share_purse(account.api_key, account.wallet)
         if request.method != "GET" and not account.can_trade:
             raise BitgetError("40014", "Incorrect permissions, need future order write permissions")
         if path in RECORDS and not account.can_read_transfers:

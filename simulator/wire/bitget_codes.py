@@ -55,6 +55,7 @@ CODES: dict[Reason, tuple[str, str]] = {
     ),
     Reason.QUANTITY_TOO_SMALL: ("45111", "less than the minimum order quantity"),
     Reason.QUANTITY_TOO_LARGE: ("45112", "more than the maximum order quantity"),
+    Reason.MARKET_QUANTITY_TOO_LARGE: ("45112", "more than the maximum order quantity"),
     Reason.NOTIONAL_TOO_SMALL: ("45110", "less than the minimum amount {detail} USDT"),
     Reason.PRICE_NOT_POSITIVE: ("40020", "Parameter price error"),
     Reason.PRICE_OFF_TICK: ("45115", "The price you enter should be a multiple of {detail}"),
@@ -92,6 +93,7 @@ CODES: dict[Reason, tuple[str, str]] = {
 UNIFIED_CODES: dict[Reason, tuple[str, str]] = {
     Reason.NOTHING_TO_REDUCE: ("25227", "no position available"),
     Reason.UNKNOWN_ORDER: ("25204", "Order does not exist"),
+    Reason.BALANCE_INSUFFICIENT: ("25202", "Insufficient balance"),
 }
 
 CLASSIC_ONLY = (

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from model import LedgerKind
 from simulator import margin
+from simulator.spot_state import SpotView
 from simulator.state import ZERO, Account, AccountView, PositionLeg
 from simulator.wire.bitget_account import (
     PAGE,
@@ -60,8 +61,11 @@ def settings(view: AccountView) -> Row:
     }
 
 
-def assets(view: AccountView) -> Row:
-    """Return `account/assets`: totals in USD at full value, and every coin of the wallet."""
+def assets(view: AccountView, spot: SpotView) -> Row:
+    """Return `account/assets`: totals in USD at full value, and every coin of the wallet.
+
+    `locked` is what spot orders hold of it.
+    """
     amounts = {coin: margin.balance(view, coin) for coin in margin.assets_of(view)}
     unrealised = sum(
         (held.unrealised * margin.usd_value(view, coin) for coin, held in amounts.items()), ZERO
@@ -85,9 +89,9 @@ def assets(view: AccountView) -> Row:
                 "equity": text(held.margin_balance),
                 "usdValue": text(held.margin_balance * margin.usd_value(view, coin)),
                 "balance": text(held.wallet),
-                "available": text(max(ZERO, held.wallet)),
+                "available": text(max(ZERO, held.wallet - spot.locked(coin))),
                 "debt": text(max(ZERO, -held.wallet)),
-                "locked": "0",
+                "locked": text(spot.locked(coin)),
             }
             for coin, held in amounts.items()
         ],

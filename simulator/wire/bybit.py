@@ -21,6 +21,7 @@ from simulator.wire import bybit_account as accounts
 from simulator.wire import bybit_gate as gate
 from simulator.wire import bybit_orders as orders
 from simulator.wire import bybit_public as public
+from simulator.wire import bybit_spot as spot
 from simulator.wire.bybit_codes import (
     FORBIDDEN,
     NOT_FOUND,
@@ -40,6 +41,7 @@ RULES = HouseRules(
     splits_large_reducers=True,
     reducers_skip_min_notional=False,
     client_ids_stay_taken=True,
+    spot_client_ids_stay_taken=True,
     client_id=re.compile(r"^[A-Za-z0-9_-]{1,36}$"),
     max_orders={OrderKind.REGULAR: 500, OrderKind.CONDITIONAL: 10},
     counts_orders_by_symbol=True,
@@ -59,10 +61,21 @@ class Route:
     most: int = 50
 
 
+def _of_category(
+    contracts: Callable[[Call], object], spot_markets: Callable[[Call], object]
+) -> Callable[[Call], object]:
+    """One endpoint, two kinds of markets: the category says which is meant."""
+    return lambda call: (spot_markets if call.sent.get("category") == "spot" else contracts)(call)
+
+
 PUBLIC: dict[tuple[str, str], Route] = {
     ("GET", "/v5/market/time"): Route(handler=public.server_time, most=0),
-    ("GET", "/v5/market/instruments-info"): Route(handler=public.instruments, most=0),
-    ("GET", "/v5/market/tickers"): Route(handler=public.tickers, most=0),
+    ("GET", "/v5/market/instruments-info"): Route(
+        handler=_of_category(public.instruments, spot.instruments), most=0
+    ),
+    ("GET", "/v5/market/tickers"): Route(
+        handler=_of_category(public.tickers, spot.tickers), most=0
+    ),
 }
 RECORDS = ("GET", "/v5/account/transaction-log")
 READS: dict[tuple[str, str], Route] = {
@@ -80,15 +93,15 @@ READS: dict[tuple[str, str], Route] = {
     ),
     ("GET", "/v5/position/list"): Route(handler=accounts.positions),
     ("GET", "/v5/execution/list"): Route(handler=accounts.executions),
-    ("GET", "/v5/order/realtime"): Route(handler=orders.realtime),
-    ("GET", "/v5/order/history"): Route(handler=orders.history),
+    ("GET", "/v5/order/realtime"): Route(handler=_of_category(orders.realtime, spot.realtime)),
+    ("GET", "/v5/order/history"): Route(handler=_of_category(orders.history, spot.history)),
 }
 CANCEL_ALL = ("POST", "/v5/order/cancel-all")
 CREATE_BATCH = ("POST", "/v5/order/create-batch")
 WRITES: dict[tuple[str, str], Route] = {
-    ("POST", "/v5/order/create"): Route(handler=orders.create, most=10),
+    ("POST", "/v5/order/create"): Route(handler=_of_category(orders.create, spot.create), most=10),
     CREATE_BATCH: Route(handler=orders.create_batch, most=10),
-    ("POST", "/v5/order/cancel"): Route(handler=orders.cancel, most=10),
+    ("POST", "/v5/order/cancel"): Route(handler=_of_category(orders.cancel, spot.cancel), most=10),
     ("POST", "/v5/position/switch-mode"): Route(handler=orders.switch_mode, most=10),
     ("POST", "/v5/position/set-leverage"): Route(handler=orders.set_leverage, most=10),
 }
@@ -183,6 +196,8 @@ class BybitDialect:
             is_refused = request.method != "GET" and not account.can_trade
             if is_refused or (key == RECORDS and not account.can_read_transfers):
                 raise BybitError(10005, "Permission denied, please check your API key permissions.")
+            # One wallet backs contracts and spot markets alike.
+            self.exchange.spot.share_purse(account.api_key, account.wallet)
             call = replace(call, signed_account=account)
         answer = route.handler(call)
         batch = answer if isinstance(answer, orders.Batch) else None

@@ -7,6 +7,7 @@ view. Only what is append-only (records, trades) is read from the account, cut a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from model import LedgerKind, MarginMode, PositionMode
@@ -43,7 +44,8 @@ def wallet_balance(call: Call) -> Row:
         raise BybitError(10001, "accountType only support UNIFIED.")
     view = call.view
     sums = margin.total(view)
-    coins = [_coin_row(view, asset) for asset in margin.assets_of(view)]
+    spot = call.spot_view
+    coins = [_coin_row(view, asset, locked=spot.locked(asset)) for asset in margin.assets_of(view)]
     totals: Row = {
         "totalEquity": money(margin.equity_usd(view)),
         "accountIMRate": "0",
@@ -65,8 +67,11 @@ def wallet_balance(call: Call) -> Row:
     return {"list": [totals]}
 
 
-def _coin_row(view: AccountView, asset: str) -> Row | None:
-    """Write a coin; what was borrowed stands beside a wallet of 0."""
+def _coin_row(view: AccountView, asset: str, *, locked: Decimal) -> Row | None:
+    """Write a coin; what was borrowed stands beside a wallet of 0.
+
+    `locked` is what spot orders hold of it.
+    """
     part = margin.balance(view, asset)
     if not part.wallet and not part.unrealised:
         return None
@@ -87,7 +92,7 @@ def _coin_row(view: AccountView, asset: str) -> Row | None:
         "totalPositionIM": money(part.position_initial),
         "walletBalance": money(max(ZERO, part.wallet)),
         "cumRealisedPnl": "0",
-        "locked": "0",
+        "locked": money(locked),
         "marginCollateral": True,
         "coin": asset,
         "spotBorrow": money(borrowed),

@@ -84,6 +84,27 @@ CODES: dict[Reason, tuple[int, str]] = {
     Reason.MULTI_ASSETS_HELD_BY_ISOLATED: (10001, "params error"),
 }
 
+SPOT_CODES: dict[Reason, tuple[int, str]] = {
+    Reason.UNKNOWN_SYMBOL: (170121, "Invalid symbol."),
+    Reason.SYMBOL_CLOSED: (170121, "Invalid symbol."),
+    Reason.DUPLICATE_CLIENT_ID: (170141, "Duplicate clientOrderId."),
+    Reason.QUANTITY_TOO_PRECISE: (170137, "Order quantity has too many decimals."),
+    Reason.QUANTITY_OFF_STEP: (170137, "Order quantity has too many decimals."),
+    Reason.QUANTITY_TOO_SMALL: (170136, "Order quantity lower than the minimum."),
+    Reason.QUANTITY_TOO_LARGE: (170124, "Order amount too large."),
+    Reason.MARKET_QUANTITY_TOO_LARGE: (170124, "Order amount too large."),
+    Reason.NOTIONAL_TOO_SMALL: (170140, "Order value exceeded lower limit."),
+    Reason.BALANCE_INSUFFICIENT: (170131, "Balance insufficient."),
+    Reason.UNKNOWN_ORDER: (170213, "Order does not exist."),
+}
+"""Spot markets have a table of their own; what is not in it is said as of contracts."""
+
+
+def translate_spot(refusal: Rejected) -> BybitError:
+    """Say a neutral refusal of a spot order in the venue's words."""
+    code, text = SPOT_CODES.get(refusal.reason) or CODES[refusal.reason]
+    return BybitError(code, text.format(detail=refusal.detail))
+
 
 def envelope(
     result: object,

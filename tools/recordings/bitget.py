@@ -344,18 +344,12 @@ READS: Mapping[str, Reader] = {
     "POST /api/v3/trade/cancel-symbol-order": read_cancel_all,
     "POST /api/v3/trade/place-order": read_new_order,
 }
-_SPOT = "spot of a classic account is not watched, and `check` names it"
 _MARGIN = "margin accounts are not watched"
 _FUNDING = "the funding account is not watched, and `check` names it"
 INSTEAD: Mapping[str, str] = {
     "GET /api/v2/margin/crossed/account/assets": _MARGIN,
     "GET /api/v2/margin/isolated/account/assets": _MARGIN,
-    "GET /api/v2/spot/account/assets": _SPOT,
-    "GET /api/v2/spot/account/bills": _SPOT,
-    "GET /api/v2/spot/account/transferRecords": "instead /api/v2/mix/account/bill",
-    "GET /api/v2/spot/market/tickers": "instead /api/v2/mix/market/tickers",
-    "GET /api/v2/spot/trade/current-plan-order": _SPOT,
-    "GET /api/v2/spot/trade/unfilled-orders": _SPOT,
+    "GET /api/v2/spot/account/transferRecords": "instead the bills of both accounts",
     "GET /api/v3/account/funding-assets": _FUNDING,
 }
 VENUE = Venue(reads=READS, instead=INSTEAD, is_error=is_error_body)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from model import ClientOrderId, OrderSide, Side
+from model import CloseInstruction, OrderSide, Side
 from simulator.wire.protocol import Circumstances, Dialect, WireAnswer, WireRequest
+from tests import test_binance_spot_wire as binance_spot
+from tests import test_bitget_spot_wire as bitget_spot
 from tests.simulated import KEY
-from tests.test_binance_spot_wire import SCOPE, at_venue, sale
-from tests.test_binance_spot_wire import SOL as COIN
 from tests.venue_rigs import BTC, SOL, WAYS, Rig, rig_of
+from venues.protocol import Venue
 
 Heard = dict[tuple[str, str], list[Any]]
 """Answers by exchange and by method and path."""
@@ -49,7 +50,8 @@ async def listen(modes: Sequence[str] = ("one_way", "hedge")) -> Heard:
                 if rig.service is not None:
                     rig.service.dialect = Overheard(rig.service.dialect, heard)
                 await _ask_everything(rig)
-    await _ask_spot(heard)
+    await _ask_binance_spot(heard)
+    await _ask_bitget_spot(heard)
     return heard
 
 
@@ -97,18 +99,28 @@ async def _ask_everything(rig: Rig) -> None:
     await venue.submit_cancel_all(rig.scope, BTC)
 
 
-async def _ask_spot(heard: Heard) -> None:
-    """The same of a spot account, of which there is one kind."""
-    async with at_venue() as at:
-        service, venue = at.place.service, at.venue
-        service.dialect = Overheard(service.dialect, heard)
-        await venue.start()
-        await venue.fetch_market_limits()
-        reading = await venue.fetch_reading(SCOPE)
-        orders = await venue.fetch_orders(SCOPE)
-        await venue.fetch_ledger(SCOPE, reading.asked_at - 3600)
-        await venue.inspect(SCOPE, (SOL,))
-        await venue.submit_close(sale(COIN, "1"))
-        await venue.find_order(SCOPE, ClientOrderId("ks-inc-1-1-1"), COIN)
-        for order in orders:
-            await venue.submit_cancel(order)
+async def _ask_binance_spot(heard: Heard) -> None:
+    async with binance_spot.at_venue() as at:
+        at.place.service.dialect = Overheard(at.place.service.dialect, heard)
+        await _ask_spot(at.venue, binance_spot.sale(binance_spot.SOL, "1"))
+
+
+async def _ask_bitget_spot(heard: Heard) -> None:
+    async with bitget_spot.at_venue() as at:
+        at.place.service.dialect = Overheard(at.place.service.dialect, heard)
+        await _ask_spot(at.venue, bitget_spot.sale(bitget_spot.SOL, "1"))
+
+
+async def _ask_spot(venue: Venue, sale: CloseInstruction) -> None:
+    """The same of a spot account, of which there is one kind on each exchange."""
+    (scope,) = venue.scopes
+    await venue.start()
+    await venue.fetch_market_limits()
+    reading = await venue.fetch_reading(scope)
+    orders = await venue.fetch_orders(scope)
+    await venue.submit_close(sale)
+    await venue.fetch_ledger(scope, reading.asked_at - 3600)
+    await venue.inspect(scope, (sale.symbol,))
+    await venue.find_order(scope, sale.client_id, sale.symbol)
+    for order in orders:
+        await venue.submit_cancel(order)

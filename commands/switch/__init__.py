@@ -1,0 +1,1 @@
+"""`switch`: what the operator wants of bots and guard, shown and set."""
