@@ -26,6 +26,8 @@ from supervision import Supervisor
 
 GATHER_S = 1.0
 """A close has begun by then, and what belongs together has come together."""
+AT_ONCE = 10
+"""Of a storm so many are turned into alerts before whatever reads, decides and closes goes on."""
 CLOSE_WITHIN_S = 5.0
 """What the last alerts of a run get."""
 
@@ -51,7 +53,7 @@ class AlertDesk:
         self._supervisor = supervisor
         self._mask = mask
         self._quietening = Quietening(repeat_s=repeat_s)
-        self._levels: dict[BookName, approach.Level] = {}
+        self._levels: dict[BookName, approach.Levels] = {}
         self._openings: dict[IncidentId, Opening] = {}
         self._inbox: deque[Decision | AuditEntry] = deque()
         self._bell = asyncio.Event()
@@ -104,13 +106,20 @@ class AlertDesk:
             if self._bell.is_set():
                 self._bell.clear()
                 await self._clock.sleep(GATHER_S)
+            while len(self._inbox) > AT_ONCE:
+                self._take_some(AT_ONCE)
+                await asyncio.sleep(0)
             self._take_in()
+
+    def _take_some(self, most: int) -> None:
+        for _ in range(min(most, len(self._inbox))):
+            with self._supervisor.supervise("alerts"):
+                self._take(self._inbox.popleft())
 
     def _take_in(self) -> None:
         """Turn everything that came into alerts, and tell what has waited long enough."""
         while self._inbox:
-            with self._supervisor.supervise("alerts"):
-                self._take(self._inbox.popleft())
+            self._take_some(AT_ONCE)
         # A decision and its records come in one go: what is left belongs to nothing.
         self._openings.clear()
         with self._supervisor.supervise("alerts"):
@@ -125,17 +134,16 @@ class AlertDesk:
             self._openings[opening.incident.incident_id] = opening
         for verdict in thing.verdicts:
             book = self._policy.book_of(verdict.scope)
-            found = approach.nearest(verdict.drawdowns)
-            if book is None or found is None or verdict.equity is None:
+            if book is None or verdict.equity is None:
                 continue
-            before = self._levels.get(book.name, approach.Level.CALM)
-            level = self._levels[book.name] = approach.advance(before, found.severity)
-            if level > before:
+            seen = approach.look(self._levels.get(book.name, {}), verdict.drawdowns)
+            self._levels[book.name] = seen.levels
+            if seen.found is not None:
                 self._tell(
                     approach.audit_of(
                         book.name,
-                        level,
-                        found,
+                        seen.level,
+                        seen.found,
                         equity=verdict.equity,
                         at=self._clock.now(),
                         dry_run=self._policy.dry_run,
@@ -146,7 +154,7 @@ class AlertDesk:
         """Tell one entry, unless it is a repeat."""
         incident_id = IncidentId(str(dict(entry.details).get("incident_id") or ""))
         opening = None
-        if entry.event in ("trigger", "follow_up"):
+        if entry.event == "trigger":
             opening = self._openings.pop(incident_id, None)
         alert = self._sender.alert(entry, opening=opening)
         if alert is None:

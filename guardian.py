@@ -405,7 +405,8 @@ class Guardian:
         self._settled_at, self._settled_until = monotonic, observation.now
         self._switch.follow(decision, before=before)
         if self._on_taken is not None:
-            self._on_taken(decision)
+            with self._supervisor.supervise("on_taken"):
+                self._on_taken(decision)
         return decision
 
     async def _settle(self, observation: Observation, *, is_forced: bool = False) -> None:

@@ -32,7 +32,10 @@ Ping = Callable[[], Awaitable[None]]
 
 
 class Heartbeat:
-    """Pings after a tick that found every scope of the policy seen, at most every `every_s`."""
+    """Pings after a tick that found every scope of the policy seen, at most every `every_s`.
+
+    Not while `is_in_trouble`: whoever counts the pings may be the only one who can still tell.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Heartbeat:
         *,
         policy: Policy,
         every_s: float,
+        is_in_trouble: Callable[[], bool],
         clock: Clock,
         supervisor: Supervisor,
         log: Logger,
@@ -47,6 +51,7 @@ class Heartbeat:
         self._ping = ping
         self._policy = policy
         self._every_s = every_s
+        self._is_in_trouble = is_in_trouble
         self._clock = clock
         self._supervisor = supervisor
         self._log = log
@@ -74,9 +79,9 @@ class Heartbeat:
             abandon(self._running)
 
     def _is_healthy(self, now: float) -> bool:
-        """Whether every scope's latest tick was trusted and none is overdue."""
+        """Whether every scope's latest tick was trusted, none is overdue and nothing fails."""
         oldest = now - self._policy.blind_alert_s
-        return all(
+        return not self._is_in_trouble() and all(
             self._seen.get(scope, float("-inf")) >= oldest
             for book in self._policy.books
             for scope in book.scopes

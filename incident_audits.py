@@ -204,9 +204,7 @@ def unconfigured_audit(book: BookMemory, *, now: float) -> AuditEntry:
 
 def ended_audit(ended: Incident, missed: tuple[CloseTarget, ...], *, now: float) -> AuditEntry:
     """An incident that ended: how each target stands, and what was given up."""
-    rows = ", ".join(
-        f"{target.key.symbol} {target.key.side} {target.status.value}" for target in ended.targets
-    )
+    rows = ", ".join(f"{say_targets((target,))} {target.status.value}" for target in ended.targets)
     is_expired = ended.status is IncidentStatus.EXPIRED
     if is_expired:
         left = _say_left_open(missed)

@@ -79,20 +79,25 @@ class LockMirror:
         ttl_s = HEARTBEAT_MAX_AGE_S - (self._clock.monotonic() - shown.at)
         if ttl_s <= 0:
             return REST_S
+        # Not certain before there is an answer: whoever cuts this off may leave it on its way.
+        was_uncertain, self._is_uncertain = self._is_uncertain, True
         why = await self._send(shown.text, ttl_s=ttl_s)
         if why:
-            self._is_uncertain = True
             self._troubles.begin("lock_mirror", why)
             return AGAIN_AFTER_S
         self._troubles.end("lock_mirror")
-        if self._is_uncertain:
-            self._is_uncertain = False
+        self._is_uncertain = False
+        if was_uncertain:
             return 0.0
         self._sent = shown.sequence
         return REST_S
 
     async def finish(self) -> None:
         """Send the last document, within `LAST_WITHIN_S`; call it after the last write."""
-        ended = await attempt(self.step(), within_s=LAST_WITHIN_S, what=NAME)
+        ended = await attempt(self._finish(), within_s=LAST_WITHIN_S, what=NAME)
         if isinstance(ended, Missed):
             self._troubles.begin("lock_mirror", ended.why)
+
+    async def _finish(self) -> None:
+        while await self.step() == 0.0:
+            pass

@@ -7,8 +7,9 @@ by address. Refuses to know what an alert is about. Rules:
   that hangs is left behind on a thread that the end of the process does not wait for.
 - A queue is bounded. The oldest of what is least severe goes first, and the next alert that
   arrives says how many were lost.
-- What was not taken is sent again with growing pauses. One that is refused again and again lets
-  the others pass. What arrived without our learning of it is told twice: better than never.
+- What was not taken is sent again with growing pauses, which end when something critical comes.
+  One that is refused again and again lets the others pass, so what waited for long says so on its
+  first line. What arrived without our learning of it is told twice: better than never.
 - No address and no part of one reaches a text: apprise's own words are masked, its log is not
   listened to.
 - apprise is imported by the first address that there is, never before.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
-from alerts import Alert, with_lost
+from alerts import Alert, with_delay, with_lost
 from attempts import Missed, abandon, attempt, nap
 from clock import Clock
 from errors import Unavailable
@@ -119,6 +120,7 @@ class Notifier:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     alert: Alert
+    since: float
     tries: int = 0
 
 
@@ -140,22 +142,26 @@ class _Line:
         self._waiting: list[_Waiting] = []
         self._lost = 0
         self._failures = 0
-        self._is_closing = asyncio.Event()
+        self._is_closing = False
+        self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def put(self, alert: Alert) -> None:
         """Queue an alert, unless it is not severe enough for this target."""
         if _rank(alert) < _RANKS.index(self._target.min_severity):
             return
-        self._waiting.append(_Waiting(alert))
+        self._waiting.append(_Waiting(alert, self._clock.monotonic()))
         if len(self._waiting) > MOST_WAITING:
             self._drop(min(self._waiting, key=lambda one: _rank(one.alert)))
+        if alert.severity is Severity.CRITICAL:
+            self._bell.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._empty())
 
     async def aclose(self, *, within_s: float) -> None:
         """Try what waits once more, and give up after so long."""
-        self._is_closing.set()
+        self._is_closing = True
+        self._bell.set()
         task = self._task
         if task is not None:
             await asyncio.wait((task,), timeout=within_s)
@@ -163,17 +169,20 @@ class _Line:
 
     async def _empty(self) -> None:
         while self._waiting:
+            self._bell.clear()
             with self._supervisor.supervise(f"alerts to {self._target.name}"):
                 await self._send(min(self._waiting, key=lambda one: one.tries // PATIENCE))
-            if self._failures and self._is_closing.is_set():
+            if self._failures and self._is_closing:
                 return
             if self._failures:
                 pause_s = FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10)
-                await nap(self._clock, min(MAX_PAUSE_S, pause_s), unless=self._is_closing)
+                await nap(self._clock, min(MAX_PAUSE_S, pause_s), unless=self._bell)
 
     async def _send(self, one: _Waiting) -> None:
         one.tries += 1
-        alert = with_lost(one.alert, self._lost)
+        alert = with_delay(one.alert, self._clock.monotonic() - one.since)
+        lost = self._lost
+        alert = with_lost(alert, lost)
         sent = await attempt(
             _awaited(self._target.deliver(alert)), within_s=SEND_WITHIN_S, what="alert"
         )
@@ -185,7 +194,7 @@ class _Line:
                 self._tell_state(self._target.name, sent.why)
             return
         self._waiting = [other for other in self._waiting if other is not one]
-        self._lost = 0
+        self._lost -= lost
         if self._failures:
             self._failures = 0
             self._tell_state(self._target.name, "")
@@ -251,9 +260,10 @@ class AppriseAddress:
         return self._mask("; ".join(dict.fromkeys(said)))[:300] or "the service did not take it"
 
 
-def is_known_address(url: str) -> bool:
-    """Whether apprise knows a service for the address and finds it complete."""
-    return _library().Apprise.instantiate(url, asset=_asset()) is not None
+def count_recipients(url: str) -> int:
+    """How many an address sends to, 0 when no service knows it or something in it is missing."""
+    sender = _library().Apprise.instantiate(url, asset=_asset())
+    return 0 if sender is None else len(sender)
 
 
 async def send_each(
@@ -283,7 +293,8 @@ def _library() -> Any:
 def _asset() -> Any:
     """How apprise behaves: one send at a time on the calling thread, nothing kept on disk.
 
-    With a time limit of its own it would send on threads that the end of the process waits for.
+    With a time limit of its own it would send on threads that the end of the process waits for. A
+    redirection makes a GET of what is sent, and the page that it leads to takes anything.
     """
     return _library().AppriseAsset(
         app_id="Killswitch",
@@ -291,4 +302,5 @@ def _asset() -> Any:
         async_mode=False,
         service_timeout=0,
         storage_mode="memory",
+        http_redirects=False,
     )

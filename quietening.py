@@ -4,7 +4,7 @@ Pure. Owns counting. Two alerts are the same when event, scope and subject are. 
 
 - The first is told at once. Of what repeats within the period the newest is told when the period
   is over, and says how many there were: so what was told last is never the opposite of what holds.
-- What is more severe than what was told before is news.
+- What is more severe than what was told before is news, and so is each event of some kinds.
 - An acknowledgement silences the repeats of what was told, until something else comes that is
   more than information, or until it was quiet for a while: the next time is news again.
 - Times are seconds of one monotonic clock.
@@ -26,7 +26,10 @@ _RANKS = list(Severity)
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of one key, and what was kept back since; `heard_at` is when it came last."""
+    """What was told of one key, and what was kept back since; `heard_at` is when it came last.
+
+    `is_over`: its opposite came since. What is kept back then is no repeat of what was told.
+    """
 
     at: float
     heard_at: float
@@ -34,6 +37,7 @@ class _Told:
     kept_back: int = 0
     newest: Alert | None = None
     is_acknowledged: bool = False
+    is_over: bool = False
 
 
 class Quietening:
@@ -49,13 +53,14 @@ class Quietening:
         kind = KINDS.get(alert.event)
         self._settle(alert)
         known = self._told.get(alert.key)
-        if known is None or _rank(alert.severity) > _rank(known.severity):
+        is_news = kind is not None and kind.is_always_told
+        if known is None or is_news or _rank(alert.severity) > _rank(known.severity):
             if alert.severity is not Severity.INFO:
                 self._lift()
             return self._tell(alert, now)
         known.heard_at = now
-        is_paced = kind is not None and kind.is_always_told
-        is_due = is_paced or now - known.at >= self._repeat_s
+        is_reminder = kind is not None and kind.is_reminder
+        is_due = is_reminder or now - known.at >= self._repeat_s
         if is_due and not known.is_acknowledged:
             return self._tell(alert, now)
         known.kept_back, known.newest = known.kept_back + 1, alert
@@ -76,7 +81,7 @@ class Quietening:
     def acknowledge(self) -> None:
         """Somebody has seen all that was told."""
         for known in self._told.values():
-            known.is_acknowledged = True
+            known.is_acknowledged = not known.is_over
 
     def _waiting(self) -> list[_Told]:
         return [
@@ -99,7 +104,7 @@ class Quietening:
         """Forget what waits of the opposite: told later, it would say what no longer holds."""
         for (event, scope, _), known in self._told.items():
             if scope == alert.scope and _are_opposite(event, alert.event):
-                known.newest, known.is_acknowledged = None, False
+                known.newest, known.is_acknowledged, known.is_over = None, False, True
 
     def _forget(self, now: float) -> None:
         """Drop what was silent for long; of too many, the longest silent."""

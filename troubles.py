@@ -66,7 +66,9 @@ class Troubles:
         known, now = self._standing.get((name, scope)), self._clock.now()
         if known is not None and known.why == why:
             return
-        is_new = abs(now - self._told_at.get((name, scope, why), float("-inf"))) >= TELL_AGAIN_S
+        told_at = self._told_at.items()
+        self._told_at = {key: at for key, at in told_at if abs(now - at) < TELL_AGAIN_S}
+        is_new = (name, scope, why) not in self._told_at
         since = now if known is None else known.since
         was_told = known is not None and known.is_told
         self._standing[name, scope] = _Trouble(since, why, is_told=is_new or was_told)
@@ -93,6 +95,10 @@ class Troubles:
         )
         log_audit(self._log, entry)
         return Records(audits=(entry,))
+
+    def stands(self, *names: str) -> bool:
+        """Whether one of these fails now, for every book or for one."""
+        return any(name in names for name, _ in self._standing)
 
     def details(self) -> dict[str, str]:
         """The entries for the lock document, empty while all is well."""

@@ -109,6 +109,7 @@ def make_alerts(
             HttpPing(asked.heartbeat_url.get_secret_value(), redactor=redactor),
             policy=policy,
             every_s=asked.heartbeat_s,
+            is_in_trouble=lambda: troubles.stands("store", "lock", "room", "alerts"),
             clock=clock,
             supervisor=supervisor,
             log=log,

@@ -124,9 +124,13 @@ def _fault_of_target(url: str) -> str:
     """Why nothing can be sent to an address, empty when nothing speaks against it."""
     if not url:
         return "is empty"
-    from notifier import is_known_address  # noqa: PLC0415 - a guard without alerts loads none of it
+    from notifier import count_recipients  # noqa: PLC0415 - a guard without alerts loads none of it
 
-    return "" if is_known_address(url) else "holds no address of a service that is known"
+    count = count_recipients(url)
+    if not count:
+        return "holds no address of a service that is known"
+    # All are told again when one of them does not take an alert.
+    return "" if count == 1 else f"names {count} recipients; each needs a variable of its own"
 
 
 def _fault_of_heartbeat(url: str) -> str:

@@ -5,14 +5,16 @@ Equity is 10,000 and 100 SOL are short from 100: each 1 that SOL rises costs 1 %
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from alert_desk import GATHER_S, AlertDesk
+from alert_desk import AT_ONCE, GATHER_S, AlertDesk
 from alerts import Alert, Sender
 from commands.alerting import Alerts
 from commands.assembly import MakeAlerts
@@ -76,12 +78,12 @@ def listening(folder: Path, **changes: Any) -> tuple[House, Receiver]:
     return house, receiver
 
 
-def fault(house: House, why: str) -> Records:
+def fault(house: House, why: str, *, event: str = "record_refused") -> Records:
     """A record of something critical, as any part of the guard may give one."""
     entry = AuditEntry(
         at=house.clock.now(),
         scope="*",
-        event="record_refused",
+        event=event,
         message=why,
         severity=Severity.CRITICAL,
     )
@@ -111,8 +113,10 @@ def test_a_fall_is_told_from_half_way_to_its_result(tmp_path: Path) -> None:
             for price in (102.5, 103.8, 105):
                 house.prices(SOL=price)
                 await house.wait(40)
-        assert events(receiver) == ["threshold_half", "threshold_near", "trigger", "incident_done"]
-        half, near, trigger, done = receiver.got
+        half, near, next_stage, trigger, done = receiver.got
+        assert [half.event, near.event] == ["threshold_half", "threshold_near"]
+        assert next_stage.body.startswith("drawdown 5.00% over 15m; ALL_CLOSED acts at 10.00%;")
+        assert [trigger.event, done.event] == ["trigger", "incident_done"]
         assert half.title == "INFO binance_futures: half way to a stage"
         assert half.body.splitlines()[0] == (
             "drawdown 2.50% over 15m; REDUCED_TOP_RISK acts at 4.50%; "
@@ -123,7 +127,28 @@ def test_a_fall_is_told_from_half_way_to_its_result(tmp_path: Path) -> None:
         assert "- SOLUSDT SHORT -500.00, risk" in trigger.body
         assert "100 -> 50" in trigger.body
         assert done.title == "INFO binance_futures: closed as planned"
-        assert "SOLUSDT SHORT HELD" in done.body
+        assert "SOLUSDT SHORT 100 -> 50.00 HELD" in done.body
+
+    play(story)
+
+
+def test_what_appears_while_something_is_stuck_is_told_by_its_name(tmp_path: Path) -> None:
+    """Not as the drawdown and the loser of what was triggered before."""
+
+    async def story() -> None:
+        house, receiver = listening(tmp_path)
+        async with house.guard():
+            await house.wait(30)
+            house.venue.plan("submit_close", Trouble.REFUSE)
+            house.prices(SOL=116, ETH=2_000)
+            await house.wait(40)
+            house.bot_order("ETHUSDT", "BUY", quantity="1")
+            await house.wait(20)
+        told = next(alert for alert in receiver.got if alert.event == "follow_up")
+        first, *rest = told.body.splitlines()
+        assert first.startswith("ALL_CLOSED: positions appeared while everything must stay closed")
+        assert "ETHUSDT LONG 1 -> 0" in first
+        assert len(rest) == 1
 
     play(story)
 
@@ -363,6 +388,28 @@ def test_no_target_changes_a_decision_or_a_close(
     assert told.ended_at == without.ended_at
 
 
+def test_a_fault_in_taking_note_keeps_no_decision_from_being_carried_out(tmp_path: Path) -> None:
+    """Between a decision and its record nothing that only informs may break."""
+
+    class Broken(Alerts):
+        def see(self, decision: Decision) -> None:
+            raise RuntimeError("a bug of ours")
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        house.make_alerts = lambda *_given: Broken(desk=None, heartbeat=None)
+        async with house.guard():
+            await house.wait(30)
+            house.prices(SOL=105)
+            await house.wait(40)
+            assert house.held("SOL") == -50
+            assert house.stops_a_bot()
+        assert house.audit("task_failed")[0].message == "on_taken: RuntimeError: a bug of ours"
+        assert house.audit("incident_done")
+
+    play(story)
+
+
 def test_a_target_that_fails_is_shown_until_it_works_again(tmp_path: Path) -> None:
     """In the audit once, and in the details of the lock file as long as it lasts."""
 
@@ -379,6 +426,32 @@ def test_a_target_that_fails_is_shown_until_it_works_again(tmp_path: Path) -> No
             assert "trouble_alerts" not in house.lock()["details"]
         assert len(house.audit("alerts_trouble")) == 1
         assert len(house.audit("alerts_recovered")) == 1
+
+    play(story)
+
+
+def test_a_storm_of_alerts_holds_nothing_up(tmp_path: Path) -> None:
+    """Of five hundred at once, whatever else is ready has its turn after every few of them."""
+
+    async def story() -> None:
+        house, turns = House(folder=tmp_path), [0]
+
+        def counted(text: str) -> str:
+            if not turns[-1]:
+                asyncio.get_running_loop().call_soon(turns.append, 0)
+            turns[-1] += 1
+            return text
+
+        receiver = Receiver(house.clock)
+        masked = SimpleNamespace(text=counted)
+        house.make_alerts = told_by(house, receiver, redactor=cast("Redactor", masked))
+        async with house.guard() as guard:
+            await house.wait(10)
+            for number in range(500):
+                guard.recorder.add(fault(house, f"why {number}", event="incident_note"))
+            await house.wait(10)
+        assert sum(turns) >= 1_000, "title and body of each"
+        assert max(turns) <= 2 * AT_ONCE
 
     play(story)
 

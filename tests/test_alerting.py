@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+import commands.check.notify
 import commands.run
+from alerts import Alert
 from commands.ack import acknowledge
 from commands.service import Service
 from errors import InvariantViolation
 from logger import get_logger
+from memory import Severity
+from notifier import Target
 from settings import load_settings
 from tests.simulated import simulated
 from tests.test_check import SOUND
@@ -157,6 +161,24 @@ async def test_check_notify_says_of_each_target_whether_it_took_the_message(
     assert sorted(hook.titles) == ["INFO: a test", "INFO: a test"]
     for ended in (fine, faulty):
         assert SECRET_PATH not in ended.out + ended.err
+
+
+async def test_what_a_library_trips_over_shows_no_address_in_a_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that nobody thought of may hold the whole address; the screen shows none."""
+    address = f"json://127.0.0.1:9/{SECRET_PATH}"
+
+    async def trip(_alert: Alert) -> None:
+        raise RuntimeError(f"cannot reach {address}")
+
+    odd = Target(name="HOOK_URL", min_severity=Severity.INFO, deliver=trip)
+    monkeypatch.setattr(commands.check.notify, "targets_of", lambda *_given: (odd,))
+    here = telling(place(tmp_path), HOOK_URL=address)
+    settings = load_settings(here.folder / "config.yaml", here.keys)
+    (finding,) = await commands.check.notify.try_targets(settings, now=0.0)
+    assert "RuntimeError: cannot reach" in finding.what
+    assert SECRET_PATH not in finding.what
 
 
 async def test_a_bad_address_ends_a_start_and_names_its_variable(tmp_path: Path) -> None:

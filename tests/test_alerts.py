@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from alerts import KINDS, MOST_ROWS, MOST_TEXT, TEST, Alert, Sender, with_lost, with_more
+from alerts import (
+    KINDS,
+    MOST_ROWS,
+    MOST_TEXT,
+    TEST,
+    Alert,
+    Sender,
+    with_delay,
+    with_lost,
+    with_more,
+)
 from memory import AuditEntry, Severity
 from model import ScopeId
 from openings import Opening
@@ -115,13 +125,11 @@ def test_of_many_rows_the_riskiest_are_spelt_out() -> None:
     assert "- and 3 more" in lines
 
 
-def test_a_follow_up_without_targets_and_breach_is_told_too() -> None:
-    """No drawdown asked for it, so no peak is named."""
+def test_a_plan_without_targets_says_that_nothing_is_closed() -> None:
+    """Bots are locked out all the same."""
     trigger, opening = opened(at_stage_3())
-    bare = replace(opening, breach=None, incident=replace(opening.incident, targets=()))
-    lines = alert_of(replace(trigger, event="follow_up"), opening=bare).body.splitlines()
-    assert "equity 9,000.00" in lines
-    assert "nothing to close" in lines
+    empty = replace(opening, incident=replace(opening.incident, targets=()))
+    assert "nothing to close" in alert_of(trigger, opening=empty).body.splitlines()
 
 
 def test_a_trigger_whose_opening_is_not_known_is_told_in_the_words_of_the_audit() -> None:
@@ -136,10 +144,19 @@ def test_a_trigger_whose_opening_is_not_known_is_told_in_the_words_of_the_audit(
 
 @pytest.mark.parametrize("event", sorted(KINDS))
 def test_every_event_of_the_table_is_told(event: str) -> None:
-    """Title: how severe, who, what. Body: the words of the audit, when and where."""
+    """Title: how severe, who, what. Body: the words of the audit, what to do, when and where."""
     alert = alert_of(entry(event))
     assert alert.title == f"WARNING binance_futures: {KINDS[event].title}"
-    assert alert.body == "words\n2023-11-14 22:13:20 UTC, guard1"
+    todo = [f"-> {KINDS[event].todo}"] if KINDS[event].todo else []
+    assert alert.body.splitlines() == ["words", *todo, "2023-11-14 22:13:20 UTC, guard1"]
+
+
+def test_whoever_is_woken_reads_what_to_do() -> None:
+    """Not in a document that is far away at night."""
+    stuck = alert_of(entry("incident_stuck", Severity.CRITICAL, message="not at target: SOL"))
+    assert stuck.body.splitlines()[:2] == ["not at target: SOL", "-> close by hand what is named"]
+    ends = [kind for kind in KINDS.values() if kind.ends]
+    assert not any(kind.todo for kind in ends), "what is over asks for nothing"
 
 
 def test_what_has_many_causes_repeats_only_with_the_same_words() -> None:
@@ -150,6 +167,13 @@ def test_what_has_many_causes_repeats_only_with_the_same_words() -> None:
     assert dust.key == ("incident_note", SCOPE, "i1 dust") != guard.key
     stuck = [alert_of(entry("incident_stuck", message=m, details=details)) for m in ("a", "b")]
     assert stuck[0].key == stuck[1].key == ("incident_stuck", SCOPE, "i1")
+
+
+@pytest.mark.parametrize("event", ["trigger_refused", "check_warning", "lock_adopted"])
+def test_another_reason_is_no_repeat(event: str) -> None:
+    """A refused stage 3 is not what a refused stage 1 was, nor one hindrance the other."""
+    one, other = (alert_of(entry(event, message=words)) for words in ("one", "other"))
+    assert one.key != other.key
 
 
 def test_what_is_critical_is_told_although_no_table_names_it() -> None:
@@ -189,10 +213,26 @@ def test_what_was_kept_back_or_lost_is_counted() -> None:
     assert with_lost(alert, 7).body.splitlines()[-1] == seven
 
 
+def test_what_could_not_be_delivered_for_long_says_so_on_its_first_line() -> None:
+    """Below a minute it is as good as at once."""
+    alert = alert_of(entry("blind"))
+    assert with_delay(alert, 59.0) == alert
+    late = with_delay(alert, 372.0)
+    assert late == replace(alert, title=f"{alert.title} (6 min late)")
+
+
 def test_events_of_the_table_exist_and_their_pairs_are_in_it() -> None:
     """A word that nothing says would never be told; an end of nothing would end nothing."""
     assert set(KINDS) - ONLY_ALERTS <= set(documented_events())
     assert {event for kind in KINDS.values() for event in kind.ends} <= set(KINDS)
+
+
+def test_the_end_of_every_trouble_is_told() -> None:
+    """Whoever was woken by the one waits for the other."""
+    troubles = {event for event in documented_events() if event.endswith("_trouble")}
+    assert len(troubles) >= 10
+    for event in troubles:
+        assert KINDS[f"{event.removesuffix('trouble')}recovered"].ends == (event,)
 
 
 def test_the_page_explains_every_alert_and_no_other() -> None:

@@ -121,7 +121,7 @@ def test_an_incident_ends_when_its_targets_are_confirmed() -> None:
                 ),
                 AuditEntry(
                     event="incident_done",
-                    message="REDUCED_TOP_RISK DONE: SOLUSDT SHORT HELD",
+                    message="REDUCED_TOP_RISK DONE: SOLUSDT SHORT 100 -> 50.000 HELD",
                     details=(*details, ("rounds", 0)),
                     **common,  # type: ignore[arg-type]
                 ),

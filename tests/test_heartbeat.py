@@ -33,11 +33,12 @@ def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trading_lock.os.fsync", lambda _descriptor: None)
 
 
-def pinged(house: House, ping: Ping) -> None:
-    """Let the guards of a house ping."""
+def pinged(house: House, ping: Ping) -> list[Troubles]:
+    """Let the guards of a house ping; what fails of each, as they are made."""
+    made: list[Troubles] = []
 
     def make(of: Policy, recorder: Recorder, troubles: Troubles) -> Alerts:
-        del troubles
+        made.append(troubles)
         log = cast("Logger", house.log)
         return Alerts(
             desk=None,
@@ -45,6 +46,7 @@ def pinged(house: House, ping: Ping) -> None:
                 ping,
                 policy=of,
                 every_s=EVERY_S,
+                is_in_trouble=lambda: troubles.stands("store", "lock", "alerts"),
                 clock=house.clock,
                 supervisor=Supervisor(
                     recorder=recorder, clock=house.clock, log=log, dry_run=of.dry_run
@@ -54,6 +56,7 @@ def pinged(house: House, ping: Ping) -> None:
         )
 
     house.make_alerts = make
+    return made
 
 
 class Counter:
@@ -104,6 +107,27 @@ def test_a_guard_that_does_not_see_is_not_alive(tmp_path: Path, trouble: Trouble
             await house.wait(105)
             assert len(counter.at) == before
             house.venue.calm()
+            await house.wait(120)
+            assert len(counter.at) > before
+
+    play(story)
+
+
+@pytest.mark.parametrize("name", ["store", "lock", "alerts"])
+def test_a_guard_in_trouble_is_not_alive(tmp_path: Path, name: str) -> None:
+    """Where no alert arrives any more, the silence of the heartbeat is what still tells."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        counter = Counter(house)
+        made = pinged(house, counter)
+        async with house.guard():
+            await house.wait(100)
+            (troubles,), before = made, len(counter.at)
+            troubles.begin(name, "out of order")
+            await house.wait(120)
+            assert len(counter.at) == before
+            troubles.end(name)
             await house.wait(120)
             assert len(counter.at) > before
 

@@ -152,7 +152,7 @@ def test_an_end_says_how_every_target_stands() -> None:
         replace(incident, targets=(*missed, *incident.targets[1:])), missed, now=NOON
     )
     assert entry.message == (
-        "ALL_CLOSED ABANDONED: SOLUSDT SHORT MISSED, BTCUSDT LONG OPEN; "
+        "ALL_CLOSED ABANDONED: SOLUSDT SHORT 100 -> 0 MISSED, BTCUSDT LONG 50 -> 0 OPEN; "
         "missed: SOLUSDT SHORT 100 -> 0"
     )
     assert entry.details == (("incident_id", incident.incident_id), ("rounds", 4))
@@ -166,7 +166,8 @@ def test_what_an_expired_incident_leaves_open_is_named_with_what_to_do() -> None
     missed = (replace(incident.targets[0], status=TargetStatus.MISSED),)
     entry = ended_audit(replace(incident, targets=missed), missed, now=NOON)
     assert entry.message == (
-        "ALL_CLOSED EXPIRED: SOLUSDT SHORT MISSED; still above its target: SOLUSDT SHORT 100 -> 0; "
+        "ALL_CLOSED EXPIRED: SOLUSDT SHORT 100 -> 0 MISSED; "
+        "still above its target: SOLUSDT SHORT 100 -> 0; "
         "nothing is closed of it until a stage is confirmed anew -> close it by hand"
     )
     unconfirmed = ended_audit(replace(incident, targets=()), (), now=NOON)

@@ -165,6 +165,27 @@ def test_the_last_document_is_sent_within_a_short_time(
     tell(story)
 
 
+def test_the_last_document_is_repeated_after_one_that_was_cut_off() -> None:
+    """The end of the guard cuts off what is on its way; if that arrives late, it must not stand."""
+
+    async def story() -> None:
+        clock, far = LoopClock(epoch=EPOCH), FarEnd(lag_s=10)
+        troubles = Troubles(clock=clock, log=cast("Logger", Logbook()), dry_run=False)
+        mirror = LockMirror(far, clock=clock, troubles=troubles)
+        mirror.show("older", 1)
+        await clock.sleep(0)
+        sending = asyncio.ensure_future(mirror.step())
+        await clock.sleep(1)
+        sending.cancel()
+        far.lag_s = 0.0
+        mirror.show("newer", 2)
+        await clock.sleep(0)
+        await mirror.finish()
+        assert [text for text, _ in far.arrived] == ["newer", "newer"]
+
+    play(story)
+
+
 def test_a_document_from_another_thread_after_the_end_is_dropped() -> None:
     """A disk that hung lets go of its thread when the loop has ended."""
     kept: list[LockMirror] = []

@@ -119,6 +119,10 @@ def test_a_token_in_the_place_of_a_machine_is_hidden(
             "url_env = ***  ODD_URL holds no address of a service that is known -> set ODD_URL",
         ),
         (
+            "notifications: {targets: [{url_env: TWO_URL}]}",
+            "url_env = ***  TWO_URL names 2 recipients; each needs a variable of its own -> set",
+        ),
+        (
             "notifications: {heartbeat_url_env: EMPTY_URL}",
             "heartbeat_url_env = ***  EMPTY_URL is empty -> set EMPTY_URL",
         ),
@@ -139,7 +143,12 @@ def test_a_token_in_the_place_of_a_machine_is_hidden(
 )
 def test_a_mistake_is_one_line_with_a_remedy(load: Load, text: str, said: str) -> None:
     """The place, what is wrong, what to write."""
-    environ = {**KEYS, "HOOK_URL": HOOK, "ODD_URL": f"nosuchservice://{TOKEN}"}
+    environ = {
+        **KEYS,
+        "HOOK_URL": HOOK,
+        "ODD_URL": f"nosuchservice://{TOKEN}",
+        "TWO_URL": f"ntfy://example.com/{TOKEN}/{TOKEN}-too",
+    }
     (line,) = problems(load, text + "\n", environ)
     assert line.startswith("config.yaml:1  ")
     assert said in line

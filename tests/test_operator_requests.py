@@ -261,7 +261,7 @@ def test_a_forced_reset_names_what_it_abandons() -> None:
     assert [(one.event, one.message) for one in decision.records.audits] == [
         (
             "incident_abandoned",
-            "ALL_CLOSED ABANDONED: SOLUSDT SHORT HELD, BTCUSDT LONG MISSED; "
+            "ALL_CLOSED ABANDONED: SOLUSDT SHORT 100 -> 0 HELD, BTCUSDT LONG 50 -> 0 MISSED; "
             "missed: BTCUSDT LONG 50 -> 0",
         ),
         ("reset", "ann@desk reset binance_futures from ALL_CLOSED by force"),

@@ -155,6 +155,18 @@ def test_something_more_severe_ends_the_acknowledgement() -> None:
     assert pace.take(701, severity=CRITICAL)
 
 
+@pytest.mark.parametrize("severity", [CRITICAL, WARNING, INFO])
+@pytest.mark.parametrize("event", ["switch_changed", "follow_up", "reset", "rearmed"])
+def test_no_acknowledgement_silences_an_event_of_its_own(event: str, severity: Severity) -> None:
+    """Who has seen the halt has not seen the kill, nor that somebody set it back to running."""
+    pace = Pace()
+    pace.take(0, event, severity=severity, subject="i1")
+    pace.take(1, "incident_stuck")
+    pace.quietening.acknowledge()
+    assert pace.take(60, event, severity=severity, subject="i1")
+    assert pace.take(61, "incident_stuck") is (severity is not INFO)
+
+
 def test_what_is_over_and_comes_again_is_news_in_spite_of_an_acknowledgement() -> None:
     """Who acknowledged a blindness has not seen the next one."""
     pace = Pace()
@@ -162,6 +174,17 @@ def test_what_is_over_and_comes_again_is_news_in_spite_of_an_acknowledgement() -
     pace.quietening.acknowledge()
     assert pace.take(300, "sight_regained", severity=INFO)
     assert pace.take(700)
+
+
+def test_an_acknowledgement_is_not_of_what_came_back_and_was_kept_back() -> None:
+    """Blind, seeing, blind within the period: whoever acknowledges then has read "sees again"."""
+    pace = Pace()
+    pace.take(0)
+    pace.take(60, "sight_regained", severity=INFO)
+    assert not pace.take(120)
+    pace.quietening.acknowledge()
+    pace.wait(600)
+    assert pace.told[-1] == (600, "blind", "at 120")
 
 
 def test_what_was_silent_for_long_is_news_again() -> None:

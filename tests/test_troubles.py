@@ -12,7 +12,7 @@ from logger import Logger
 from memory import AuditEntry, Records, Severity
 from simulator.virtual_time import LoopClock
 from tests.virtual_house import EPOCH, Logbook, play
-from troubles import Troubles, may_pass
+from troubles import TELL_AGAIN_S, Troubles, may_pass
 
 
 def test_a_trouble_is_told_for_each_reason_and_its_end_once() -> None:
@@ -44,6 +44,22 @@ def test_a_trouble_is_told_for_each_reason_and_its_end_once() -> None:
         ]
         assert {entry.dry_run for entry in recorded} == {True}
         assert [event for event, _ in log.lines] == [entry.event for entry in recorded]
+
+    play(story)
+
+
+def test_reasons_that_are_never_the_same_are_not_kept_for_ever() -> None:
+    """An exchange that puts the time into its refusal would fill the memory within months."""
+
+    async def story() -> None:
+        troubles = Troubles(
+            clock=LoopClock(epoch=EPOCH), log=cast("Logger", Logbook()), dry_run=False
+        )
+        troubles.record = lambda _records: None
+        for number in range(1_000):
+            troubles.begin("ledger", f"refused at {number}")
+            await asyncio.sleep(60)
+        assert len(troubles._told_at) <= TELL_AGAIN_S / 60
 
     play(story)
 

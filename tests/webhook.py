@@ -16,6 +16,8 @@ from tests.decision_values import NOON, SCOPE
 
 SECRET_PATH = "path-that-must-not-be-seen"
 """Stands for the token in the address of a webhook."""
+LOGIN_PAGE = "/login"
+"""What a redirection leads to; it says 200 to everything."""
 
 
 @dataclass(kw_only=True)
@@ -68,12 +70,14 @@ class Webhook:
                 self.waiting += 1
             elif body is None:
                 self.pings += 1
-            elif self.status < 400:
+            elif self.status < 300:
                 self.got.append(body)
             self.came.notify_all()
         if not self.status:
             await self.is_over.wait()
-        return web.Response(status=self.status or 503)
+        if self.status in range(300, 400) and request.path != LOGIN_PAGE:
+            return web.Response(status=self.status, headers={"Location": LOGIN_PAGE})
+        return web.Response(status=200 if request.path == LOGIN_PAGE else self.status or 503)
 
 
 @asynccontextmanager

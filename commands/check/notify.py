@@ -23,14 +23,15 @@ async def try_targets(settings: Settings, *, now: float) -> tuple[Finding, ...]:
     )
     alert = sender_of(settings.to_policy()).alert(entry)
     assert alert is not None
-    targets = targets_of(settings, Redactor(settings.secrets()))
+    redactor = Redactor(settings.secrets())
+    targets = targets_of(settings, redactor)
     refusals = await send_each(targets, alert)
     return tuple(
         Finding(
             level=Level.FAULT,
             topic=Topic.ALERTS,
             subject=target.name,
-            what=f"the test message was not taken: {why}",
+            what=f"the test message was not taken: {redactor.text(why)}",
             remedy=f"look at the address in {target.name} (docs/alerts.md)",
         )
         if why
