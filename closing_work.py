@@ -100,13 +100,17 @@ class ClosingWork:
         if incident.stage is not Stage.LOCKDOWN:
             return ()
         known = self.found | {target.key for target in incident.targets}
-        news = {
-            RowKey(self.scope, position.symbol, position.side): position
+        return tuple(
+            position
             for position in positions
-            if position.symbol not in spared and str(position.symbol) != position.base
-        }
-        self.found.update(news)
-        return tuple(position for key, position in news.items() if key not in known)
+            if RowKey(self.scope, position.symbol, position.side) not in known
+            and position.symbol not in spared
+            and str(position.symbol) != position.base
+        )
+
+    def note_told(self, found: Sequence[Position]) -> None:
+        """These positions were told of: a report that nobody takes tells of nothing."""
+        self.found.update(RowKey(self.scope, each.symbol, each.side) for each in found)
 
     def note_progress(
         self, incident: Incident, plan: RoundPlan, *, held: Mapping[RowKey, Decimal], now: float

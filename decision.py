@@ -35,7 +35,13 @@ from policy import BookPolicy, Policy
 from stage_recovery import with_past_baselines
 from switch_model import RedisWrite, SwitchSeen, SwitchState, SwitchTransition
 from switch_rules import effective
-from switch_steps import carry_out_kill, take_found, take_loosening, take_switch
+from switch_steps import (
+    carry_out_kill,
+    take_found,
+    take_loosening,
+    take_switch,
+    watch_lockdowns,
+)
 from timekeeping import judge_silences, keep_books, move_with_clock, start
 
 
@@ -116,6 +122,7 @@ def decide(memory: Memory, observation: Observation, policy: Policy) -> Decision
     for request in observation.requests:
         _answer(draft, request)
     carry_out_kill(draft, limits=observation.limits)
+    watch_lockdowns(draft, limits=observation.limits)
     for seen in observation.scopes:
         _judge_scope(draft, seen)
     judge_silences(draft, seen={seen.scope for seen in observation.scopes})

@@ -25,6 +25,7 @@ from model import MarketLimits, ScopeId, Stage, Symbol
 from policy import Policy
 from scope_watch import ScopeWatch
 from supervision import Supervisor
+from switch_rules import cancels_entries
 
 Settle = Callable[[Observation], Coroutine[Any, Any, None]]
 """Decides on an observation and writes the decision."""
@@ -73,6 +74,21 @@ class Drives:
         incident = None if book is None else self._remembered().book(book.name).incident
         return incident if incident and incident.status is IncidentStatus.OPEN else None
 
+    def cancels_for_itself(self, scope: ScopeId) -> bool:
+        """Whether what is being closed of an account takes its entry orders as well.
+
+        Nothing is cancelled beside a close that cannot be sized.
+        """
+        executor = self._watches[scope].executor
+        is_blind = executor is not None and executor.is_blind
+        return self.open_incident(scope) is not None and not is_blind
+
+    @property
+    def must_cancel_entries(self) -> bool:
+        """Whether the switch asks for entry orders to be cancelled by now."""
+        switch, now = self._remembered().switch, self._clock.now()
+        return cancels_entries(switch, policy=self._policy, now=now)
+
     @property
     def limits(self) -> Mapping[ScopeId, Mapping[Symbol, MarketLimits]]:
         """The market rules of every account, as far as they were read."""
@@ -104,7 +120,9 @@ class Drives:
         while incident is not None:
             report = await executor.drive(
                 incident,
-                rules=watch.drive_rules(incident, self._policy),
+                rules=watch.drive_rules(
+                    incident, self._policy, must_cancel=self.must_cancel_entries
+                ),
                 is_current=self._is_current,
                 is_recorded=self._is_trusting(),
                 within_s=within_s,

@@ -136,6 +136,11 @@ class Executor:
         """True while the venue refuses sizes that fit its market rules as they were read."""
         return any(work.fates.doubts_limits for work in self._work.values())
 
+    @property
+    def is_blind(self) -> bool:
+        """True from a position read that failed until the next good one: no round gets further."""
+        return any(work.failed_reads for work in self._work.values())
+
     def look_ahead(self) -> None:
         """Begin to read what the first round needs, while its incident is still being written.
 
@@ -203,6 +208,7 @@ class Executor:
                 if result is None or not is_current(incident):
                     return None
                 step = result
+                work.note_told(step.found)
                 notes += step.notes
                 if step.pause_s is None:
                     break

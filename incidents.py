@@ -8,6 +8,7 @@ Rules:
 - A refused trigger is told once in the life of its streak, and never silently dropped.
 - A report carries an incident on; it never takes a target away that came in meanwhile.
 - A dry-run incident ends in the step that opens it.
+- The incident of a book in LOCKDOWN that nobody can read stays open until somebody can.
 - Locks are set on whatever is known, and lifted on a reading that is clear of every doubt.
 """
 
@@ -33,9 +34,10 @@ from incident_audits import (
     stuck_audit,
 )
 from lock_document import NOT_WATCHED, LockContent, LockMode
-from memory import AuditEntry, BookMemory, Incident, IncidentReport, Memory
+from memory import AuditEntry, BookMemory, Incident, IncidentReport, Memory, TargetStatus
 from model import OperatorRequest, ScopeId, Stage, Trust
 from openings import (
+    IN_THE_DARK,
     Facts,
     KillFacts,
     Opening,
@@ -183,6 +185,29 @@ def kill(book: BookMemory, facts: KillFacts) -> BookStep:
     )
 
 
+def watch_in_the_dark(book: BookMemory, facts: KillFacts) -> BookStep:
+    """Keep an incident of LOCKDOWN open while nobody can read the book.
+
+    What reappears is shown by trusted readings else, and there are none: the executor finds it.
+    """
+    if not _is_in_the_dark(book) or open_incident(book) is not None or facts.policy.dry_run:
+        return BookStep(book=book)
+    opening = open_for_kill(book, facts)
+    incident = replace(opening.incident, reason=IN_THE_DARK, is_followup=True)
+    transition = _advance(
+        book, PositionsAppeared(incident=incident), facts.book, facts.now, dry_run=False
+    )
+    assert transition.opened is not None
+    opening = replace(opening, incident=transition.opened)
+    return BookStep(book=transition.book, audits=(opening_audit(opening),), opened=(opening,))
+
+
+def _is_in_the_dark(book: BookMemory) -> bool:
+    """Whether a book must stay closed while nobody can read it."""
+    is_blind = any(entry.mode is LockMode.BLIND for entry in book.locks)
+    return is_blind and book.stage is Stage.LOCKDOWN
+
+
 def close_found(book: BookMemory, report: IncidentReport, facts: KillFacts) -> BookStep:
     """Have a running kill close what was found on the account and is in no target of it."""
     running = open_incident(book)
@@ -215,7 +240,7 @@ def carry_on(
     if running is None or running.incident_id != report.incident.incident_id:
         return BookStep(book=book, audits=noted)
     book = replace(book, incident=_progressed(running, report.incident, now=now))
-    if not report.is_done:
+    if not report.is_done or _is_in_the_dark(book):
         return BookStep(book=book, audits=noted)
     step = end(book, policy=policy, now=now, dry_run=dry_run)
     return replace(step, audits=noted + step.audits)
@@ -264,7 +289,10 @@ def keep_up(
 
 
 def _alerted(step: BookStep, *, now: float) -> BookStep:
-    """The step with an alert of the open incident, if one is due; of several at once the last."""
+    """The step with an alert of the open incident, if one is due; of several at once the last.
+
+    Of one that is only kept open because nobody can read the book its blindness tells.
+    """
     incident = open_incident(step.book)
     if incident is None or now < _alert_at(incident, incident.alerts_sent):
         return step
@@ -272,7 +300,11 @@ def _alerted(step: BookStep, *, now: float) -> BookStep:
     while now >= _alert_at(incident, sent):
         sent += 1
     alerted = replace(step.book, incident=replace(incident, alerts_sent=sent))
-    return replace(step, book=alerted, audits=(*step.audits, stuck_audit(incident, now=now)))
+    step = replace(step, book=alerted)
+    is_missing = any(target.status is TargetStatus.OPEN for target in incident.targets)
+    if _is_in_the_dark(step.book) and not is_missing:
+        return step
+    return replace(step, audits=(*step.audits, stuck_audit(incident, now=now)))
 
 
 def _alert_at(incident: Incident, sent: int) -> float:

@@ -35,6 +35,7 @@ _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 APPEARED = "positions appeared while everything must stay closed"
 KILLED = "the operator's kill"
+IN_THE_DARK = "no reading can be trusted while everything must stay closed"
 
 NOBODY_LOST = Attribution(
     source=Source.UNKNOWN,

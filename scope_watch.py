@@ -123,14 +123,19 @@ class ScopeWatch:
         most_s = MAX_PAUSE_IN_DANGER_S if is_danger else MAX_PAUSE_S
         return max(pace, min(most_s, pace * GROWTH ** min(max(self.reader.failures - 1, 0), 10)))
 
-    def drive_rules(self, incident: Incident, policy: Policy) -> DriveRules:
-        """What the executor has to respect: the venue's rules, and those of the incident's book."""
+    def drive_rules(
+        self, incident: Incident, policy: Policy, *, must_cancel: bool = False
+    ) -> DriveRules:
+        """What the executor has to respect: the venue's rules, and those of the incident's book.
+
+        `must_cancel`: the operator wants no entry orders, whatever the stage would spare.
+        """
         book = policy.book(incident.book)
         stage = None if book is None else book.stage(incident.stage)
         return DriveRules(
             limits=self.reader.limits,
             position_mode=self.reader.position_mode or PositionMode.ONE_WAY,
-            cancel_entry_orders=stage is None or stage.cancel_entry_orders,
+            cancel_entry_orders=must_cancel or stage is None or stage.cancel_entry_orders,
             untouchable=() if book is None else untouchable_symbols(book, incident.stage),
         )
 

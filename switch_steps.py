@@ -55,6 +55,13 @@ def carry_out_kill(draft: Draft, *, limits: LIMITS_BY_SCOPE) -> None:
             draft.take(incidents.kill(book, _kill_facts(draft, policy, limits=limits)))
 
 
+def watch_lockdowns(draft: Draft, *, limits: LIMITS_BY_SCOPE) -> None:
+    """Have closed what reappears in books in LOCKDOWN of which no reading is trusted."""
+    for policy in draft.policy.books:
+        facts = _kill_facts(draft, policy, limits=limits)
+        draft.take(incidents.watch_in_the_dark(draft.book(policy.name), facts))
+
+
 def take_found(draft: Draft, report: IncidentReport, *, limits: LIMITS_BY_SCOPE) -> None:
     """Close what the executor found that no target of a running kill covers."""
     policy = draft.policy.book(report.incident.book)

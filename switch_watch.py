@@ -42,7 +42,7 @@ from switch_model import (
     SwitchState,
     SwitchTransition,
 )
-from switch_rules import cancels_entries, look
+from switch_rules import look
 from troubles import Troubles
 from venues.protocol import Venue
 
@@ -200,14 +200,14 @@ class SwitchWatch:
             settling = partial(self._settle, observation)
             self._unbroken.begin(self._supervisor.attend("switch", settling))
         # Some of what the switch asks for comes with time alone.
-        self._cancels.follow(is_asked=self._must_cancel)
+        self._cancels.follow(is_asked=self._drives.must_cancel_entries)
 
     # --- carrying it out ----------------------------------------------------------------------
 
     def follow(self, decision: Decision, *, before: Memory) -> None:
         """Begin what a decision that has just taken effect asks for, on every account at once."""
         self._drives.kill(before)
-        self._cancels.follow(is_asked=self._must_cancel)
+        self._cancels.follow(is_asked=self._drives.must_cancel_entries)
         if self._stores is None or self._stores.redis is None:
             return
         for what in decision.redis_writes:
@@ -219,16 +219,10 @@ class SwitchWatch:
         """Have what could open cancelled on an account that was just looked at."""
         self._cancels.begin(scope)
 
-    @property
-    def _must_cancel(self) -> bool:
-        """Whether the switch asks for entry orders to be cancelled by now."""
-        switch, now = self._remembered().switch, self._clock.now()
-        return cancels_entries(switch, policy=self._policy, now=now)
-
     def _find_halted(self, scope: ScopeId) -> HaltedScope | None:
         """What is known of an account whose entry orders are to go, None where they are not."""
-        is_closing = self._drives.is_finishing or self._drives.open_incident(scope) is not None
-        if is_closing or not self._must_cancel:
+        is_cared_for = self._drives.is_finishing or self._drives.cancels_for_itself(scope)
+        if is_cared_for or not self._drives.must_cancel_entries:
             return None
         return self._watches[scope].halted(self._remembered(), self._policy)
 
@@ -244,18 +238,38 @@ class SwitchWatch:
 
     async def _write(self, redis: RedisPort, what: RedisWrite) -> None:
         ticket = self._recorder.ticket
+        while not what.is_only_if_missing and not await self._recorder.wait(
+            ticket, deadline_s=RECORD_WITHIN_S
+        ):
+            await self._clock.sleep(RECORD_WITHIN_S)
         async with self._writing:
-            while not what.is_only_if_missing and not await self._recorder.wait(
-                ticket, deadline_s=RECORD_WITHIN_S
-            ):
-                await self._clock.sleep(RECORD_WITHIN_S)
-            if await _is_overtaken(redis, what):
+            held = await self._severer_than(what, redis)
+            if isinstance(held, SwitchState):
                 return
-            why = await redis.write(what)
+            why = await redis.write(what) if held is None else held.why
         if why:
             self._troubles.begin("redis_switch", f"cannot be told {what.state}: {why}")
         else:
             self._troubles.end("redis_switch")
+
+    async def _severer_than(
+        self, what: RedisWrite, redis: RedisPort
+    ) -> SwitchState | RedisSilent | None:
+        """What stands for more than a loosening is to replace, None for nothing.
+
+        Whatever may have been set in a silent Redis would be gone before anybody saw it. What a
+        server has lost since it was seen still counts.
+        """
+        if what.replaces is None:
+            return None
+        seen = await _read_redis(redis, within_s=LOOK_WITHIN_S)
+        if isinstance(seen, RedisSilent):
+            return seen
+        known = self._remembered().switch.redis
+        state = SwitchState.RUNNING if known is None else known.state
+        if isinstance(seen, RedisValue):
+            state = SwitchState.parse(seen.text) or SwitchState.HALT
+        return state if state.severity > what.replaces.severity else None
 
     async def _publish(self, redis: RedisPort, told: SwitchTransition) -> None:
         event = {
@@ -288,14 +302,3 @@ async def _read_redis(redis: RedisPort | None, *, within_s: float) -> RedisSeen 
         return None
     seen = await attempt(redis.read(), within_s=within_s, what=REDIS)
     return seen.value if isinstance(seen, Got) else RedisSilent(why=seen.why)
-
-
-async def _is_overtaken(redis: RedisPort, what: RedisWrite) -> bool:
-    """Whether Redis holds something more severe than what a loosening is to replace."""
-    if what.replaces is None:
-        return False
-    seen = await _read_redis(redis, within_s=LOOK_WITHIN_S)
-    if not isinstance(seen, RedisValue):
-        return False
-    state = SwitchState.parse(seen.text)
-    return state is None or state.severity > what.replaces.severity

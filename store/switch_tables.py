@@ -23,6 +23,8 @@ from switch_model import (
 )
 
 LOAD_SETTING = "SELECT * FROM switch_state WHERE store = ?"
+LAST_REVISION = 2**63 - 1
+"""No column holds more: a row that was edited up to there must still be tightened."""
 RECENT_TRANSITIONS = "SELECT * FROM switch_transitions ORDER BY transition_id DESC LIMIT ?"
 
 _PUT = """
@@ -100,11 +102,16 @@ def tighten(
         return None
     if state is known.state:
         connection.execute(
-            "UPDATE switch_state SET revision = revision + 1 WHERE store = ?", (SwitchStore.LOCAL,)
+            "UPDATE switch_state SET revision = min(revision + 1, ?) WHERE store = ?",
+            (LAST_REVISION, SwitchStore.LOCAL),
         )
         return None
     setting = SwitchSetting(
-        state=state, since=now, actor=actor, reason=reason, revision=known.revision + 1
+        state=state,
+        since=now,
+        actor=actor,
+        reason=reason,
+        revision=min(known.revision + 1, LAST_REVISION),
     )
     transition = SwitchTransition(
         at=now,
@@ -124,8 +131,8 @@ def _setting_columns(store: SwitchStore, setting: SwitchSetting) -> dict[str, ob
         "store": store,
         "state": setting.state,
         "since_ts": setting.since,
-        "actor": setting.actor,
-        "reason": setting.reason,
+        "actor": _plain(setting.actor),
+        "reason": _plain(setting.reason),
         "revision": setting.revision,
     }
 
@@ -146,10 +153,15 @@ def _transition_columns(transition: SwitchTransition) -> dict[str, object]:
         "old_state": transition.old,
         "new_state": transition.new,
         "store": transition.store,
-        "actor": transition.actor,
-        "reason": transition.reason,
+        "actor": _plain(transition.actor),
+        "reason": _plain(transition.reason),
     }
 
 
 def _state_from(text: str) -> SwitchState:
     return SwitchState.parse(text) or SwitchState.HALT
+
+
+def _plain(text: str) -> str:
+    """What can be stored: a terminal of another encoding hands over what is no character."""
+    return text.encode(errors="replace").decode()

@@ -16,7 +16,10 @@ DEADLINE_S = 5.0
 
 @dataclass(kw_only=True)
 class MemoryRedis:
-    """The switch's key; `why_silent` is empty while it answers, `delay_s` what an answer takes."""
+    """The switch's key; `why_silent` is empty while it answers, `delay_s` what an answer takes.
+
+    `is_unread`: reads fail, and writes would arrive.
+    """
 
     clock: Clock
     value: str | None = None
@@ -28,6 +31,7 @@ class MemoryRedis:
     written: list[RedisWrite] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
     is_dead: bool = False
+    is_unread: bool = False
 
     def set(self, value: str | None, *, actor: str = "") -> None:
         """What `redis-cli SET trading_switch` does, or DEL."""
@@ -43,7 +47,7 @@ class MemoryRedis:
     async def read(self) -> RedisSeen:
         """What stands in the key."""
         self.reads += 1
-        why = await self._answer()
+        why = await self._answer() or ("reset" if self.is_unread else "")
         if why:
             return RedisSilent(why=why)
         if self.value is None:

@@ -574,6 +574,55 @@ def test_a_dark_account_in_lockdown_keeps_its_incident() -> None:
     assert {one.status for one in guard.incident.targets} == {TargetStatus.OPEN}
 
 
+def in_the_dark(policy: Policy = LIVE) -> Guard:
+    """The kill is done, and for two minutes nothing was read."""
+    guard = killed(policy)
+    if guard.book.incident is not None:
+        guard.finish(40)
+    for at in (41, 100, 171):
+        guard.look(dark(at))
+    return guard
+
+
+def test_a_book_in_lockdown_that_nobody_can_read_is_watched_by_its_positions() -> None:
+    """One incident for as long as that lasts: what its executor finds is closed, and it stays."""
+    guard = in_the_dark()
+    assert LockMode.BLIND in {mode for mode, _, _ in guard.locks}
+    opened = guard.look(dark(180))
+    assert events(opened) == ["follow_up"]
+    assert "no reading can be trusted" in opened.records.audits[0].message
+    incident = guard.incident
+    assert (incident.stage, incident.is_followup) == (LOCKDOWN, True)
+    assert set(remains(incident.targets).values()) == {Decimal(0)}
+    guard.finish(190)
+    found(guard, 200, position("ETH", Side.LONG, "1", 100.0))
+    guard.finish(300)
+    assert guard.incident.incident_id == incident.incident_id
+    assert guard.events[-3:] == ["blind_lock_set", "follow_up", "follow_up"]
+    guard.look(seen(310))
+    guard.finish(316)
+    guard.look(seen(320))
+    assert guard.book.incident is None
+
+
+def test_what_is_found_in_the_dark_and_not_closed_is_stuck() -> None:
+    """ETH is held for two minutes after it was found."""
+    guard = in_the_dark()
+    guard.look(dark(180))
+    found(guard, 200, position("ETH", Side.LONG, "1", 100.0))
+    guard.look(dark(320))
+    (told,) = (entry for entry in guard.decisions[-1].records.audits)
+    assert (told.event, "ETHUSDT" in told.message) == ("incident_stuck", True)
+
+
+def test_a_dry_run_in_the_dark_opens_nothing() -> None:
+    """There is nobody who could find anything."""
+    guard = in_the_dark(DRY)
+    guard.look(dark(180))
+    assert guard.book.stage is LOCKDOWN
+    assert guard.book.incident is None
+
+
 def test_losses_in_lockdown_trigger_nothing_more() -> None:
     """The kill is the highest there is."""
     guard = killed()

@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 
 from attempts import Unbroken
-from entry_cancels import ROUNDS_APART_S, EntryCancels, HaltedScope
+from entry_cancels import AT_ONCE, ROUNDS_APART_S, EntryCancels, HaltedScope
 from logger import Logger
 from memory import AuditEntry, OrderAction, OrderRecord, Records
 from model import Done, Position, PositionMode, RefusalReason, ScopeId, Symbol, Unknown
+from order_sender import SEND_DEADLINE_S
 from recorder import Recorder
 from simulator.exchange import Exchange
 from simulator.markets import CATALOGUE
@@ -48,6 +49,7 @@ class Bench:
     untouchable: tuple[Symbol, ...] = ()
     last_trusted: tuple[Position, ...] | None = None
     is_asked: bool = True
+    others: tuple[ScopeId, ...] = ()
     clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
     log: Logbook = field(default_factory=Logbook)
     shelf: Shelf = field(default_factory=Shelf)
@@ -69,7 +71,7 @@ class Bench:
         self.troubles = Troubles(clock=self.clock, log=log, dry_run=False)
         self.troubles.record = recorder.add
         self.cancels = EntryCancels(
-            venues={SCOPE: self.venue},
+            venues=dict.fromkeys((SCOPE, *self.others), self.venue),
             find_halted=self._find,
             unbroken=Unbroken(),
             supervisor=Supervisor(recorder=recorder, clock=self.clock, log=log, dry_run=False),
@@ -101,7 +103,7 @@ class Bench:
     async def round(self) -> None:
         """One round after the other, as ticks would begin them."""
         self.cancels.begin(SCOPE)
-        await self.clock.sleep(ROUNDS_APART_S + 6.0)
+        await self.clock.sleep(ROUNDS_APART_S + SEND_DEADLINE_S)
 
     def orders(self) -> list[OrderRecord]:
         """What was written of cancels."""
@@ -179,6 +181,22 @@ def test_a_failed_position_read_takes_no_protection_away(*, is_known: bool, stay
         bench.venue.plan("fetch_positions", Trouble.UNAVAILABLE)
         await bench.round()
         assert (bench.resting() == {("SOLUSDT", "BUY")}) is stays
+
+    play(story)
+
+
+def test_the_stop_of_a_position_that_came_while_the_orders_were_listed_stays() -> None:
+    """A bot's entry is filled and protected within a second: what it protects is read after it."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.venue.plan("fetch_orders", Trouble.SLOW, times=1, seconds=1.0)
+        bench.cancels.begin(SCOPE)
+        await bench.clock.sleep(0.5)
+        bench.order("XRPUSDT", "BUY", type="MARKET", quantity=100)
+        bench.order("XRPUSDT", "SELL", type="STOP_MARKET", quantity=100, trigger_price="0.4")
+        await bench.clock.sleep(5.0)
+        assert bench.resting() == {("XRPUSDT", "SELL")}
 
     play(story)
 
@@ -306,5 +324,91 @@ def test_rounds_of_one_account_neither_overlap_nor_follow_each_other_at_once() -
             bench.cancels.follow(is_asked=True)
             await bench.clock.sleep(1.0)
         assert len(bench.venue.called("fetch_orders")) == 5
+
+    play(story)
+
+
+def test_many_accounts_of_one_exchange_list_their_orders_no_more_often_than_one() -> None:
+    """Twelve rounds a minute: 12 x 80 of the 2,400 that Binance gives an address for everything.
+
+    More would keep the readings of the accounts waiting, and a guard that halts would be blind.
+    """
+
+    async def story() -> None:
+        others = tuple(ScopeId(f"binance_{number}") for number in range(5))
+        bench = Bench(others=others)
+        bench.cancels.follow(is_asked=True)
+        await bench.clock.sleep(1.0)
+        assert len(bench.venue.called("fetch_orders")) == 6
+        for _ in range(40):
+            for scope in (SCOPE, *others):
+                bench.cancels.begin(scope)
+            await bench.clock.sleep(3.0)
+        assert 18 <= len(bench.venue.called("fetch_orders")) - 6 <= 24
+
+    play(story)
+
+
+def test_a_cancel_that_is_refused_again_and_again_becomes_rare_and_holds_up_no_other() -> None:
+    """An order that the venue will not let go of: 720 cancels an hour would be records for ever."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.order("XRPUSDT", "BUY", type="LIMIT", quantity=100, price="0.2")
+        bench.venue.plan("submit_cancel", Trouble.REFUSE, symbol="XRPUSDT")
+        for _ in range(720):
+            bench.cancels.begin(SCOPE)
+            await bench.clock.sleep(5.0)
+        assert 12 <= len(bench.venue.sent) <= 20
+        assert bench.troubles.details()
+        bench.order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+        await bench.round()
+        assert bench.resting() == {("XRPUSDT", "BUY")}
+        bench.venue.calm()
+        for _ in range(62):
+            bench.cancels.begin(SCOPE)
+            await bench.clock.sleep(5.0)
+        assert bench.resting() == set()
+        assert bench.troubles.details() == {}
+
+    play(story)
+
+
+def test_cancels_that_the_limits_held_back_follow_with_the_next_round() -> None:
+    """Of a thousand orders some have no room in the first second; nothing is wrong with them."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.order("XRPUSDT", "BUY", type="LIMIT", quantity=100, price="0.2")
+        bench.venue.plan(
+            "submit_cancel", Trouble.REFUSE, times=5, reason=RefusalReason.RATE_LIMITED
+        )
+        for _ in range(6):
+            bench.cancels.begin(SCOPE)
+            await bench.clock.sleep(ROUNDS_APART_S)
+        assert bench.resting() == set()
+
+    play(story)
+
+
+def test_a_kill_waits_behind_no_more_than_fifty_cancels() -> None:
+    """All requests of an account share a hundred connections: of 120 orders the rest is left."""
+
+    async def story() -> None:
+        bench = Bench()
+        for number in range(120):
+            bench.order("XRPUSDT", "BUY", type="LIMIT", quantity=100 + number, price="0.2")
+        bench.venue.witness = lambda call: (
+            setattr(bench, "is_asked", False) if call.name == "submit_cancel" else None
+        )
+        await bench.round()
+        assert len(bench.venue.sent) == AT_ONCE == 50
+        bench.is_asked, bench.venue.witness = True, None
+        await bench.round()
+        assert bench.resting() == set()
+        first, second = bench.audits("entry_orders_cancelled")
+        assert first.message.startswith("50 of 120 ")
+        assert second.message.startswith("70 of 70 ")
+        assert len({record.client_id for record in bench.orders()}) == 120
 
     play(story)

@@ -1103,6 +1103,24 @@ def test_a_kill_tells_once_of_what_it_finds_beside_its_targets() -> None:
     play(story)
 
 
+def test_a_kill_tells_again_of_what_it_found_for_nobody() -> None:
+    """A reading added a target in that round, so its report was of an older task and is lost."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.incident = killed(bench, ALL[0])
+        bench.venue.witness = lambda call: (
+            setattr(bench, "is_current", False) if call.name == "submit_close" else None
+        )
+        assert await bench.drive() is None
+        bench.is_current, bench.venue.witness = True, None
+        report = await bench.drive()
+        assert report is not None
+        assert [position.symbol for position in report.found] == [XRP]
+
+    play(story)
+
+
 def test_a_kill_without_targets_takes_no_stop_from_what_it_finds() -> None:
     """Nothing was ever trusted: both positions are told of, and nothing is cancelled before."""
 

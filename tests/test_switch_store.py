@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -131,6 +132,29 @@ def test_a_state_that_is_repeated_outvotes_a_loosening_that_has_not_seen_it(
     store.commit(Records(switch=loosened, transitions=(change(KILL, RUNNING),)))
     assert remembered(path).local == setting(KILL, 2)
     assert told(path) == [(RUNNING, KILL, SwitchStore.LOCAL)]
+
+
+@pytest.mark.parametrize("text", ["Gr\udcf6\udcdfe", "a\x00b", ""])
+def test_no_word_beside_it_keeps_a_kill_from_being_set(
+    store: PositionStore, path: Path, text: str
+) -> None:
+    """A terminal of another encoding hands over what is no character; it is shown as ?."""
+    assert store.set_switch(KILL, actor=text, reason=text, now=NOW) is not None
+    shown = text.replace("\udcf6", "?").replace("\udcdf", "?")
+    assert remembered(path).local == replace(setting(KILL, 1, reason=shown), actor=shown)
+
+
+@pytest.mark.parametrize("state", [HALT, KILL])
+def test_a_row_that_was_edited_up_to_the_last_number_is_still_tightened(
+    store: PositionStore, path: Path, state: SwitchState
+) -> None:
+    """Nothing comes after it; what is at least as severe is believed all the same."""
+    tightened(store, HALT)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE switch_state SET revision = 9223372036854775807")
+        connection.commit()
+    tightened(store, state)
+    assert remembered(path).local == setting(state, 2**63 - 1)
 
 
 def test_a_loosening_is_written_over_what_it_has_seen(store: PositionStore, path: Path) -> None:

@@ -237,6 +237,37 @@ def test_a_bot_that_enters_again_is_closed_again_until_the_reset(tmp_path: Path)
     play(story)
 
 
+@pytest.mark.parametrize("trouble", [Trouble.MALFORMED, Trouble.HANG])
+def test_what_reappears_is_closed_although_no_reading_can_be_trusted(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    """The kill is done, then the guard is blind: it closes by the positions, and ends it later."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("kill")
+            await house.until(lambda: guard.book.incident is None and is_flat(house), within_s=20)
+            redis.set("running")
+            house.venue.plan("fetch_reading", trouble)
+            house.prices(ETH=3000)
+            for symbol, side in (("SOLUSDT", "SELL"), ("ETHUSDT", "BUY"), ("SOLUSDT", "BUY")):
+                house.bot_order(symbol, side, type="MARKET", quantity=7)
+                await house.until(lambda: not house.held("SOL") + house.held("ETH"), within_s=150)
+                await house.wait(60)
+            opened, *found = (entry.message for entry in house.audit("follow_up"))
+            assert "no reading can be trusted" in opened
+            assert sum("found on the account" in message for message in found) == 3
+            assert house.audit("incident_stuck") == []
+            house.venue.calm()
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            await house.wait(30)
+            assert guard.book.incident is None
+
+    play(story)
+
+
 def test_a_reset_waits_for_the_switch_to_run(tmp_path: Path) -> None:
     """LOCKDOWN is left only when nobody says kill any more."""
 
@@ -403,6 +434,53 @@ def test_stages_stay_armed_under_a_halt_and_their_incident_is_not_interrupted(
             await house.until(lambda: house.held("SOL") == -50, within_s=20)
             await house.until(lambda: guard.book.incident is None, within_s=20)
             assert guard.book.stage is Stage.REDUCED_TOP_RISK
+
+    play(story)
+
+
+def test_a_halt_cancels_entry_orders_that_the_stage_at_work_would_spare(tmp_path: Path) -> None:
+    """`cancel_entry_orders: false`, and its closes are refused for as long as it takes."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        (book,) = house.policy.books
+        stages = tuple(replace(stage, cancel_entry_orders=False) for stage in book.stages)
+        house.policy = replace(house.policy, books=(replace(book, stages=stages),))
+        house.venue.plan("submit_close", Trouble.REFUSE)
+        async with house.guard() as guard:
+            await house.wait(35)
+            house.prices(SOL=105, ETH=3000)
+            await house.until(lambda: guard.book.incident is not None, within_s=20)
+            house.bot_order("ETHUSDT", "BUY", type="LIMIT", quantity=1, price=2000)
+            await house.wait(35)
+            assert house.open_orders == 1
+            redis.set("halt")
+            await house.until(lambda: not house.open_orders, within_s=35)
+            assert guard.book.incident is not None
+
+    play(story)
+
+
+@pytest.mark.parametrize("state", ["halt", "kill"])
+def test_entry_orders_go_although_what_is_held_cannot_be_read(tmp_path: Path, state: str) -> None:
+    """No close can be sized, so an incident stays open; what could add to it goes all the same."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            house.venue.plan("fetch_positions", Trouble.UNAVAILABLE)
+            house.prices(SOL=105)
+            await house.until(lambda: guard.book.incident is not None, within_s=20)
+            entries_of(house)
+            redis.set(state)
+            await house.until(lambda: house.open_orders == 1, within_s=20)
+            assert held(house) == WHOLE
+            house.venue.calm()
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            assert (house.open_orders, is_flat(house)) == (
+                (0, True) if state == "kill" else (1, False)
+            )
 
     play(story)
 
@@ -697,6 +775,76 @@ def test_a_loosening_overwrites_nothing_more_severe_that_was_set_meanwhile(
             guard.store.is_down = False
             await house.wait(15)
             assert redis.value == ("kill" if since == "kill" else "running")
+
+    play(story)
+
+
+def test_a_loosening_is_not_written_into_a_redis_that_cannot_be_read(tmp_path: Path) -> None:
+    """Somebody may have set kill in that minute: it would be gone before anybody saw it."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("halt")
+            await house.until(house.stops_a_bot, within_s=1)
+            redis.is_unread = True
+            await house.wait(2)
+            house.ask("switch", state="running", actor="me", reason="over")
+            redis.set("kill")
+            await house.wait(10)
+            assert (redis.value, redis.written) == ("kill", [])
+            assert house.audit("redis_switch_trouble")[0].message.startswith(
+                "cannot be told running"
+            )
+            redis.is_unread = False
+            await house.until(lambda: is_flat(house), within_s=2)
+            assert guard.book.stage is Stage.LOCKDOWN
+
+    play(story)
+
+
+def test_a_loosening_that_waits_for_its_record_keeps_no_lost_kill_from_redis(
+    tmp_path: Path,
+) -> None:
+    """The kill was set after it, the server lost it: it is written back at once, and stays."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard() as guard:
+            await house.wait(35)
+            redis.set("halt")
+            await house.until(house.stops_a_bot, within_s=1)
+            guard.store.is_down = True
+            house.ask("switch", state="running", actor="me", reason="over")
+            await house.wait(3)
+            redis.set("kill")
+            await house.until(lambda: is_flat(house), within_s=KILLED_WITHIN_S)
+            redis.set(None)
+            await house.until(lambda: redis.value == "kill", within_s=1)
+            redis.refuses_writes = "READONLY"
+            redis.set(None)
+            await house.wait(1)
+            redis.refuses_writes = ""
+            guard.store.is_down = False
+            await house.wait(15)
+            assert redis.value == "kill"
+
+    play(story)
+
+
+def test_a_request_lifts_a_value_that_is_no_state(tmp_path: Path) -> None:
+    """A slip of the keyboard counts as halt, and the command ends it like one."""
+
+    async def story() -> None:
+        house, redis = house_with_redis(tmp_path)
+        async with house.guard():
+            await house.wait(35)
+            redis.set("runing")
+            await house.until(house.stops_a_bot, within_s=1)
+            house.ask("switch", state="running", actor="me", reason="over")
+            await house.until(lambda: redis.value == "running", within_s=5)
+            await house.until(lambda: not house.stops_a_bot(), within_s=1)
 
     play(story)
 
