@@ -405,10 +405,14 @@ def judge_blindness(
     now: float,
     dry_run: bool,
 ) -> BookStep:
-    """Lock a book whose scope is not seen; a trusted reading that breaches nothing lifts it."""
+    """Lock a book whose scope is not seen; a trusted reading that breaches nothing lifts it.
+
+    In LOCKDOWN any trusted one does: the kill's lock stays, and no stage acts on the breach.
+    """
     entry = blind_lock(book.name, scope=scope, now=now, dry_run=dry_run)
     is_locked = any(known.reason == entry.reason for known in book.locks)
-    is_clear = trust is Trust.TRUSTED and not any(d.is_breach or d.is_in_doubt for d in drawdowns)
+    is_breach = any(d.is_breach or d.is_in_doubt for d in drawdowns)
+    is_clear = trust is Trust.TRUSTED and (book.stage is Stage.LOCKDOWN or not is_breach)
     if is_blind and not is_locked:
         locks = add_lock(book.locks, entry)
     elif is_locked and is_clear and not is_blind:

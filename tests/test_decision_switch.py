@@ -605,6 +605,19 @@ def test_a_book_in_lockdown_that_nobody_can_read_is_watched_by_its_positions() -
     assert guard.book.incident is None
 
 
+def test_a_kill_in_the_dark_ends_after_a_trusted_reading_of_any_loss() -> None:
+    """A fifth is gone: another book would stay blind; here the kill's own lock stops the bots."""
+    guard = killed()
+    for at in (41, 100, 171):
+        guard.look(dark(at))
+    assert LockMode.BLIND in {mode for mode, _, _ in guard.locks}
+    guard.lose(180, 0.2)
+    assert LockMode.BLIND not in {mode for mode, _, _ in guard.locks}
+    guard.finish(190)
+    assert guard.book.incident is None
+    assert LockMode.KILL in {mode for mode, _, _ in guard.locks}
+
+
 def test_what_is_found_in_the_dark_and_not_closed_is_stuck() -> None:
     """ETH is held for two minutes after it was found."""
     guard = in_the_dark()
