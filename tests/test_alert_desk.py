@@ -104,7 +104,7 @@ def events(receiver: Receiver) -> list[str]:
 
 
 def test_a_fall_is_told_from_half_way_to_its_result(tmp_path: Path) -> None:
-    """2.5 % of 4.5 %, then 3.8 %, then 5 %: stage 1 acts, closes, and says that it is done."""
+    """2.5 % of 4.5 %, then 3.8 %, then 5 %: stage 1 acts, closes, and says so (lesson 8)."""
 
     async def story() -> None:
         house, receiver = listening(tmp_path)
@@ -223,7 +223,7 @@ def test_a_full_disk_is_told_while_it_is_full(tmp_path: Path) -> None:
 
 
 def test_what_is_stuck_is_told_at_its_own_pace_until_somebody_has_seen_it(tmp_path: Path) -> None:
-    """30 s, 2 min, 12 min; after `ack` silence, until something new is more than information."""
+    """30 s, 2 min, 12 min; after `ack` silence, until more than information is new (lesson 35)."""
 
     async def story() -> None:
         house, receiver = listening(tmp_path)

@@ -282,7 +282,7 @@ NEEDS_ITS_OWN = (
 
 @pytest.mark.usefixtures("without_fsync")
 async def test_no_mood_of_redis_loosens_what_the_operator_wants(tmp_path: Path) -> None:
-    """32 rows side by side; the lock file of each shows its cell of the table."""
+    """32 rows side by side; the lock file of each shows its cell of the table (lesson 17)."""
     assert set(STORIES) == set(STANDS_FOR)
     async with AsyncExitStack() as servers:
         shared = await servers.enter_async_context(redis_server(tmp_path, port=free_port()))

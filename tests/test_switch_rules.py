@@ -238,7 +238,7 @@ def test_a_missing_key_is_first_written_as_running() -> None:
 def test_a_state_that_was_flushed_is_kept_written_back_and_told_once(
     last: SwitchState, severity: Severity
 ) -> None:
-    """With the name of who had set it."""
+    """With the name of who had set it (lesson 16)."""
     found = looked(held(RUNNING, last), MISSING)
     assert found.writes == (RedisWrite(state=last, actor="bob"),)
     assert told(found) == [("switch_restored", severity)]

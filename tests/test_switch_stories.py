@@ -208,7 +208,7 @@ def test_a_kill_is_for_every_book_and_a_dark_venue_delays_no_other(
 
 
 def test_a_bot_that_enters_again_is_closed_again_until_the_reset(tmp_path: Path) -> None:
-    """Also after the switch went back to running: LOCKDOWN stays, and so does the book's lock."""
+    """Also after the switch went back to running: LOCKDOWN and its lock stay (lesson 34)."""
 
     async def story() -> None:
         house, redis = house_with_redis(tmp_path)
