@@ -149,7 +149,7 @@ def screen(report: CheckReport, *, width: int = 80) -> str:
 
 @pytest.mark.parametrize("way", sorted(WAYS))
 async def test_every_planted_fault_is_named(tmp_path: Path, way: str) -> None:
-    """Each by itself, and nothing that was not planted, whichever exchange (lesson 20) (lesson 38)."""
+    """Each by itself and nothing else, whichever exchange it is (lesson 20) (lesson 38)."""
     report = await look(tmp_path, PLANTED, way=way)
     assert told(only(report).findings) == {
         (Level.FAULT, Topic.KEY_WITHDRAWS, ""),
