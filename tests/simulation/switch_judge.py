@@ -198,7 +198,11 @@ class SwitchJudge:
     def _judge_delay(self) -> None:
         """A kill waits for nothing that works as it should."""
         killed_s = self.killed_s
-        if killed_s is None or self.story.policy.dry_run or not self._held_in_lockdown():
+        if killed_s is None or self.story.policy.dry_run:
+            return
+        if not self._held_in_lockdown():
+            # What a bot opens after that was not there to be closed.
+            self.killed_s = None
             return
         for_s = self.now_s() - killed_s
         within_s = KILLED_WITHIN_S + 6 * self.story.latency_s
