@@ -161,6 +161,7 @@ class Executor:
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()
+        self.drop_ahead()
         for work in self._work.values():
             work.sender.is_done.set()
 

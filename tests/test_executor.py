@@ -304,6 +304,21 @@ def test_what_was_read_ahead_is_not_asked_for_twice() -> None:
     play(story)
 
 
+def test_an_end_gives_up_what_was_read_ahead() -> None:
+    """No round will begin that could use it: nothing of it is left running."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.executor.look_ahead()
+        await bench.clock.sleep(0.02)
+        bench.executor.finish()
+        await bench.clock.sleep(0)
+        await bench.clock.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(story)
+
+
 def test_a_round_in_hand_keeps_what_it_asked_for() -> None:
     """A reading that opens nothing takes nothing from an incident that is being worked on."""
 
