@@ -57,6 +57,8 @@ PROVEN: Mapping[str, RefusalReason] = {
     "43075": R.WRONG_POSITION_MODE,
     "45021": R.WRONG_POSITION_MODE,
     "45109": R.WRONG_POSITION_MODE,
+    "25236": R.WRONG_POSITION_MODE,
+    "25237": R.WRONG_POSITION_MODE,
     "40786": R.DUPLICATE_ID,
     "43118": R.DUPLICATE_ID,
     "45034": R.DUPLICATE_ID,
@@ -78,10 +80,14 @@ PROVEN: Mapping[str, RefusalReason] = {
     "40085": R.NOT_REACHED,
     "40200": R.NOT_REACHED,
     "40017": R.OTHER,
+    "400172": R.OTHER,
     "40019": R.OTHER,
     "40020": R.OTHER,
     "40034": R.OTHER,
+    "43011": R.OTHER,
     "43012": R.OTHER,
+    "25200": R.OTHER,
+    "25238": R.OTHER,
 }
 UNPROVEN = (
     # The venue's own pages: the order may have arrived, look it up.
@@ -97,6 +103,9 @@ UNPROVEN = (
     "43004",
     "22001",
     "25204",
+    "25000",
+    "25001",
+    "25003",
     # Nothing that is known.
     "00000",
     "40000",

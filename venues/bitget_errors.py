@@ -61,6 +61,8 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "43075": _R.WRONG_POSITION_MODE,
     "45021": _R.WRONG_POSITION_MODE,
     "45109": _R.WRONG_POSITION_MODE,
+    "25236": _R.WRONG_POSITION_MODE,
+    "25237": _R.WRONG_POSITION_MODE,
     # An earlier attempt with the same id arrived: the caller has to look that one up.
     "40786": _R.DUPLICATE_ID,
     "43118": _R.DUPLICATE_ID,
@@ -86,10 +88,14 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "40200": _R.NOT_REACHED,
     # Refused by a check of the request or of the margin.
     "40017": _R.OTHER,
+    "400172": _R.OTHER,
     "40019": _R.OTHER,
     "40020": _R.OTHER,
     "40034": _R.OTHER,
+    "43011": _R.OTHER,
     "43012": _R.OTHER,
+    "25200": _R.OTHER,
+    "25238": _R.OTHER,
 }
 
 SPOT_REFUSALS: Mapping[str, RefusalReason] = {
@@ -98,6 +104,9 @@ SPOT_REFUSALS: Mapping[str, RefusalReason] = {
     "25202": _R.NOTHING_TO_REDUCE,
 }
 """What codes mean on a spot market that mean something else beside a position."""
+
+TIMED_OUT = frozenset({"40010", "40015", "40725", "40910", "45001", "25000", "25001", "25003"})
+"""What is in doubt because the venue was busy, whatever the order said."""
 
 IS_CLASSIC, IS_UNIFIED = "40084", "40085"
 """What the endpoints of one family say to an account of the other."""
@@ -189,6 +198,17 @@ def judge(
 def is_clock_refusal(failure: Failure) -> bool:
     """True when the time stamp was refused."""
     return code_of(failure.body) in _CLOCK_CODES
+
+
+def may_be_for_its_form(failure: Failure) -> bool:
+    """True when an order may have been refused for how it was written.
+
+    For a parameter or the mode; a code that nobody knows may mean either.
+    """
+    code = code_of(failure.body)
+    if code is None or code in TIMED_OUT or (failure.status or 500) >= 500:
+        return False
+    return REFUSALS.get(code, _R.OTHER) in (_R.OTHER, _R.WRONG_POSITION_MODE)
 
 
 def is_gone(failure: Failure) -> bool:
