@@ -224,18 +224,19 @@ async def test_a_hedged_close_that_arrives_in_one_way_mode_never_opens(
     legs = [{**BOTH_COINS[0], "side": side.value}]
     async with account(kind, position_mode="hedge", positions=legs) as (at, venue):
         await venue.fetch_positions(SCOPE)
-        bought = OrderRequest(
+        flat = OrderRequest(
             symbol=BTC,
             side=side.closing_order,
             order_type=OrderType.MARKET,
             quantity=Decimal("0.5"),
             leg=Leg(side.value),
         )
-        at.exchange.place(KEY, bought)
+        at.exchange.place(KEY, flat)
         at.exchange.set_position_mode(KEY, PositionMode.ONE_WAY)
         if again is not None:
-            entry = {"side": again.opposite.closing_order, "leg": Leg.BOTH}
-            at.exchange.place(KEY, replace(bought, **entry, quantity=Decimal("0.1")))
+            towards = again.opposite.closing_order
+            entry = replace(flat, side=towards, leg=Leg.BOTH, quantity=Decimal("0.1"))
+            at.exchange.place(KEY, entry)
         before = at.exchange.amount(KEY, BTC)
         await venue.submit_close(close(BTC, side, "0.5", position_mode=PositionMode.HEDGE))
         assert at.exchange.amount(KEY, BTC) in (before, 0)

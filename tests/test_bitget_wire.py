@@ -681,10 +681,11 @@ async def test_a_flag_that_the_venue_may_have_refused_stops_no_further_hedged_cl
     assert flags_sent(server, paths) == [True, True, False, False, True]
 
 
-OF_THE_ACCOUNT = ("22002", "40757", "45110", "40808", "40786", "40309", "40014", "30007", "40008")
-TIMED_OUT = ("40010", "40015", "40725", "40910", "45001", "25000", "25001", "25003")
+OF_THE_ORDER = ("22002", "40757", "45110", "40808", "40786", "40309", "25225", "25208", "25212")
+OF_THE_ACCOUNT = ("40014", "30007", "40008", "40200")
+OF_THE_VENUE = ("40010", "40015", "40725", "40910", "45001", "25000", "25001", "25003", "25004")
 SAYS_NOTHING_OF_THE_FORM: Mapping[str, Canned] = {
-    **{code: error(code) for code in (*OF_THE_ACCOUNT, *TIMED_OUT)},
+    **{code: error(code) for code in (*OF_THE_ORDER, *OF_THE_ACCOUNT, *OF_THE_VENUE)},
     "a server error with a code": error("400172", 503),
     "a page": Canned(text="<html>", status=403),
     "an answer without a code": Canned(json={}),

@@ -401,7 +401,7 @@ class BitgetFutures:
         if self._flags_hedged_closes and may_be_for_its_form(failure):
             self._flags_hedged_closes = False
             why = f"hedged closes go without reduceOnly from now on: {failure.cause}"
-            _log.warning("close_flag_refused", why=why)
+            _log.warning("close_flag_refused", scope=self._scope, why=why)
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send several closing orders at once, each in a request of its own.
