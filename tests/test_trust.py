@@ -100,6 +100,7 @@ class Watch:
         breach_equity: float | None = None,
         running_streak: bool = False,
         late_s: float = 0.0,
+        changed_at: Mapping[str, float] | None = None,
     ) -> ScopeStep:
         """Observe `at` seconds after noon; an equity of None is a failed read."""
         reading = None
@@ -112,6 +113,7 @@ class Watch:
                 unrealised_pnl=unrealised,
                 positions=positions,
                 coins=coins,
+                changed_at=tuple((changed_at or {}).items()),
             )
         seen = ScopeObservation(
             scope=SCOPE,
@@ -1474,3 +1476,50 @@ def test_memory_does_not_grow_with_every_reading_for_ever() -> None:
     points = list(watch.memory.history.points())
     assert len(points) == pytest.approx(24 * 120 + 2 * 60, abs=12)
     assert len({id(point.results) for point in points}) == pytest.approx(120 + 25 * 60, abs=12)
+
+
+# --- answers that show what was ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dates", "trust"),
+    [
+        ({"USDT": 5, "BTCUSDT": 8}, TRUSTED),  # nothing changed since
+        ({"USDT": 11, "BTCUSDT": 11}, TRUSTED),
+        ({"USDT": 5}, TRUSTED),  # the position was closed
+        ({"USDT": 5, "ETHUSDT": 1}, TRUSTED),  # another one, of which nothing is known
+        ({}, TRUSTED),  # a venue that dates nothing
+        ({"USDT": 4, "BTCUSDT": 8}, UNAVAILABLE),  # before money moved
+        ({"USDT": 11, "BTCUSDT": 7}, UNAVAILABLE),  # one leg of it is old
+    ],
+)
+def test_an_answer_that_shows_what_was_before_is_none(
+    dates: Mapping[str, float], trust: Trust
+) -> None:
+    """The trusted one had the balance of second 5 and the position of second 8."""
+    watch = Watch()
+    watch.see(10, 10_000, changed_at={"USDT": 5, "BTCUSDT": 8})
+    step = watch.see(13, 9_700, changed_at=dates)
+    assert (step.trust, step.equity) == (trust, None if trust is UNAVAILABLE else 9_700)
+
+
+def test_old_answers_leave_no_mark_on_a_withdrawal() -> None:
+    """340 leave at second 9; the answers of seconds 13 and 16 are of before that."""
+    watch = Watch()
+    watch.see(8, 10_240, changed_at={"USDT": 1})
+    watch.see(10, 9_900, changed_at={"USDT": 9})
+    watch.see(13, 10_240, changed_at={"USDT": 1})
+    watch.see(16, 10_240, changed_at={"USDT": 1})
+    watch.see(19, 9_900, changed_at={"USDT": 9})
+    watch.see(22, 9_900, changed_at={"USDT": 9}, ledger=[record("w", LedgerKind.TRANSFER, 9, -340)])
+    assert watch.adjusted == [9_900, 9_900, 9_900, 9_900]
+
+
+@pytest.mark.parametrize(("at", "trust"), [(40, UNAVAILABLE), (40.1, TRUSTED)])
+def test_wrong_dates_blind_nobody_for_long(at: float, trust: Trust) -> None:
+    """A date from the future was trusted at second 10: 30 s later the venue's word counts less."""
+    watch = Watch()
+    watch.see(10, 10_000, changed_at={"USDT": 4_000})
+    assert watch.see(at, 9_700, changed_at={"USDT": 12}).trust is trust
+    if trust is TRUSTED:
+        assert watch.see(at + 3, 9_700, changed_at={"USDT": 12}).trust is TRUSTED
