@@ -49,6 +49,7 @@ from suspicion import (
     doubts_of,
     find_ending,
     find_undoing,
+    forget_wrong,
     is_limit_reached,
     suspect,
     take_back,
@@ -311,6 +312,8 @@ def _without_doubt(case: Case, attempt: Attempt, checks: tuple[str, ...]) -> Ver
     if checks and not case.memory.cross_check_alerted:
         message = f"a cross-check failed: {'; '.join(checks)}"
         audits.append(audit_of(case, "cross_check_failed", message, Severity.WARNING))
+    attempt, forgotten = forget_wrong(case, attempt)
+    audits.extend(forgotten)
     memory = replace(attempt.settled.memory, cross_check_alerted=bool(checks))
     attempt = replace(attempt, settled=replace(attempt.settled, memory=memory))
     return replace(accept(case, attempt, audits=tuple(audits)), reasons=checks)
