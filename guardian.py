@@ -259,7 +259,12 @@ class Guardian:
     async def _announce_lock(self) -> None:
         """Write the lock as it is remembered before anything is read."""
         seen = await self._switch.first_look()
-        decision = self._take(Observation(now=self._clock.now(), is_start=True, switch=seen))
+        decision: Decision | None = None
+        with self._supervisor.supervise("starting"):
+            decision = self._take(Observation(now=self._clock.now(), is_start=True, switch=seen))
+        if decision is None:
+            # Every start would end so, and bots would go by what the last run has left.
+            raise InvariantViolation("no first decision can be made; task_failed says why")
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
         self._tell(decision)
         if self._lock_writer.fault and not self._lock_writer.may_pass:
@@ -403,7 +408,9 @@ class Guardian:
             decision = decide(self.memory, observation, self._policy)
         before, self.memory = self.memory, decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
-        self._switch.follow(decision, before=before)
+        # What has taken effect is recorded and locked next, whatever trips over it here.
+        with self._supervisor.supervise("following the switch"):
+            self._switch.follow(decision, before=before)
         if self._on_taken is not None:
             with self._supervisor.supervise("on_taken"):
                 self._on_taken(decision)

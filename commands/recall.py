@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import switch_rules
-from book_locks import REASON_STATE_LOST
+from book_locks import HELD_AHEAD_S, REASON_STATE_LOST, open_incident
 from errors import StoreError, StoreUnreadable
 from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
@@ -258,8 +258,7 @@ async def _adopt_unrecorded(
             entry
             for entry in live
             if entry.scope in (book.name, EVERY_BOOK)
-            and entry.created_ts > recorded_at
-            and not any(lock.reason == entry.reason for lock in book.locks)
+            and _is_unrecorded(entry, book=book, recorded_at=recorded_at, now=now)
         )
         if new:
             after = adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
@@ -273,6 +272,18 @@ async def _adopt_unrecorded(
         (*switched.notices, f"{NEWER}: {names} stays locked until its reset"),
         (*switched.kept_back, *kept_back),
     )
+
+
+def _is_unrecorded(entry: LockEntry, *, book: BookMemory, recorded_at: float, now: float) -> bool:
+    """Whether the database never learnt of a lock, or of the incident that prolonged it.
+
+    A stage that fires again keeps its lock and moves its end. Only an incident moves that further
+    than a lock is held ahead while its stage stands; one that is on record is simply carried on.
+    """
+    ends = [lock.expires_ts for lock in book.locks if lock.reason == entry.reason]
+    if not ends:
+        return entry.created_ts > recorded_at
+    return open_incident(book) is None and entry.expires_ts > max(now, *ends) + HELD_AHEAD_S
 
 
 async def _adopt_unrecorded_switch(
