@@ -26,7 +26,14 @@ from recorder import merge_records
 from stage_recovery import adopt_locks, adoption_audits, recover_book
 from store.access import ThreadedStore
 from store.files import move_aside
+from store.schema import was_not_given
 from switch_model import SwitchMemory
+
+READ_TRIES = 3
+READ_AGAIN_S = 2.0
+"""A disk that gives an error for what is stored gets a few seconds: what is moved aside is lost to
+the guard, incidents that are open included. One that goes on so must not keep it from guarding.
+"""
 
 KEEP_WITHIN_S = 2.0
 """A start waits so long for what it adopted to be written, then it guards."""
@@ -65,12 +72,22 @@ async def recall(
 
     Raises StoreError when not even a new one can be made.
     """
-    try:
-        store = await open_store(state_db)
-        return await _recall(store, lock_path=lock_path, policy=policy, now=now)
-    except StoreUnreadable as error:
-        aside = await asyncio.to_thread(move_aside, state_db, now)
-        notice = f"the database could not be read ({error}); it was moved to {aside.name}"
+    why = ""
+    for _ in range(READ_TRIES):
+        if why:
+            await asyncio.sleep(READ_AGAIN_S)
+        try:
+            store = await open_store(state_db)
+            return await _recall(store, lock_path=lock_path, policy=policy, now=now)
+        except StoreUnreadable as error:
+            why = str(error)
+            break
+        except StoreError as error:
+            if not was_not_given(error):
+                raise
+            why = str(error)
+    aside = await asyncio.to_thread(move_aside, state_db, now)
+    notice = f"the database could not be read ({why}); it was moved to {aside.name}"
     store = await open_store(state_db)
     recalled = await _recall(store, lock_path=lock_path, policy=policy, now=now, was_moved=True)
     return replace(recalled, notices=(notice, *recalled.notices))
