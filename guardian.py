@@ -57,6 +57,9 @@ HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
 TIDY_NEEDS_S = 0.25
 """Every account must rest for so long before its next reading, for the store to be tidied."""
+STUCK_AFTER_S = 600.0
+"""What could not be closed for so long may stay open for weeks, read every three seconds: without
+thinning the disk would be full by then."""
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
@@ -453,8 +456,14 @@ class Guardian:
         return (
             not self._recorder.is_behind
             and all(watch.rests_until >= soon for watch in self._watches.values())
-            and all(self._drives.open_incident(scope) is None for scope in self._watches)
+            and not any(map(self._gets_on, self._watches))
         )
+
+    def _gets_on(self, scope: ScopeId) -> bool:
+        """Whether something is being closed there, and not stuck for long."""
+        incident = self._drives.open_incident(scope)
+        now = self._clock.now()
+        return incident is not None and now - incident.last_progress_at < STUCK_AFTER_S
 
     async def answer_requests(self, *, switch: SwitchSeen | None = None) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""
