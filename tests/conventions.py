@@ -33,6 +33,7 @@ class Conventions:
     `tells_wallet`: a reading has a total beside the equity; `wallet_defines_equity` says that the
     profit makes it the equity.
     `waives_min_notional` is what is believed of closing orders, whatever the venue does.
+    `dates_wallet`: it says when a balance was changed last, as all of them say of positions.
     `has_modes_by_symbol`: each symbol has a position mode of its own.
     `closes_as_listed`: a close has the form of the mode in which its position was listed last.
     `flags_hedged_closes`: it says that it only reduces, in hedge mode too.
@@ -53,6 +54,7 @@ class Conventions:
     tells_wallet: bool = True
     wallet_defines_equity: bool = True
     waives_min_notional: bool = True
+    dates_wallet: bool = True
     has_modes_by_symbol: bool = False
     closes_as_listed: bool = False
     flags_hedged_closes: bool = False

@@ -230,6 +230,7 @@ class BitgetFutures:
             position_mode=shown or mode,
             wallet_defines_equity=False,
             server_offset_s=self._connection.server_offset_s,
+            changed_at=account.changed_at,
         )
 
     async def _renew(self) -> PositionMode:

@@ -56,7 +56,7 @@ from venues.bitget_records import (
 )
 from venues.ccxt_client import Params
 from venues.connection import VenueConnection, together
-from venues.parsing import Fields, as_fields, as_rows, plain_text, required_text
+from venues.parsing import Fields, as_fields, as_rows, changes_of, plain_text, required_text
 
 PAGE = 100
 """Most rows that the venue gives at once."""
@@ -106,6 +106,14 @@ class ClassicAccount:
             unrealised_pnl=value.unrealised_pnl,
             held=held,
             coins=value.coins,
+            changed_at=changes_of(
+                chain.from_iterable(
+                    as_rows(data_of(answer, "all-position"), "all-position")
+                    for answer in answers[len(PRODUCTS) :]
+                ),
+                names=("symbol", "holdSide", "marginMode"),
+                told_in="uTime",
+            ),
         )
 
     async def fetch_held(self) -> tuple[Held, ...]:

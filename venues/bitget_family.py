@@ -70,6 +70,7 @@ class Account:
     unrealised_pnl: float | None
     held: tuple[Held, ...]
     coins: tuple[Coin, ...]
+    changed_at: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

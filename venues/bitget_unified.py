@@ -61,6 +61,7 @@ from venues.parsing import (
     Fields,
     as_fields,
     as_rows,
+    changes_of,
     optional_decimal,
     plain_text,
     required_text,
@@ -113,6 +114,13 @@ class UnifiedAccount:
             unrealised_pnl=value.unrealised_pnl,
             held=held,
             coins=value.coins,
+            changed_at=changes_of(
+                chain.from_iterable(
+                    rows_in(answer, "list", "current-position") for answer in positions
+                ),
+                names=("symbol", "posSide", "marginMode"),
+                told_in="updatedTime",
+            ),
         )
 
     async def fetch_held(self) -> tuple[Held, ...]:
