@@ -469,7 +469,9 @@ class Guardian:
         """Decide what the operator has asked for since the last look, one after the other."""
         for request in await self._desk.due():
             observation = Observation(now=self._clock.now(), requests=(request,), switch=switch)
-            await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
+            # One that cannot be decided takes none of those behind it along: each is given once.
+            with self._supervisor.supervise("requests"):
+                await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
 
     async def answer_alone(self) -> None:
         """Decide what was asked for where no guard watches, and tell Redis before the end."""
