@@ -38,7 +38,8 @@ class Conventions:
     `closes_as_listed`: a close has the form of the mode in which its position was listed last.
     `flags_hedged_closes`: it says that it only reduces, in hedge mode too.
     `ignores_leg_in_one_way`: a close in the form of hedge mode is taken in one-way mode too, as a
-    plain order; with `side_names_leg` of the wrong direction, because it names the leg's side.
+    plain order or, flagged, as one that reduces; with `side_names_leg` of the wrong direction,
+    because it names the leg's side.
     `tells_filled`: the answer to an order says what was executed; else it only takes it.
     `hides_winners`: an order for which resting ones had to go is answered without its id.
     `batch` is how many closes go in one request, while no more are under way together than alone.

@@ -243,13 +243,13 @@ class ClassicAccount:
         return {symbol: mark for answer in answers for symbol, mark in parse_marks(answer).items()}
 
     def close_request(
-        self, instruction: CloseInstruction, *, product: str, mode: PositionMode
+        self, instruction: CloseInstruction, *, product: str, mode: PositionMode, is_flagged: bool
     ) -> Request:
         """The closing order.
 
         In hedge mode `side` names the leg and `tradeSide` says that it is closed: a long is closed
         by `buy` with `Close`, spelt as it is known to be accepted. In one-way mode the side is the
-        direction and reduce-only binds it.
+        direction. The flag binds both, also where the mode has changed before the order arrives.
         """
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
@@ -266,6 +266,7 @@ class ClassicAccount:
             params["tradeSide"] = "Close"
         else:
             params["side"] = instruction.side.closing_order.value.lower()
+        if is_flagged:
             params["reduceOnly"] = "YES"
         return Request(endpoint="privateMixPostV2MixOrderPlaceOrder", params=params)
 

@@ -298,9 +298,9 @@ class UnifiedAccount:
         return {symbol: mark for answer in answers for symbol, mark in parse_marks(answer).items()}
 
     def close_request(
-        self, instruction: CloseInstruction, *, product: str, mode: PositionMode
+        self, instruction: CloseInstruction, *, product: str, mode: PositionMode, is_flagged: bool
     ) -> Request:
-        """The closing order: a direction in both modes, bound to its leg or reduce-only."""
+        """The closing order: a direction in both modes, in hedge mode bound to its leg."""
         params: dict[str, str | int] = {
             "category": product,
             "symbol": instruction.symbol,
@@ -312,7 +312,7 @@ class UnifiedAccount:
         }
         if mode is PositionMode.HEDGE:
             params["posSide"] = "long" if instruction.side is Side.LONG else "short"
-        else:
+        if is_flagged:
             params["reduceOnly"] = "yes"
         return Request(endpoint="privateUtaPostV3TradePlaceOrder", params=params)
 
