@@ -43,6 +43,7 @@ class OrderSender:
         self._clock = clock
         self._under_way: list[Answer] = []
         self._fresh: list[Answer] = []
+        self._last_begun: asyncio.Event | None = None
         self._lost = asyncio.Event()
         self.is_done = asyncio.Event()
 
@@ -56,6 +57,7 @@ class OrderSender:
         """Send at once; `records` are those of the closes and then those of the cancels."""
         self._fresh.clear()
         self._lost.clear()
+        self._last_begun = None
         size = PART if len(closes) > MANY else 1
         for first in range(0, len(closes), size):
             part = closes[first : first + size]
@@ -100,7 +102,8 @@ class OrderSender:
         self, records: Sequence[OrderRecord], work: Coroutine[Any, Any, tuple[Outcome, ...]]
     ) -> None:
         self.is_done.clear()
-        answer = asyncio.create_task(self._ask(work, records, turn=len(self._fresh)))
+        before, self._last_begun = self._last_begun, asyncio.Event()
+        answer = asyncio.create_task(self._ask(work, records, after=before, begun=self._last_begun))
         answer.add_done_callback(self._note_answer)
         self._fresh.append(answer)
         self._under_way.append(answer)
@@ -114,11 +117,16 @@ class OrderSender:
         work: Coroutine[Any, Any, tuple[Outcome, ...]],
         records: Sequence[OrderRecord],
         *,
-        turn: int,
+        after: asyncio.Event | None,
+        begun: asyncio.Event,
     ) -> tuple[OrderRecord, ...]:
-        # Begun all at once, each would be signed before the first of them leaves.
-        for _ in range(turn):
-            await asyncio.sleep(0)
+        # Begun all at once, each would be signed before the first of them leaves. Each wakes the
+        # next: counting rounds of the loop, a thousand cancels would hold it up for a second.
+        try:
+            # The first lets the others begin to wait.
+            await (after.wait() if after is not None else asyncio.sleep(0))
+        finally:
+            begun.set()
         found = await attempt(work, within_s=SEND_DEADLINE_S, what="orders")
         if isinstance(found, Missed):
             outcomes: tuple[Outcome, ...] = (Unknown(cause=found.why),) * len(records)

@@ -182,7 +182,8 @@ def _shows_what_was(trusted: Reading | None, reading: Reading) -> bool:
     """Whether the venue dates a balance or position earlier than the trusted reading showed it."""
     if trusted is None or reading.asked_at - trusted.asked_at > OLD_ANSWERS_S:
         return False
-    known = dict(trusted.changed_at)
+    # Of rows that share a name the earliest counts: no right answer has an earlier one.
+    known = dict(sorted(trusted.changed_at, reverse=True))
     return any(at < known.get(name, at) for name, at in reading.changed_at)
 
 

@@ -687,6 +687,7 @@ OF_THE_VENUE = ("40010", "40015", "40725", "40910", "45001", "25000", "25001", "
 SAYS_NOTHING_OF_THE_FORM: Mapping[str, Canned] = {
     **{code: error(code) for code in (*OF_THE_ORDER, *OF_THE_ACCOUNT, *OF_THE_VENUE)},
     "a server error with a code": error("400172", 503),
+    "too many, with a code that nobody knows": error("49999", 429),
     "a page": Canned(text="<html>", status=403),
     "an answer without a code": Canned(json={}),
     "a reset": Canned(how="reset"),
@@ -703,6 +704,32 @@ async def test_what_is_refused_for_something_else_keeps_its_flag(
     server.set("POST", paths.place, placed)
     await venue.submit_close(close_of(client_id=ClientOrderId("ks-2")))
     assert flags_sent(server, paths) == [True, True]
+
+
+@pytest.mark.parametrize("code", ["22002", "43043", "25227", "40757", "25225"])
+async def test_a_leg_that_is_denied_three_times_is_closed_without_the_flag(
+    server: CannedVenue, venue: BitgetFutures, paths: Paths, code: str
+) -> None:
+    """Read as one-way, reduceOnly beside the side of the leg finds nothing there, for ever.
+
+    Of two legs each is denied for itself, and one that could be reduced is not denied any more.
+    """
+    sent = 0
+
+    async def send(answer: Any, side: Side = LONG) -> None:
+        nonlocal sent
+        sent += 1
+        server.set("POST", paths.place, answer)
+        client_id = ClientOrderId(f"ks-{sent}")
+        await venue.submit_close(close_of(side=side, client_id=client_id))
+
+    for answer, side in ((error(code), LONG), (error(code), LONG), (error(code), SHORT)):
+        await send(answer, side)
+    await send(placed)
+    for _ in range(3):
+        await send(error(code))
+    await send(placed)
+    assert flags_sent(server, paths) == [True] * 7 + [False]
 
 
 async def test_a_close_goes_to_the_product_that_lists_its_position(

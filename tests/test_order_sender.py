@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
+from unittest.mock import patch
 
-from model import CloseInstruction, Outcome
+from model import CloseInstruction, Order, Outcome
 from order_sender import OrderSender
 from simulator.virtual_time import LoopClock
 from tests.test_order_fates import close, done
@@ -27,6 +28,11 @@ class Press:
         self.log.append("left")
         return tuple(done() for _ in part)
 
+    async def submit_cancel(self, order: Order) -> Outcome:
+        """The same for one cancel."""
+        del order
+        return (await self.submit_closes(cast("tuple[CloseInstruction, ...]", (None,))))[0]
+
 
 def test_the_first_orders_leave_while_the_last_are_still_to_be_signed() -> None:
     """Fifty in ten requests: signing costs milliseconds, and prices go on falling meanwhile."""
@@ -39,5 +45,28 @@ def test_the_first_orders_leave_while_the_last_are_still_to_be_signed() -> None:
         await sender.wait()
         assert press.log.index("left") < 3
         assert len(sender.collect()) == 50
+
+    play(story)
+
+
+def test_a_thousand_cancels_cost_some_rounds_each() -> None:
+    """Not one for each that goes before: that held the loop up for a second, closes included."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        give, given = loop.call_soon, 0
+
+        def counted(*arguments: Any, **named: Any) -> asyncio.Handle:
+            nonlocal given
+            given += 1
+            return give(*arguments, **named)
+
+        sender = OrderSender(venue=cast("Venue", Press()), clock=LoopClock(epoch=EPOCH))
+        records = tuple(close(number) for number in range(1_000))
+        with patch.object(loop, "call_soon", counted):
+            sender.send(records, closes=(), cancels=cast("tuple[Order, ...]", records))
+            await sender.wait_for_all()
+        assert len(sender.collect()) == 1_000
+        assert given < 40 * 1_000
 
     play(story)

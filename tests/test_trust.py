@@ -100,7 +100,7 @@ class Watch:
         breach_equity: float | None = None,
         running_streak: bool = False,
         late_s: float = 0.0,
-        changed_at: Mapping[str, float] | None = None,
+        changed_at: Mapping[str, float] | tuple[tuple[str, float], ...] = (),
     ) -> ScopeStep:
         """Observe `at` seconds after noon; an equity of None is a failed read."""
         reading = None
@@ -113,7 +113,9 @@ class Watch:
                 unrealised_pnl=unrealised,
                 positions=positions,
                 coins=coins,
-                changed_at=tuple((changed_at or {}).items()),
+                changed_at=tuple(changed_at.items())
+                if isinstance(changed_at, Mapping)
+                else changed_at,
             )
         seen = ScopeObservation(
             scope=SCOPE,
@@ -1558,3 +1560,14 @@ def test_wrong_dates_blind_nobody_for_long(at: float, trust: Trust) -> None:
     assert watch.see(at, 9_700, changed_at={"USDT": 12}).trust is trust
     if trust is TRUSTED:
         assert watch.see(at + 3, 9_700, changed_at={"USDT": 12}).trust is TRUSTED
+
+
+def test_rows_that_share_a_name_refuse_no_right_answer() -> None:
+    """Two legs that an answer does not tell apart: each was changed at a time of its own."""
+    watch = Watch()
+
+    def seen(at: float, *dates: float) -> Trust:
+        return watch.see(at, 10_000, changed_at=tuple(("BTCUSDT", on) for on in dates)).trust
+
+    assert [seen(at, 5, 9) for at in (10, 13)] == [TRUSTED] * 2
+    assert [seen(16, 5), seen(19, 5, 18), seen(22, 4, 18)] == [TRUSTED, TRUSTED, UNAVAILABLE]

@@ -34,6 +34,7 @@ from model import (
     RefusalReason,
     Refused,
     ScopeId,
+    Side,
     Symbol,
     Unknown,
     VenueOrderId,
@@ -46,6 +47,7 @@ from venues.bitget_errors import (
     IS_UNIFIED,
     PAUSES_S,
     code_of,
+    denies_position,
     is_clock_refusal,
     is_error_body,
     is_gone,
@@ -69,6 +71,8 @@ from venues.parsing import as_fields, required_integer
 
 _log = get_logger("venues.bitget")
 
+DENIED_FOR_ITS_FORM = 3
+"""So often in a row there is nothing to reduce of a leg that is held: then the flag goes."""
 LEDGER_REACH_S = 89 * 86400.0
 """The venue keeps ninety days of account records."""
 LEDGER_WINDOW_S = 29 * 86400.0
@@ -129,6 +133,7 @@ class BitgetFutures:
         self._products: dict[Symbol, str] = {}
         self._modes: dict[Symbol, PositionMode] = {}
         self._flags_hedged_closes = True
+        self._denials: dict[tuple[Symbol, Side], int] = {}
         self._own_prices: dict[Asset, float] = {}
         self._classic = ClassicAccount(self._connection, stables=self._stables, bases=self._bases)
         self._unified = UnifiedAccount(self._connection, stables=self._stables, bases=self._bases)
@@ -393,13 +398,21 @@ class BitgetFutures:
         )
         if isinstance(answer, Failure):
             if is_hedged:
-                self._heed_hedged_failure(answer)
+                self._heed_hedged_failure((symbol, instruction.side), answer)
             return self._connection.judge(answer)
+        self._denials.pop((symbol, instruction.side), None)
         return judge_placed(answer, client_id=instruction.client_id)
 
-    def _heed_hedged_failure(self, failure: Failure) -> None:
-        """Send hedged closes without the flag, as is documented, where it may have been refused."""
-        if self._flags_hedged_closes and may_be_for_its_form(failure):
+    def _heed_hedged_failure(self, leg: tuple[Symbol, Side], failure: Failure) -> None:
+        """Send hedged closes without the flag, as is documented, where it may have been refused.
+
+        Also where a leg is denied that positions go on showing: taken for one-way with the flag,
+        the side that names the leg would add to it.
+        """
+        if denies_position(failure):
+            self._denials[leg] = self._denials.get(leg, 0) + 1
+        is_denied = self._denials.get(leg, 0) >= DENIED_FOR_ITS_FORM
+        if self._flags_hedged_closes and (is_denied or may_be_for_its_form(failure)):
             self._flags_hedged_closes = False
             why = f"hedged closes go without reduceOnly from now on: {failure.cause}"
             _log.warning("close_flag_refused", scope=self._scope, why=why)

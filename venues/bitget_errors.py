@@ -215,9 +215,16 @@ def may_be_for_its_form(failure: Failure) -> bool:
     For a parameter or the mode; a code that nobody knows may mean either.
     """
     code = code_of(failure.body)
-    if code is None or code in BUSY or (failure.status or 500) >= 500:
+    status = failure.status or 500
+    if code is None or code in BUSY or status == 429 or status >= 500:
         return False
     return REFUSALS.get(code, _R.OTHER) in (_R.OTHER, _R.WRONG_POSITION_MODE)
+
+
+def denies_position(failure: Failure) -> bool:
+    """True when an order was refused because there is nothing, or not enough, to reduce."""
+    reason = REFUSALS.get(code_of(failure.body) or "")
+    return reason in (_R.NOTHING_TO_REDUCE, _R.RESTING_ORDER_IN_THE_WAY)
 
 
 def is_gone(failure: Failure) -> bool:
