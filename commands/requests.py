@@ -20,7 +20,7 @@ from errors import KillSwitchError, StateLockHeld
 from memory import RequestAnswer
 from redaction import Redactor
 from settings import Settings
-from state_lock import StateLock
+from state_lock import StateLock, claim_lock_file
 from store.access import ThreadedStore
 
 ANSWER_WITHIN_S = 10.0
@@ -68,7 +68,8 @@ async def put_request(
         return await _ask_daemon(
             settings, command=command, arguments=arguments, confirmation=confirmation
         )
-    with held:
+    # Beside a guard with a state of its own this would lift the locks of that one.
+    with held, claim_lock_file(settings.trading_lock_file):
         return await _answer_here(
             settings, command=command, arguments=arguments, confirmation=confirmation
         )

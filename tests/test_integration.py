@@ -407,7 +407,10 @@ async def test_a_start_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> No
 async def test_a_rehearsal_that_was_left_the_lock_file_of_a_live_guard_does_not_start(
     tmp_path: Path,
 ) -> None:
-    """It has a state of its own, and would tell the bots of the other one that they may trade."""
+    """It has a state of its own, and would tell the bots of the other one that they may trade.
+
+    So would its reset, and its switch.
+    """
     async with simulated(SEED) as venue:
         live = place(tmp_path / "live", venue.url)
         async with live.daemon() as process:
@@ -419,6 +422,12 @@ async def test_a_rehearsal_that_was_left_the_lock_file_of_a_live_guard_does_not_
             assert ended.code == 1
             assert "another guard writes" in ended.err
             assert not rehearsal.db_path.exists()
+            assert live.lock()["pid"] == process.pid
+            reset = await rehearsal.run("reset", BOOK, "--force")
+            assert (reset.code, "another guard writes" in reset.err) == (1, True)
+            await rehearsal.run("switch", "pause")
+            freed = await rehearsal.run("switch", "running")
+            assert (freed.code, "another guard writes" in freed.out + freed.err) == (1, True)
             assert live.lock()["pid"] == process.pid
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from commands.switch.stores import (
 )
 from errors import KillSwitchError, StateLockHeld
 from settings import Settings
-from state_lock import StateLock
+from state_lock import StateLock, claim_lock_file
 from switch_model import SwitchState
 
 if TYPE_CHECKING:
@@ -198,10 +199,11 @@ async def _without_a_guard(
     is_done = True
     try:
         log = begin_log(settings)
-        async with assemble(settings, clock=clock, log=log, may_act=False) as guard:
-            lines.extend(guard.notices)
-            is_done, said = await _decide_here(guard, wish, view=view, clock=clock)
-            lines.extend(said)
+        with _claim(settings, wish.state):
+            async with assemble(settings, clock=clock, log=log, may_act=False) as guard:
+                lines.extend(guard.notices)
+                is_done, said = await _decide_here(guard, wish, view=view, clock=clock)
+                lines.extend(said)
     except (KillSwitchError, OSError) as error:
         is_done = False
         lines.append(f"local: not set to {wish.state}: {error}")
@@ -213,6 +215,13 @@ async def _without_a_guard(
     else:
         lines.append(f"guard: NONE RUNS, so that nothing carries out {wish.state} -> start it")
     return Outcome(is_done=is_done, lines=tuple(lines))
+
+
+def _claim(settings: Settings, state: SwitchState) -> AbstractContextManager[object]:
+    """Free no bots beside a guard with a state of its own; what locks them asks nobody."""
+    if state is not SwitchState.RUNNING:
+        return nullcontext()
+    return claim_lock_file(settings.trading_lock_file)
 
 
 async def _decide_here(
