@@ -129,6 +129,7 @@ class Teller:
                 self._jumps |= 1 << number
                 house.met(span.fault)
                 house.clock.jump(span.seconds)
+                house.monitor.on_jump(span.seconds)
                 if house.ticks == 0:
                     house.monitor.truth.on_unseen_jump()
 
