@@ -35,16 +35,16 @@ def short_rests() -> Policy:
 async def killed_while_closing(
     house: House, *, sol: float, lost: str, ends: Callable[[Guard], bool] | None = None
 ) -> None:
-    """The disk takes nothing, SOL rises, the closes of `lost` vanish, and the power goes.
+    """The disk takes nothing, both rise, the closes of `lost` vanish, and the power goes.
 
-    It goes once the stage has `ended`, else with the first close that arrives.
+    It goes once `ends` holds, else with the first close that arrives.
     """
     async with house.guard() as guard:
         await house.wait(15)
         guard.store.is_down = True
         if lost:
             house.venue.plan("submit_close", Trouble.LOST_BEFORE, symbol=lost)
-        house.prices(SOL=sol)
+        house.prices(SOL=sol, XRP="0.51")
         await house.until(
             lambda: ends(guard) if ends else house.held("XRP") != -5000, within_s=40, step_s=0.01
         )
@@ -79,5 +79,64 @@ def test_a_stage_2_that_was_killed_closes_what_it_left_once_it_is_confirmed_anew
         assert house.held("BTC") == Decimal("0.05")
         sold = [(fill["symbol"], fill["quantity"]) for fill in house.fills()]
         assert sorted(sold) == [("SOLUSDT", "100.00"), ("XRPUSDT", "5000.0")]
+
+    play(story)
+
+
+def test_a_stage_2_that_ended_before_it_was_killed_rests(tmp_path: Path) -> None:
+    """The lock says that its close was confirmed: the loss that it answered fires nothing anew."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path, policy=short_rests())
+        await killed_while_closing(
+            house, sol=108, lost="", ends=lambda guard: guard.book.cooldowns[1] > 0
+        )
+        house.bot_order("SOLUSDT", "SELL", quantity=10)
+        async with house.guard() as guard:
+            await house.wait(60)
+            assert (guard.book.stage, guard.book.incident) == (Stage.DOMINANT_CLOSED, None)
+            assert house.held("SOL") == -10
+            assert bots_wait_for_a_reset(house)
+        (refused,) = (one for one in house.audit("trigger_refused") if one.stage == 2)
+        assert "its cooldown is not over" in refused.message
+
+    play(story)
+
+
+def test_a_stage_1_that_was_killed_halves_nothing_twice_and_stage_2_stands_by(
+    tmp_path: Path,
+) -> None:
+    """XRP is halved and SOL perhaps: stage 1 rests, and a further fall closes what is left."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path, policy=short_rests())
+        await killed_while_closing(house, sol=105, lost="SOL")
+        assert [house.held(base) for base in ("SOL", "XRP")] == [Decimal(-100), Decimal(-2500)]
+        async with house.guard() as guard:
+            await house.wait(60)
+            assert guard.book.stage is Stage.REDUCED_TOP_RISK
+            assert [house.held(base) for base in ("SOL", "XRP")] == [Decimal(-100), Decimal(-2500)]
+            house.prices(SOL=108)
+            await house.until(lambda: house.held("SOL") == house.held("XRP") == 0, within_s=20)
+
+    play(story)
+
+
+def test_without_its_database_an_interrupted_stage_2_acts_on_a_new_loss_alone(
+    tmp_path: Path,
+) -> None:
+    """The peak is gone with the file: nothing more is closed until 7 % are lost once more."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path, policy=short_rests())
+        await killed_while_closing(house, sol=108, lost="SOL")
+        for file in house.folder.glob("killswitch.db*"):
+            file.unlink()
+        async with house.guard() as guard:
+            await house.wait(60)
+            assert guard.book.stage is Stage.DOMINANT_CLOSED
+            assert house.held("SOL") == -100
+            house.prices(SOL=115)
+            await house.until(lambda: house.held("SOL") == 0, within_s=20)
 
     play(story)
