@@ -241,6 +241,8 @@ class Monitor:
             if incident.status is IncidentStatus.OPEN:
                 # A run that dies here never tells of its decision, but it has acted on the loss.
                 self.truth.acted = max(self.truth.acted, incident.stage.value)
+            elif incident.status is IncidentStatus.DONE:
+                self.ended_stage = max(self.ended_stage, incident.stage.value)
         self.audits += len(records.audits)
         self.unrecorded_jump_s -= sum(
             float(str(dict(entry.details)["by_s"]))
