@@ -254,7 +254,7 @@ class Monitor:
         events = [entry.event for entry in records.audits]
         if "reset" in events:
             # Here as well: a run that dies right after it never tells of its decision.
-            self.truth.on_reset()
+            self._begin_anew()
         if not records.books:
             return
         stage = self._stage_on_disk()
@@ -318,7 +318,12 @@ class Monitor:
                 self.ended_stage = max(self.ended_stage, incident.stage.value)
                 self._judge_end(incident)
         if any(entry.event == "reset" for entry in decision.records.audits):
-            self.truth.on_reset()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """The operator has reset the book: nothing that happened before counts."""
+        self.ended_stage = 0
+        self.truth.on_reset()
 
     def _judge_opening(self, incident: Incident, *, is_followup: bool) -> None:
         self.truth.acted = max(self.truth.acted, incident.stage.value)
