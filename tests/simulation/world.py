@@ -80,6 +80,8 @@ class StoryVenue(MemoryVenue):
     async def _send_closes(
         self, name: str, instructions: Sequence[CloseInstruction]
     ) -> tuple[Outcome, ...]:
+        # A batch is begun a moment after its call, and the power may have failed in between.
+        await self.house.power.needed()
         for instruction in instructions:
             self.house.monitor.on_instruction(instruction)
         return await super()._send_closes(name, instructions)
