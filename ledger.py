@@ -6,8 +6,8 @@ Rules:
   what is older than that then is not taken in again.
 - Funding and fees are credited to the row they name. Those that arrive after their time has been
   judged are moved there from the unexplained total.
-- A flow that is new when the records are asked for after the clock was set back counts as of the
-  time since: the real length of that silence is not known.
+- What is new when the records are asked for after the clock was set back counts as of the time
+  since: the real length of that silence is not known.
 - A flow record of the same sign, within 10 % and 1 h of an inferred flow, replaces that one.
 """
 
@@ -26,6 +26,9 @@ REPLACE_WITHIN_S = 3_600.0
 
 ENTRY_LIFE_S = 3_600.0
 """How long records are remembered by their id; venues list some of them minutes late."""
+
+JUST_AFTER_S = 1.0
+"""Less than what lies between the end of a history that was moved and the reading it is for."""
 
 FLOW_LIFE_S = 172_800.0
 """48 h, the life of the history that flows explain."""
@@ -77,7 +80,8 @@ def learn_ledger(
                 _learn_flow(settled.memory, flow, now=now, min_equity=min_equity)
             )
         else:
-            settled = settled.then(Settled(memory=_learn_entry(settled.memory, entry)))
+            known = _learn_entry(settled.memory, _since_set_back(memory, entry))
+            settled = settled.then(Settled(memory=known))
     settled = settled.then(_confirm_together(settled.memory, min_equity=min_equity))
     memory = settled.memory
     until = max(memory.ledger_until, ledger.asked_at)
@@ -154,6 +158,13 @@ def _replace_inferred(
             )
         )
     return settled
+
+
+def _since_set_back(memory: ScopeMemory, entry: LedgerEntry) -> LedgerEntry:
+    """A record of the silence before a clock was set back, as of after the last reading."""
+    if not memory.set_back_to:
+        return entry
+    return replace(entry, at=max(entry.at, memory.set_back_to + JUST_AFTER_S))
 
 
 def _learn_entry(memory: ScopeMemory, entry: LedgerEntry) -> ScopeMemory:

@@ -24,6 +24,9 @@ from tests.virtual_house import BOOK
 SHOWN_WITHIN_S = 2.0
 """From a look that shows something more severe to the lock that says so, and to LOCKDOWN."""
 LOOKED_AT_WITHIN_S = 6.0
+SLOW_START_S = 3.0
+"""How much later than after its first look a run on a bad disk begins to look again and again: it
+writes what it begins with before, the lock, the record and maybe a kill."""
 """A look at Redis takes 5 s at most."""
 KILLED_WITHIN_S = 1.0
 """From a look that shows a kill to the first close, beside what the venue takes to answer."""
@@ -59,6 +62,7 @@ class SwitchJudge:
     was_killed: bool = False
     last_effective: SwitchState = RUNNING
     heard_s: float = 0.0
+    began_s: float = 0.0
     standing: dict[int, float] = field(default_factory=dict)
     killed_s: float | None = None
 
@@ -102,7 +106,7 @@ class SwitchJudge:
             self.hold(9, invariants.forgotten(more_severe(least, stored), began))
         self.stores.begin(self.now_s(), local=known[0], redis=known[1])
         self.is_locked = False
-        self.heard_s = self.now_s()
+        self.heard_s = self.began_s = self.now_s()
         self._note()
 
     def on_command(self) -> None:
@@ -183,7 +187,10 @@ class SwitchJudge:
         self._judge_lock()
         if self.has_redis and self.is_locked:
             unseen_s = self.now_s() - self.heard_s
-            self.hold(9, invariants.unseen(unseen_s, within_s=LOOKED_AT_WITHIN_S))
+            is_slow = self.had_trouble("STORE", since_s=self.began_s)
+            is_starting = self.now_s() - self.began_s <= LOOKED_AT_WITHIN_S + 2 * SLOW_START_S
+            within_s = LOOKED_AT_WITHIN_S + (SLOW_START_S if is_slow and is_starting else 0.0)
+            self.hold(9, invariants.unseen(unseen_s, within_s=within_s))
         explicit, _ = self.stores.least(self.now_s(), within_s=SHOWN_WITHIN_S)
         stage = memory.book(BOOK).stage
         if explicit is KILL and self.is_locked and stage is not Stage.LOCKDOWN:
