@@ -24,10 +24,10 @@ from tests.virtual_house import BOOK
 SHOWN_WITHIN_S = 2.0
 """From a look that shows something more severe to the lock that says so, and to LOCKDOWN."""
 LOOKED_AT_WITHIN_S = 6.0
-SLOW_START_S = 3.0
-"""How much later than after its first look a run on a bad disk begins to look again and again: it
-writes what it begins with before, the lock, the record and maybe a kill."""
 """A look at Redis takes 5 s at most."""
+SLOW_START_S = 3.0
+"""So much later a run on a bad disk looks again after its first look: it writes what it begins
+with before that, the lock, the record and maybe a kill."""
 KILLED_WITHIN_S = 1.0
 """From a look that shows a kill to the first close, beside what the venue takes to answer."""
 UNDISTURBED_S = 40.0
