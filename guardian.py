@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from attempts import Unbroken
+from attempts import Unbroken, let_leave
 from calm_check import CalmCheck, Subject
 from clock import Clock
 from clock_drift import DriftWatch
@@ -363,6 +363,10 @@ class Guardian:
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
         watch.look_s = self._clock.monotonic() - began
+        if is_second_reading and seen.reading is not None and watch.executor is not None:
+            # What it most likely opens is closed by a read that waited for no decision.
+            watch.executor.look_ahead()
+            await let_leave()
         seen = await watch.wait_for_records(
             seen, memory=self.memory, policy=self._policy, clock=self._clock
         )
@@ -378,8 +382,10 @@ class Guardian:
         if trial is not None:
             observation = trial.observation
         decision = self._take(observation, trial)
-        if decision.opened and watch.executor is not None:
+        if watch.executor is not None and decision.opened:
             watch.executor.look_ahead()
+        elif watch.executor is not None:
+            watch.executor.drop_ahead()
         await self._write(decision)
         watch.take_note(decision)
         return decision
