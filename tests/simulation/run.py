@@ -157,6 +157,8 @@ class Teller:
             self._judge_exit(session)
             house.cut(pause_s=SERVICE_RESTARTS_S)
         if house.is_dark:
+            # What began in the moment of the power cut is left as well.
+            house.keep_dead()
             if now_s >= house.restart_at_s:
                 self._bury()
                 house.start()

@@ -352,9 +352,12 @@ class StoryHouse(House):
             store.is_dead = True
         if self.session is not None:
             self.session.cancel()
-        # What is left of the run hangs for ever. Collected as garbage it would come to its end.
-        self.dead += asyncio.all_tasks()
+        self.keep_dead()
         self.restart_at_s = self.clock.monotonic() + pause_s
+
+    def keep_dead(self) -> None:
+        """Keep what is left of a run: it hangs for ever, and as garbage would come to its end."""
+        self.dead = list(asyncio.all_tasks())
 
     def start(self) -> None:
         """Begin a run of the guard."""
