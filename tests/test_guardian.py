@@ -1046,6 +1046,56 @@ def test_a_broken_invariant_ends_the_guard_with_every_bot_locked(
     play(story)
 
 
+def test_a_start_that_cannot_decide_locks_every_bot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each restart ends in the same way, so nobody would ever tighten what the last run left."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(15)
+        assert not house.stops_a_bot()
+
+        def broken(*_: Any) -> Decision:
+            raise KeyError("what an odd memory holds")
+
+        monkeypatch.setattr("guardian.decide", broken)
+        guard = await house.assemble()
+        with pytest.raises(InvariantViolation, match="no first decision"):
+            await guard.guardian.run()
+        await guard.switch.aclose()
+        await guard.store.aclose()
+        assert house.stops_a_bot()
+        assert "an odd memory" in house.audit("task_failed")[0].message
+
+    play(story)
+
+
+def test_a_fault_beside_a_decision_keeps_it_from_neither_record_nor_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the switch makes of a decision comes between its taking effect and its writing."""
+
+    def trip(*_given: object, **_named: object) -> None:
+        raise KeyError("an odd account")
+
+    monkeypatch.setattr("switch_watch.SwitchWatch.follow", trip)
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(15)
+            house.prices(SOL=105)
+            await house.wait(40)
+            assert house.held("SOL") == -50
+            assert house.stops_a_bot()
+        assert "following the switch" in house.audit("task_failed")[0].message
+        assert house.audit("trigger")
+
+    play(story)
+
+
 def test_a_lock_that_cannot_be_written_at_the_start_ends_the_start(tmp_path: Path) -> None:
     """Nobody would be stopped by it."""
 
