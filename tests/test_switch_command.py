@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
@@ -20,7 +19,7 @@ import pytest
 from tests.redis_server import HOST, PASSWORD, RedisServer, free_port, redis_server
 from tests.simulated import KEY as VENUE_KEY
 from tests.simulated import seed, simulated
-from tests.test_integration import BOOK, Place, place, until
+from tests.test_integration import BOOK, Place, Running, place, until
 
 KEY = "trading_switch"
 PROGRAM = Path(__file__).resolve().parent.parent / "killswitch.py"
@@ -64,7 +63,7 @@ class Scene:
 
     here: Place
     redis: RedisServer
-    daemon: asyncio.subprocess.Process
+    daemon: Running
 
 
 @asynccontextmanager
