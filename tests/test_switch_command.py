@@ -6,8 +6,6 @@ import json
 import os
 import pty
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -20,9 +18,9 @@ from tests.redis_server import HOST, PASSWORD, RedisServer, free_port, redis_ser
 from tests.simulated import KEY as VENUE_KEY
 from tests.simulated import seed, simulated
 from tests.test_integration import BOOK, Place, Running, place, until
+from tests.warm_start import WarmProcess
 
 KEY = "trading_switch"
-PROGRAM = Path(__file__).resolve().parent.parent / "killswitch.py"
 
 
 def with_redis(here: Place, port: int) -> Place:
@@ -320,20 +318,17 @@ def on_terminal(here: Place, *words: str, typed: str) -> tuple[int, str]:
     main, terminal = pty.openpty()
     try:
         os.write(main, typed.encode())
-        ended = subprocess.run(
-            [sys.executable, str(PROGRAM), *words],
-            cwd=here.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(here.folder), **here.keys},
+        command = WarmProcess(
+            *words,
+            folder=here.folder,
+            environment={"PATH": os.environ["PATH"], "HOME": str(here.folder), **here.keys},
             stdin=terminal,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
         )
+        code, out, err = command.finish(within_s=60)
     finally:
         os.close(main)
         os.close(terminal)
-    return ended.returncode, ended.stdout + ended.stderr
+    return code, out + err
 
 
 @pytest.mark.parametrize(("typed", "state"), [("kill", "kill"), ("yes", None), ("\x04", None)])

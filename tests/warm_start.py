@@ -17,7 +17,7 @@ import signal
 import sys
 import weakref
 from collections.abc import Mapping
-from contextlib import chdir
+from contextlib import chdir, suppress
 from functools import partial
 from multiprocessing import forkserver, get_context, reduction
 from pathlib import Path
@@ -58,10 +58,11 @@ class WarmProcess:
         folder: Path,
         environment: Mapping[str, str],
         program: Path = PROGRAM,
+        stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
     ) -> None:
-        """Start it; `stdout` and `stderr` are descriptors of the caller's files."""
+        """Start it; the streams are descriptors of the caller's files. Nothing comes from stdin."""
         pipes = (_pipe(self), _pipe(self))
         self._readers = tuple(reader for reader, _ in pipes)
         writers = tuple(writer for _, writer in pipes)
@@ -77,7 +78,11 @@ class WarmProcess:
             kwargs={
                 "folder": str(folder),
                 "environment": dict(environment),
-                "streams": tuple(_Descriptor(stream) for stream in streams),
+                "streams": {
+                    number: _Descriptor(stream)
+                    for number, stream in enumerate((stdin, *streams))
+                    if stream is not None
+                },
             },
             daemon=True,
         )
@@ -119,6 +124,19 @@ class WarmProcess:
     async def communicate(self) -> tuple[bytes, bytes]:
         """Wait until it has ended; what it wrote to stdout and stderr."""
         await self.wait()
+        return self._said()
+
+    def finish(self, *, within_s: float) -> tuple[int, str, str]:
+        """Wait without an event loop; how it ended, and what it wrote. Fails at the deadline."""
+        self._process.join(within_s)
+        code = self.returncode
+        if code is None:
+            self.kill()
+            raise TimeoutError(f"not ended within {within_s:g} s")
+        out, err = self._said()
+        return code, out.decode(), err.decode()
+
+    def _said(self) -> tuple[bytes, bytes]:
         out, err = (b"".join(iter(partial(os.read, reader, ROOM), b"")) for reader in self._readers)
         return out, err
 
@@ -153,14 +171,22 @@ def _become(
     *,
     folder: str,
     environment: dict[str, str],
-    streams: tuple[int, int],
+    streams: dict[int, int],
 ) -> None:
     """Be the program with these arguments, as if this process had been started for it."""
     assert set(LOADED) <= set(sys.modules), "the server loaded nothing: this would be slow"
-    for number, stream in enumerate(streams, start=1):
+    # For want of a stdin the server has opened more of these than a guard has.
+    for opened in list(Path("/proc/self/fd").iterdir()):
+        with suppress(FileNotFoundError):
+            if str(opened.readlink()) == os.devnull:
+                os.close(int(opened.name))
+    if 0 not in streams:
+        streams = {0: os.open(os.devnull, os.O_RDONLY), **streams}
+    for number, stream in streams.items():
         os.dup2(stream, number)
-    for stream in streams:
+    for stream in set(streams.values()) - {0}:
         os.close(stream)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
