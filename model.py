@@ -268,6 +268,8 @@ class Reading:
     `wallet` and `unrealised_pnl` are the venue's own totals, None where it gives none;
     `wallet_defines_equity` says that wallet + unrealised must equal equity on this venue.
     `unpriced` are coins that are held, that nobody prices, and that therefore count 0.
+    `changed_at` says of balances and positions, by any name, when the venue last changed them, on
+    the venue's clock; what it does not say is left out.
     """
 
     scope: ScopeId
@@ -281,6 +283,7 @@ class Reading:
     wallet_defines_equity: bool = True
     server_offset_s: float | None = None
     unpriced: tuple[Asset, ...] = ()
+    changed_at: tuple[tuple[str, float], ...] = ()
 
     def rows(self) -> tuple[Row, ...]:
         """All rows that can lose, positions first, ordered by key within each kind."""

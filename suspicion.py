@@ -7,8 +7,9 @@ The theory: between the last trusted reading (the reference) and this one, equit
 records and flows explain a part of that. A large rest makes the reading SUSPECT, and a suspicion
 begins. While it lasts the reference stays where it is. It ends when
 - a later reading leaves no large rest, or flows or losses in the ledger account for it;
-- the rest takes back what nothing explained two minutes ago at most: that answer was wrong, and
-  the history keeps what was explained of it;
+- the rest takes back what nothing explained two minutes ago at most: one of the two answers was
+  wrong. When the next reading agrees it was the first, of which the history keeps what was
+  explained; else the step back is taken back in turn;
 - the rest undoes an inferred inflow or an accepted loss, for three readings: back to what was
   proven;
 - a rise stays the same for three readings: booked as an inferred inflow, never a peak;
@@ -24,8 +25,9 @@ that dust in an empty account is no suspicion. Deadlines are wall-clock times ke
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from explanation import GAP_S, Explanation, explain_by_prices
 from flows import (
@@ -258,48 +260,84 @@ def find_undoing(case: Case, attempt: Attempt) -> Verdict | None:
 def take_back(case: Case, attempt: Attempt) -> Verdict | None:
     """A step back to where the unexplained total stood before a wrong answer, None for others.
 
-    The wrong answer was small enough to be trusted. The history keeps what was explained meanwhile
-    (a real peak may lie there) and loses the rest. As a fall it would
-    make the way back look like money that came in, as a rise it would be a peak that the account
-    never had, and either way a step that a flow could be mistaken for.
+    The wrong answer was small enough to be trusted; the way back may be more than that. Which of
+    the two was wrong only the next reading tells: until then nothing is forgotten.
     """
     rest = attempt.unexplained
     if is_small(rest, equity=case.reference.equity):
         return None
-    oldest = case.reading.asked_at - TAKEN_BACK_WITHIN_S
-    for wrong, before in pairwise(case.memory.history.points_backwards()):
-        is_proven = any(loss.at == wrong.at for loss in case.memory.accepted_losses)
-        if wrong.at < oldest or is_proven:
+    now_at = case.reading.asked_at
+    before = _level_before(case.memory, case.memory.history.points_backwards(), rest, at=now_at)
+    return None if before is None else accept(case, attempt, audits=())
+
+
+def forget_wrong(case: Case, attempt: Attempt) -> tuple[Attempt, tuple[AuditEntry, ...]]:
+    """The attempt without a wrong answer that was taken back, once a later reading agrees.
+
+    The history keeps what was explained meanwhile (a real peak may lie there) and loses the rest.
+    As a fall it would make the way back look like money that came in, as a rise it would be a peak
+    that the account never had, and either way a step that a flow could be mistaken for.
+    """
+    equity, memory = case.reference.equity, case.memory
+    points = memory.history.points_backwards()
+    back = next(points, None)
+    if back is None or not is_small(attempt.unexplained, equity=equity):
+        return attempt, ()
+    for point in points:
+        if back.at < case.reading.asked_at - TAKEN_BACK_WITHIN_S:
+            break
+        step = back.unexplained - point.unexplained
+        if is_small(memory.unexplained - point.unexplained, equity=equity):
+            back = point
+            continue
+        wrong = _level_before(memory, chain((point,), points), step, at=back.at)
+        if wrong is None:
+            break
+        message = f"{step:+.2f} takes back what nothing explained since then"
+        audit = audit_of(case, "step_taken_back", message, unexplained=step)
+        known = attempt.settled.memory
+        history = _corrected(known.history, wrong, until=back)
+        settled = replace(attempt.settled, memory=replace(known, history=history))
+        return replace(attempt, settled=settled), (audit,)
+    return attempt, ()
+
+
+def _level_before(
+    memory: ScopeMemory, points: Iterator[Point], step: float, *, at: float
+) -> Point | None:
+    """The first point of a wrong answer that a step at a time takes back, None where none was.
+
+    `points` run backwards from the one before the step.
+    """
+    level: float | None = None
+    for wrong, before in pairwise(points):
+        level = wrong.unexplained if level is None else level
+        is_proven = any(loss.at == wrong.at for loss in memory.accepted_losses)
+        if wrong.at < at - TAKEN_BACK_WITHIN_S or is_proven:
             return None
-        if matches(rest, before.unexplained - case.memory.unexplained):
-            message = f"{rest:+.2f} takes back what nothing explained since then"
-            audits = (audit_of(case, "step_taken_back", message, unexplained=rest),)
-            memory = attempt.settled.memory
-            history = _corrected(memory.history, since=wrong.at, unexplained=before.unexplained)
-            memory = replace(memory, history=history)
-            settled = replace(attempt.settled, memory=memory)
-            return accept(case, replace(attempt, settled=settled), audits=audits)
+        if matches(step, before.unexplained - level):
+            return wrong
     return None
 
 
-def _corrected(history: History, *, since: float, unexplained: float) -> History:
-    """The history with what is explained of its points from a time on, its newest excepted."""
+def _corrected(history: History, wrong: Point, *, until: Point) -> History:
+    """The history with what is explained of its points from a wrong one to the one that told it."""
 
     def corrected(point: Point) -> Point:
-        if point.at < since or point is history.last:
+        if not wrong.at <= point.at < until.at:
             return point
-        equity = point.equity - (point.unexplained - unexplained)
+        equity = point.equity - (point.unexplained - until.unexplained)
         is_whole = point.equity > 0 and equity > 0
         return replace(
             point,
             equity=equity,
             nav=point.nav * equity / point.equity if is_whole else point.nav,
-            unexplained=unexplained,
+            unexplained=until.unexplained,
             may_be_peak=point.may_be_peak and is_whole,
         )
 
     chunks = tuple(
-        chunk if chunk.points[-1].at < since else Chunk.of(tuple(map(corrected, chunk.points)))
+        chunk if chunk.points[-1].at < wrong.at else Chunk.of(tuple(map(corrected, chunk.points)))
         for chunk in history.chunks
     )
     return replace(history, chunks=chunks)

@@ -5,7 +5,8 @@ reading is compared with, wants, the record. How a doubt grows and ends is `susp
 a scope may go unseen `sight.py`. Refuses to know what a breach leads to.
 
 Rules:
-- A failed, old or overtaken reading is UNAVAILABLE, never an empty account.
+- A failed, old or overtaken reading is UNAVAILABLE, never an empty account; so is an answer that
+  shows what was before the trusted one, by the dates that the venue puts on balances and positions.
 - Records that came along count all the same.
 - The ledger is wanted while anything large is unexplained, while a suspicion lasts, when a streak
   begins and every `flow_poll_s`, but never twice within a second.
@@ -48,6 +49,7 @@ from suspicion import (
     doubts_of,
     find_ending,
     find_undoing,
+    forget_wrong,
     is_limit_reached,
     suspect,
     take_back,
@@ -65,6 +67,10 @@ from verdict import (
 
 REPEAT_LEDGER_S = 1.0
 """The ledger is never asked twice within this time: it costs the most of the rate limit."""
+
+OLD_ANSWERS_S = 30.0
+"""For so long an answer is refused that shows a state before the trusted one; then the venue's
+dates are what is wrong, and no account goes unread for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +165,8 @@ def _verdict(
         refusal = f"the reading is {now - reading.asked_at:.0f} s old"
     elif last is not None and reading.asked_at <= last.at:
         refusal = "the reading is not newer than the last trusted one"
+    elif _shows_what_was(memory.last_trusted, reading):
+        refusal = "the answer shows what was before the last trusted one"
     else:
         return _judge(
             replace(memory, failures=0),
@@ -168,6 +176,14 @@ def _verdict(
             breach_equity=breach_equity,
         )
     return Verdict(settled=Settled(memory=memory), trust=Trust.UNAVAILABLE, reasons=(refusal,))
+
+
+def _shows_what_was(trusted: Reading | None, reading: Reading) -> bool:
+    """Whether the venue dates a balance or position earlier than the trusted reading showed it."""
+    if trusted is None or reading.asked_at - trusted.asked_at > OLD_ANSWERS_S:
+        return False
+    known = dict(trusted.changed_at)
+    return any(at < known.get(name, at) for name, at in reading.changed_at)
 
 
 def _judge(
@@ -296,6 +312,8 @@ def _without_doubt(case: Case, attempt: Attempt, checks: tuple[str, ...]) -> Ver
     if checks and not case.memory.cross_check_alerted:
         message = f"a cross-check failed: {'; '.join(checks)}"
         audits.append(audit_of(case, "cross_check_failed", message, Severity.WARNING))
+    attempt, forgotten = forget_wrong(case, attempt)
+    audits.extend(forgotten)
     memory = replace(attempt.settled.memory, cross_check_alerted=bool(checks))
     attempt = replace(attempt, settled=replace(attempt.settled, memory=memory))
     return replace(accept(case, attempt, audits=tuple(audits)), reasons=checks)

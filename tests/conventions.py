@@ -33,11 +33,13 @@ class Conventions:
     `tells_wallet`: a reading has a total beside the equity; `wallet_defines_equity` says that the
     profit makes it the equity.
     `waives_min_notional` is what is believed of closing orders, whatever the venue does.
+    `dates_wallet`: it says when a balance was changed last, as all of them say of positions.
     `has_modes_by_symbol`: each symbol has a position mode of its own.
     `closes_as_listed`: a close has the form of the mode in which its position was listed last.
     `flags_hedged_closes`: it says that it only reduces, in hedge mode too.
     `ignores_leg_in_one_way`: a close in the form of hedge mode is taken in one-way mode too, as a
-    plain order; with `side_names_leg` of the wrong direction, because it names the leg's side.
+    plain order or, flagged, as one that reduces; with `side_names_leg` of the wrong direction,
+    because it names the leg's side.
     `tells_filled`: the answer to an order says what was executed; else it only takes it.
     `hides_winners`: an order for which resting ones had to go is answered without its id.
     `batch` is how many closes go in one request, while no more are under way together than alone.
@@ -53,6 +55,7 @@ class Conventions:
     tells_wallet: bool = True
     wallet_defines_equity: bool = True
     waives_min_notional: bool = True
+    dates_wallet: bool = True
     has_modes_by_symbol: bool = False
     closes_as_listed: bool = False
     flags_hedged_closes: bool = False

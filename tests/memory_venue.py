@@ -230,6 +230,15 @@ class MemoryVenue:
             coins=_coins(view),
             position_mode=self._mode_shown(view),
             wallet_defines_equity=self.ways.wallet_defines_equity,
+            changed_at=self._changes(view),
+        )
+
+    def _changes(self, view: AccountView) -> tuple[tuple[str, float], ...]:
+        """When what an answer shows was changed last."""
+        wallet = view.wallet_updated_at if self.ways.dates_wallet else {}
+        return (
+            *wallet.items(),
+            *((f"{leg.symbol} {leg.leg.value}", leg.updated_at) for leg in view.legs.values()),
         )
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:

@@ -167,6 +167,9 @@ def _is_as_good(told: Any, known: Any) -> bool:
             return len(told) == len(known) and all(map(_is_as_good, told, known))
         case Reading():
             # Totals that go untold check nothing; the equity is told, or there is no reading.
+            # A date that goes untold tells no old answer.
+            dates = told.changed_at if set(told.changed_at) <= set(known.changed_at) else ()
+            known = replace(known, changed_at=dates)
             wallet = known.wallet if told.wallet is not None else None
             profit = known.unrealised_pnl if told.unrealised_pnl is not None else None
             return bool(told == replace(known, wallet=wallet, unrealised_pnl=profit))

@@ -32,6 +32,7 @@ from venues.binance_account import (
     base_of,
     parse_account,
     parse_account_mode,
+    parse_changes,
     parse_positions,
     position_mode_shown,
     value_account,
@@ -396,6 +397,27 @@ def test_a_truncated_account_is_never_zero(answer: Row) -> None:
     """No assets without totals, or against totals that are not zero, is no empty account."""
     with pytest.raises(Malformed):
         parse_account(answer, is_multi_assets=False)
+
+
+def test_dates_are_of_each_asset_and_leg_and_a_date_of_none_is_left_out() -> None:
+    """Milliseconds of the venue; they only help to know an old answer, so that none fails one."""
+    told = [1_700_000_000_123, "1700000000456", 0, None, "soon", MISSING]
+    assets = [with_date({"asset": f"A{n}"}, at) for n, at in enumerate(told)]
+    legs = [
+        with_date({"symbol": "BTCUSDT", "positionSide": side}, 1_700_000_001_000 + n)
+        for n, side in enumerate(("LONG", "SHORT"))
+    ]
+    assert dict(parse_changes(assets, legs)) == {
+        "A0": 1_700_000_000.123,
+        "A1": 1_700_000_000.456,
+        "BTCUSDT LONG": 1_700_000_001.0,
+        "BTCUSDT SHORT": 1_700_000_001.001,
+    }
+
+
+def with_date(row: Row, at: object) -> Row:
+    """A row that was changed then."""
+    return row if at is MISSING else row | {"updateTime": at}
 
 
 def test_one_way_positions_take_their_side_from_the_sign() -> None:

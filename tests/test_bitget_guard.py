@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from model import OrderSide, Stage
 from simulator.control import start_simulator
 from simulator.exchange import Exchange
+from simulator.reasons import Reason
 from simulator.state import Leg
+from simulator.wire.bitget import RULES
 from tests.memory_venue import KEY
 from tests.simulated import SECRET, seed
 from tests.test_integration import Place
@@ -33,7 +36,14 @@ ISOLATED = {"margin_mode": "isolated", "leverage": 10, "isolated_margin": 4000}
 BTC_FALLS: Happening = Prices({"BTCUSDT": 58_800})
 
 
-def play(way: str, home: Path, **changes: Any) -> tuple[Told, Exchange]:
+def refuse_the_flag(exchange: Exchange) -> None:
+    """From here on a hedged account takes no order that says that it only reduces."""
+    exchange.world.rules = replace(RULES, takes_flag_when_hedged=False)
+
+
+def play(
+    way: str, home: Path, *, before: Sequence[tuple[float, Happening]] = (), **changes: Any
+) -> tuple[Told, Exchange]:
     """SOL rises from 100 to 150 within 250 s, which costs 500 of 9,400; then BTC falls by 2 %."""
     told = Told()
     rise: list[tuple[float, Happening]] = [
@@ -47,7 +57,7 @@ def play(way: str, home: Path, **changes: Any) -> tuple[Told, Exchange]:
                 **{"prices": {"BTCUSDT": 60000, "SOLUSDT": 100, "XRPUSDT": "0.5"}, **changes}
             ),
             policy=LIVE,
-            script=[*rise, (600.0, BTC_FALLS)],
+            script=[*before, *rise, (600.0, BTC_FALLS)],
             ends_s=660.0,
             on_decision=told.take,
         )
@@ -82,6 +92,18 @@ def test_an_account_is_taken_through_stages_1_and_3(
     for order in ours:
         closes_leg = order.leg is (Leg.LONG if order.symbol == "BTCUSDT" else Leg.SHORT)
         assert closes_leg if mode == "hedged" else order.reduce_only
+
+
+@pytest.mark.parametrize("way", BITGET)
+def test_a_venue_that_refuses_the_flag_of_hedged_closes_is_closed_without_it(
+    way: str, tmp_path: Path
+) -> None:
+    """The first close of stage 1 is refused; what follows, in stage 3 too, never says it again."""
+    told, exchange = play(way, tmp_path, before=[(0.0, refuse_the_flag)], **MODES["hedged"])
+    assert told.stages == [Stage.REDUCED_TOP_RISK, Stage.ALL_CLOSED]
+    assert not exchange.account(KEY).legs
+    refused = [entry for entry in exchange.world.ledger if entry["event"] == "rejected"]
+    assert [entry["reason"] for entry in refused] == [Reason.REDUCE_ONLY_NOT_SENT_HERE]
 
 
 @pytest.mark.parametrize("is_unified", [False, True])

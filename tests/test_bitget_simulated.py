@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +33,7 @@ from model import (
 from simulator import margin
 from simulator.faults import Fault, FaultKind
 from simulator.state import Leg, OrderRequest, OrderType
+from simulator.wire.bitget import RULES
 from tests.simulated import KEY, SECRET, Simulated, seed, simulated
 from tests.venue_rigs import PASSPHRASE
 from venues.access import Access
@@ -211,6 +213,57 @@ async def test_a_hedged_close_touches_its_own_leg_alone(kind: str) -> None:
         assert isinstance(await venue.submit_close(second), Done)
         assert at.exchange.amount(KEY, BTC, Leg.SHORT) == 0
         assert at.exchange.amount(KEY, BTC, Leg.LONG) == Decimal("0.3")
+
+
+@pytest.mark.parametrize("side", [Side.LONG, Side.SHORT])
+@pytest.mark.parametrize("again", [None, Side.LONG, Side.SHORT])
+async def test_a_hedged_close_that_arrives_in_one_way_mode_never_opens(
+    kind: str, side: Side, again: Side | None
+) -> None:
+    """Read as hedged; a bot flattens, switches the mode and may enter again before it arrives."""
+    legs = [{**BOTH_COINS[0], "side": side.value}]
+    async with account(kind, position_mode="hedge", positions=legs) as (at, venue):
+        await venue.fetch_positions(SCOPE)
+        flat = OrderRequest(
+            symbol=BTC,
+            side=side.closing_order,
+            order_type=OrderType.MARKET,
+            quantity=Decimal("0.5"),
+            leg=Leg(side.value),
+        )
+        at.exchange.place(KEY, flat)
+        at.exchange.set_position_mode(KEY, PositionMode.ONE_WAY)
+        if again is not None:
+            towards = again.opposite.closing_order
+            entry = replace(flat, side=towards, leg=Leg.BOTH, quantity=Decimal("0.1"))
+            at.exchange.place(KEY, entry)
+        before = at.exchange.amount(KEY, BTC)
+        await venue.submit_close(close(BTC, side, "0.5", position_mode=PositionMode.HEDGE))
+        assert at.exchange.amount(KEY, BTC) in (before, 0)
+
+
+async def test_a_venue_that_refuses_the_flag_of_hedged_closes_is_not_sent_it_twice(
+    kind: str,
+) -> None:
+    """Refused before the book; the next close of any leg goes without it."""
+    legs = [{**BOTH_COINS[0]}, {**BOTH_COINS[0], "side": "SHORT", "quantity": "0.3"}]
+    async with account(kind, position_mode="hedge", positions=legs) as (at, venue):
+        at.exchange.world.rules = replace(RULES, takes_flag_when_hedged=False)
+        outcomes = [
+            await venue.submit_close(
+                close(
+                    BTC,
+                    side,
+                    "0.3",
+                    position_mode=PositionMode.HEDGE,
+                    client_id=ClientOrderId(f"ks-{number}"),
+                )
+            )
+            for number, side in enumerate((Side.LONG, Side.LONG, Side.SHORT))
+        ]
+        assert [type(outcome) for outcome in outcomes] == [Refused, Done, Done]
+        assert at.exchange.amount(KEY, BTC, Leg.LONG) == Decimal("0.2")
+        assert at.exchange.amount(KEY, BTC, Leg.SHORT) == 0
 
 
 async def test_each_product_of_a_classic_account_is_closed_in_its_own_mode() -> None:

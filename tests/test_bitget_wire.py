@@ -570,12 +570,12 @@ HEDGE, ONE_WAY = PositionMode.HEDGE, PositionMode.ONE_WAY
 LONG, SHORT = Side.LONG, Side.SHORT
 FORMS: Mapping[tuple[str, PositionMode, Side], Row] = {
     # In hedge mode a classic order names the leg by its side: a long is closed by "buy".
-    ("classic", HEDGE, LONG): {"side": "buy", "tradeSide": "Close"},
-    ("classic", HEDGE, SHORT): {"side": "sell", "tradeSide": "Close"},
+    ("classic", HEDGE, LONG): {"side": "buy", "tradeSide": "Close", "reduceOnly": "YES"},
+    ("classic", HEDGE, SHORT): {"side": "sell", "tradeSide": "Close", "reduceOnly": "YES"},
     ("classic", ONE_WAY, LONG): {"side": "sell", "reduceOnly": "YES"},
     ("classic", ONE_WAY, SHORT): {"side": "buy", "reduceOnly": "YES"},
-    ("unified", HEDGE, LONG): {"side": "sell", "posSide": "long"},
-    ("unified", HEDGE, SHORT): {"side": "buy", "posSide": "short"},
+    ("unified", HEDGE, LONG): {"side": "sell", "posSide": "long", "reduceOnly": "yes"},
+    ("unified", HEDGE, SHORT): {"side": "buy", "posSide": "short", "reduceOnly": "yes"},
     ("unified", ONE_WAY, LONG): {"side": "sell", "reduceOnly": "yes"},
     ("unified", ONE_WAY, SHORT): {"side": "buy", "reduceOnly": "yes"},
 }
@@ -650,6 +650,59 @@ async def test_the_mode_that_the_position_shows_decides_the_form_of_its_close(
     assert [
         {name: body[name] for name in form} for form, body in zip(forms, sent, strict=True)
     ] == (forms)
+
+
+def flags_sent(server: CannedVenue, paths: Paths) -> list[bool]:
+    """Of each order that was sent, whether it said that it only reduces."""
+    return ["reduceOnly" in body_of(heard) for heard in server.of("POST", paths.place)]
+
+
+PARAMETERS = ("40017", "400172", "40019", "40020", "40034", "43011", "43012", "25200", "25238")
+MODES = ("40774", "43075", "45021", "45109", "25236", "25237")
+REFUSES_THE_FORM: Mapping[str, Canned] = {
+    **{code: error(code) for code in (*PARAMETERS, *MODES)},
+    "with status 200": error("400172", 200),
+    "a code that nobody knows": error("49999"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSES_THE_FORM)
+async def test_a_flag_that_the_venue_may_have_refused_stops_no_further_hedged_close(
+    server: CannedVenue, venue: BitgetFutures, paths: Paths, name: str
+) -> None:
+    """Of any symbol; one-way closes keep it, whatever is answered to them."""
+    server.set("POST", paths.place, REFUSES_THE_FORM[name])
+    await venue.submit_close(close_of(position_mode=ONE_WAY))
+    await venue.submit_close(close_of(position_mode=HEDGE))
+    server.set("POST", paths.place, placed)
+    for symbol in (ETH, Symbol("SOLUSDT")):
+        assert isinstance(await venue.submit_close(close_of(symbol=symbol)), Done)
+    assert isinstance(await venue.submit_close(close_of(position_mode=ONE_WAY)), Done)
+    assert flags_sent(server, paths) == [True, True, False, False, True]
+
+
+OF_THE_ORDER = ("22002", "40757", "45110", "40808", "40786", "40309", "25225", "25208", "25212")
+OF_THE_ACCOUNT = ("40014", "30007", "40008", "40200")
+OF_THE_VENUE = ("40010", "40015", "40725", "40910", "45001", "25000", "25001", "25003", "25004")
+SAYS_NOTHING_OF_THE_FORM: Mapping[str, Canned] = {
+    **{code: error(code) for code in (*OF_THE_ORDER, *OF_THE_ACCOUNT, *OF_THE_VENUE)},
+    "a server error with a code": error("400172", 503),
+    "a page": Canned(text="<html>", status=403),
+    "an answer without a code": Canned(json={}),
+    "a reset": Canned(how="reset"),
+}
+
+
+@pytest.mark.parametrize("name", SAYS_NOTHING_OF_THE_FORM)
+async def test_what_is_refused_for_something_else_keeps_its_flag(
+    server: CannedVenue, venue: BitgetFutures, paths: Paths, name: str
+) -> None:
+    """A time-out, a size or a market says nothing of the form."""
+    server.set("POST", paths.place, SAYS_NOTHING_OF_THE_FORM[name])
+    await venue.submit_close(close_of())
+    server.set("POST", paths.place, placed)
+    await venue.submit_close(close_of(client_id=ClientOrderId("ks-2")))
+    assert flags_sent(server, paths) == [True, True]
 
 
 async def test_a_close_goes_to_the_product_that_lists_its_position(

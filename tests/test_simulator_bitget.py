@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from model import OrderKind, OrderSide
 from simulator.exchange import Exchange
 from simulator.seeds import apply_seed
 from simulator.state import Leg, OrderRequest, OrderType, to_decimal
-from simulator.wire.bitget import ROUTES, BitgetDialect
+from simulator.wire.bitget import ROUTES, RULES, BitgetDialect
 from simulator.wire.protocol import Circumstances, WireAnswer, WireRequest
 from tests import bitget_spot_answers as spot
 from tests.bitget_answers import (
@@ -348,6 +349,41 @@ def test_in_one_way_mode_the_form_of_a_hedged_close_opens() -> None:
     assert line.held() == 0.6
 
 
+@pytest.mark.parametrize("unified", [False, True])
+def test_in_one_way_mode_a_hedged_close_that_is_flagged_only_reduces(*, unified: bool) -> None:
+    """Of 0.5 long: nothing by a buy, all by a sale of 0.7; the leg that it names is ignored."""
+    line = Line(unified=unified)
+    nothing = "25227" if unified else "22002"
+
+    def close(direction: str, size: str) -> str:
+        if unified:
+            leg = "long" if direction == "sell" else "short"
+            return line.unified_order(side=direction, posSide=leg, qty=size)
+        return line.order(side=direction, tradeSide="close", size=size)
+
+    assert close("buy", "0.3") == nothing
+    assert line.held() == 0.5
+    assert close("sell", "0.7") == "00000"
+    assert line.held() == 0
+    assert close("sell", "0.7") == nothing
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_a_hedged_account_may_refuse_the_flag(*, unified: bool) -> None:
+    """What it does is not known: it is taken, unless a test has the venue refuse it."""
+    line = Line(**hedged(), unified=unified)
+    line.exchange.world.rules = replace(RULES, takes_flag_when_hedged=False)
+    close = {"posSide": "long"} if unified else {"side": "buy", "tradeSide": "close"}
+    order = line.unified_order if unified else line.order
+    assert order(**close) == ("25238" if unified else "400172")
+    assert line.held(leg=Leg.LONG) == 0.5
+    assert order(**close, reduceOnly="") == "00000"
+    line.exchange.world.rules = RULES
+    assert order(**close) == "00000"
+    assert line.held(leg=Leg.LONG) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("flag", ["", "YES", "NO"])
 @pytest.mark.parametrize(
     ("side", "trade_side", "long", "short"),
     [
@@ -358,11 +394,11 @@ def test_in_one_way_mode_the_form_of_a_hedged_close_opens() -> None:
     ],
 )
 def test_in_hedge_mode_the_side_names_the_leg(
-    side: str, trade_side: str, long: float, short: float
+    side: str, trade_side: str, long: float, short: float, flag: str
 ) -> None:
-    """A long is closed by buy with close."""
+    """A long is closed by buy with close; the flag changes nothing."""
     line = Line(**hedged())
-    assert line.order(side=side, tradeSide=trade_side, reduceOnly="") == "00000"
+    assert line.order(side=side, tradeSide=trade_side, reduceOnly=flag) == "00000"
     assert line.held(leg=Leg.LONG) == pytest.approx(long)
     assert line.held(leg=Leg.SHORT) == pytest.approx(short)
     assert line.order(side=side) == "40774"

@@ -100,6 +100,7 @@ class Watch:
         breach_equity: float | None = None,
         running_streak: bool = False,
         late_s: float = 0.0,
+        changed_at: Mapping[str, float] | None = None,
     ) -> ScopeStep:
         """Observe `at` seconds after noon; an equity of None is a failed read."""
         reading = None
@@ -112,6 +113,7 @@ class Watch:
                 unrealised_pnl=unrealised,
                 positions=positions,
                 coins=coins,
+                changed_at=tuple((changed_at or {}).items()),
             )
         seen = ScopeObservation(
             scope=SCOPE,
@@ -1043,9 +1045,39 @@ def test_a_wrong_answer_leaves_the_history_when_it_is_taken_back(wrong: float) -
     for at in (6, 9, 12):
         assert watch.see(at, wrong).trust is TRUSTED
     step = watch.see(15, 10_020)
+    assert (step.trust, step.equity, events(step)) == (TRUSTED, 10_020.0, [])
+    assert watch.adjusted == [10_000, 10_010, wrong, wrong, wrong, 10_020]
+    step = watch.see(18, 10_020)
     assert (step.trust, step.equity, events(step)) == (TRUSTED, 10_020.0, ["step_taken_back"])
-    assert watch.adjusted == [10_000, 10_010, 10_010, 10_010, 10_010, 10_020]
+    assert watch.adjusted == [10_000, 10_010, 10_020, 10_020, 10_020, 10_020, 10_020]
     assert watch.memory.unexplained == 20.0
+
+
+@pytest.mark.parametrize("stale_at", [(15,), (15, 30), (15, 18)])
+def test_a_stale_answer_takes_nothing_right_back(stale_at: tuple[float, ...]) -> None:
+    """340 leave and no record says so yet; answers of before that come once more, or twice."""
+    watch = watching((0, 10_000), (3, 10_000))
+    for at in range(6, 61, 3):
+        watch.see(at, 10_000 if at in stale_at else 9_660)
+    assert watch.adjusted[:2] == [10_000] * 2
+    if stale_at == (15, 18):
+        # Two in a row agree with one another: what was right is forgotten, and then they are.
+        assert watch.adjusted[2:5] == [10_000] * 3
+    else:
+        assert set(watch.adjusted[2:]) == {9_660}
+    assert watch.memory.unexplained == -340
+    watch.see(63, 9_660, ledger=[record("w", LedgerKind.TRANSFER, 5, -340)])
+    if stale_at != (15, 18):
+        assert set(watch.adjusted) == {9_660}
+
+
+@pytest.mark.parametrize("wrong_at", [(15,), (15, 21)])
+def test_a_wrong_answer_is_forgotten_beside_another(wrong_at: tuple[float, ...]) -> None:
+    """400 too much at second 6; before the right value is confirmed 200 too little come."""
+    watch = watching((0, 10_000), (6, 10_400), (9, 10_000))
+    for at in range(12, 40, 3):
+        watch.see(at, 9_800 if at in wrong_at else 10_000)
+    assert set(watch.adjusted) == {10_000}
 
 
 def test_a_real_peak_beside_a_wrong_answer_is_kept() -> None:
@@ -1053,10 +1085,11 @@ def test_a_real_peak_beside_a_wrong_answer_is_kept() -> None:
     watch = Watch()
     watch.see(0, 10_000, position("10", 1_000, 1_000))
     watch.see(10, 10_650, position("10", 1_000, 1_050))
-    step = watch.see(100, 9_900, position("10", 1_000, 990))
-    assert (step.trust, events(step)) == (TRUSTED, ["step_taken_back"])
-    assert watch.adjusted == [10_000, 10_500, 9_900]
-    assert [point.unexplained for point in watch.memory.history.points()] == [0.0, 0.0, 0.0]
+    for at, told in ((100, []), (103, ["step_taken_back"])):
+        step = watch.see(at, 9_900, position("10", 1_000, 990))
+        assert (step.trust, events(step)) == (TRUSTED, told)
+    assert watch.adjusted == [10_000, 10_500, 9_900, 9_900]
+    assert [point.unexplained for point in watch.memory.history.points()] == [0.0] * 4
 
 
 def test_where_nothing_was_left_beside_a_wrong_answer_is_no_peak() -> None:
@@ -1065,11 +1098,12 @@ def test_where_nothing_was_left_beside_a_wrong_answer_is_no_peak() -> None:
     watch.see(0, 1_000, position("10", 1_000, 1_000))
     watch.see(10, 970, position("10", 1_000, 1_000))
     watch.see(20, 0, position("10", 1_000, 903))
-    step = watch.see(30, 530, position("10", 1_000, 953))
-    assert (step.trust, events(step)) == (TRUSTED, ["step_taken_back"])
+    for at, told in ((30, []), (33, ["step_taken_back"])):
+        step = watch.see(at, 530, position("10", 1_000, 953))
+        assert (step.trust, events(step)) == (TRUSTED, told)
     points = list(watch.memory.history.points())
-    assert [point.equity for point in points] == [1_000, 1_000, 30, 530]
-    assert [point.may_be_peak for point in points] == [True, True, False, True]
+    assert [point.equity for point in points] == [1_000, 1_000, 30, 530, 530]
+    assert [point.may_be_peak for point in points] == [True, True, False, True, True]
 
 
 def test_the_way_back_from_a_wrong_answer_is_no_inflow() -> None:
@@ -1077,17 +1111,18 @@ def test_the_way_back_from_a_wrong_answer_is_no_inflow() -> None:
     watch = watching((0, 10_000))
     watch.see(10, 10_490, ledger=[record("d", LedgerKind.TRANSFER, 9, 490)])
     assert watch.see(13, 9_976).trust is TRUSTED
-    step = watch.see(16, 10_490)
-    assert (step.trust, events(step), step.flows) == (TRUSTED, ["step_taken_back"], ())
-    assert watch.adjusted == [10_490] * 4
+    for at, told in ((16, []), (19, ["step_taken_back"])):
+        step = watch.see(at, 10_490)
+        assert (step.trust, events(step), step.flows) == (TRUSTED, told, ())
+    assert watch.adjusted == [10_490] * 5
 
 
 def test_a_wrong_answer_is_taken_back_in_parts() -> None:
     """Two stale answers, the second from before another 200: each step back is one."""
     watch = watching((0, 10_000), (3, 9_700), (6, 9_500), (9, 9_700))
-    assert watch.adjusted == [10_000, 9_700, 9_700, 9_700]
-    assert events(watch.see(12, 10_000)) == ["step_taken_back"]
-    assert watch.adjusted == [10_000] * 5
+    assert events(watch.see(12, 10_000)) == []
+    assert events(watch.see(15, 10_000)) == ["step_taken_back"]
+    assert watch.adjusted == [10_000] * 6
 
 
 @pytest.mark.parametrize(("at", "peak"), [(130, 10_000), (131, 10_400)])
@@ -1095,13 +1130,14 @@ def test_what_stood_for_two_minutes_was_no_wrong_answer(at: float, peak: float) 
     """400 came 10 s after noon and left again: after 120 s that was a peak."""
     watch = watching((0, 10_000), (10, 10_400))
     watch.see(at, 10_000)
+    watch.see(at + 3, 10_000)
     assert max(watch.adjusted) == peak
 
 
 def test_a_small_step_takes_nothing_back() -> None:
     """99 of 10,000 are under 1 %."""
-    watch = watching((0, 10_000), (10, 10_099), (20, 10_000))
-    assert watch.adjusted == [10_000, 10_099, 10_000]
+    watch = watching((0, 10_000), (10, 10_099), (20, 10_000), (23, 10_000))
+    assert watch.adjusted == [10_000, 10_099, 10_000, 10_000]
 
 
 def test_a_history_of_many_chunks_keeps_what_came_before_a_wrong_answer() -> None:
@@ -1111,7 +1147,8 @@ def test_a_history_of_many_chunks_keeps_what_came_before_a_wrong_answer() -> Non
         watch.see(3 * count, 10_400)
         watch.see(3 * count + 3, 10_400)
         watch.see(3 * count + 6, 10_000)
-        assert watch.adjusted == [10_000] * (count + 3)
+        watch.see(3 * count + 9, 10_000)
+        assert watch.adjusted == [10_000] * (count + 4)
 
 
 def test_rise_unlike_the_accepted_loss_is_an_inflow() -> None:
@@ -1474,3 +1511,50 @@ def test_memory_does_not_grow_with_every_reading_for_ever() -> None:
     points = list(watch.memory.history.points())
     assert len(points) == pytest.approx(24 * 120 + 2 * 60, abs=12)
     assert len({id(point.results) for point in points}) == pytest.approx(120 + 25 * 60, abs=12)
+
+
+# --- answers that show what was ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dates", "trust"),
+    [
+        ({"USDT": 5, "BTCUSDT": 8}, TRUSTED),  # nothing changed since
+        ({"USDT": 11, "BTCUSDT": 11}, TRUSTED),
+        ({"USDT": 5}, TRUSTED),  # the position was closed
+        ({"USDT": 5, "ETHUSDT": 1}, TRUSTED),  # another one, of which nothing is known
+        ({}, TRUSTED),  # a venue that dates nothing
+        ({"USDT": 4, "BTCUSDT": 8}, UNAVAILABLE),  # before money moved
+        ({"USDT": 11, "BTCUSDT": 7}, UNAVAILABLE),  # one leg of it is old
+    ],
+)
+def test_an_answer_that_shows_what_was_before_is_none(
+    dates: Mapping[str, float], trust: Trust
+) -> None:
+    """The trusted one had the balance of second 5 and the position of second 8."""
+    watch = Watch()
+    watch.see(10, 10_000, changed_at={"USDT": 5, "BTCUSDT": 8})
+    step = watch.see(13, 9_700, changed_at=dates)
+    assert (step.trust, step.equity) == (trust, None if trust is UNAVAILABLE else 9_700)
+
+
+def test_old_answers_leave_no_mark_on_a_withdrawal() -> None:
+    """340 leave at second 9; the answers of seconds 13 and 16 are of before that."""
+    watch = Watch()
+    watch.see(8, 10_240, changed_at={"USDT": 1})
+    watch.see(10, 9_900, changed_at={"USDT": 9})
+    watch.see(13, 10_240, changed_at={"USDT": 1})
+    watch.see(16, 10_240, changed_at={"USDT": 1})
+    watch.see(19, 9_900, changed_at={"USDT": 9})
+    watch.see(22, 9_900, changed_at={"USDT": 9}, ledger=[record("w", LedgerKind.TRANSFER, 9, -340)])
+    assert watch.adjusted == [9_900, 9_900, 9_900, 9_900]
+
+
+@pytest.mark.parametrize(("at", "trust"), [(40, UNAVAILABLE), (40.1, TRUSTED)])
+def test_wrong_dates_blind_nobody_for_long(at: float, trust: Trust) -> None:
+    """A date from the future was trusted at second 10: 30 s later the venue's word counts less."""
+    watch = Watch()
+    watch.see(10, 10_000, changed_at={"USDT": 4_000})
+    assert watch.see(at, 9_700, changed_at={"USDT": 12}).trust is trust
+    if trust is TRUSTED:
+        assert watch.see(at + 3, 9_700, changed_at={"USDT": 12}).trust is TRUSTED

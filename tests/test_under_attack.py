@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 from functools import partial
@@ -15,8 +16,9 @@ from errors import Malformed, StoreError
 from killswitch import app
 from lock_document import LockContent, LockEntry, LockMode
 from memory import AuditEntry, BookMemory, Records
-from model import Stage
+from model import PositionMode, Stage
 from store.access import ThreadedStore
+from tests.conventions import Conventions
 from tests.guard_files import (
     BOOK,
     INCIDENT,
@@ -30,11 +32,45 @@ from tests.guard_files import (
     write,
     write_lock,
 )
-from tests.memory_venue import Trouble
+from tests.memory_venue import KEY, Trouble
+from tests.other_conventions import BITGET, BITGET_UNIFIED
 from tests.test_binance_parsing import position_row
-from tests.test_executor import HALF, SOL, Bench
+from tests.test_executor import ALL, HALF, SOL, Bench
 from tests.virtual_house import play
 from venues.binance_account import parse_positions, parse_sizes
+
+
+@pytest.mark.parametrize("ways", [BITGET, BITGET_UNIFIED], ids=lambda ways: ways.name)
+@pytest.mark.parametrize("entry", ["SELL", "BUY", None])
+def test_a_hedged_close_that_lands_after_the_account_left_hedge_mode_opens_nothing(
+    ways: Conventions, entry: str | None
+) -> None:
+    """Under way for 20 s; meanwhile a bot flattens, switches to one-way and enters again or not."""
+
+    async def story() -> None:
+        bench = Bench(targets=ALL[:1], seed={"position_mode": "hedge"}, ways=ways)
+        bench.venue.plan("submit_close", Trouble.LATE, times=1, seconds=20.0)
+        drive = asyncio.create_task(bench.drive())
+        await bench.clock.sleep(0.4)
+        assert len(bench.closes()) == 1
+        bench.is_current = False
+        for leg in tuple(bench.exchange.account(KEY).legs.values()):
+            bench.bot_order(
+                leg.symbol,
+                leg.side.closing_order,
+                quantity=abs(leg.amount),
+                position_side=leg.side.value,
+            )
+        bench.exchange.set_position_mode(KEY, PositionMode.ONE_WAY)
+        if entry is not None:
+            bench.bot_order(SOL, entry, quantity=30)
+        entered = bench.held(SOL)
+        await drive
+        await bench.clock.sleep(30.0)
+        assert len(bench.closes()) == 1
+        assert bench.held(SOL) in (entered, 0)
+
+    play(story)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])

@@ -87,6 +87,17 @@ async def test_a_reading_says_what_is_held(rig: Rig) -> None:
     assert (long.margin_asset, short.margin_asset) == ("USDT", "USDT")
 
 
+async def test_a_reading_dates_what_it_shows(pair: Rig) -> None:
+    """Each leg has its own date; a close moves that of its leg, and no date ever moves back."""
+    first = dict((await pair.venue.fetch_reading(pair.scope)).changed_at)
+    closed = await pair.venue.submit_close(pair.close(BTC, Side.LONG, "0.2"))
+    then = dict((await pair.venue.fetch_reading(pair.scope)).changed_at)
+    legs = {name for name in first if BTC in name}
+    assert (len(legs), isinstance(closed, Done)) == (2, True)
+    assert sum(then[name] > first[name] for name in legs) == 1
+    assert all(then[name] >= first[name] for name in first)
+
+
 async def test_both_legs_of_a_hedge_are_read(pair: Rig) -> None:
     """A long and a short of one symbol never become one net position."""
     reading = await pair.venue.fetch_reading(pair.scope)

@@ -132,8 +132,8 @@ MUTANTS = (
         name="bitget-mode-of-the-account",
         money="Where one product is hedged, a close of the other opens.",
         file="venues/bitget.py",
-        old="mode=self._modes.get(symbol, instruction.position_mode),",
-        new="mode=instruction.position_mode,",
+        old="mode = self._modes.get(symbol, instruction.position_mode)",
+        new="mode = instruction.position_mode",
         tests=(
             "tests/test_bitget_simulated.py"
             "::test_each_product_of_a_classic_account_is_closed_in_its_own_mode",

@@ -44,6 +44,7 @@ from venues.binance_account import (
     Valuation,
     parse_account,
     parse_account_mode,
+    parse_changes,
     parse_positions,
     parse_sizes,
     position_mode_shown,
@@ -134,6 +135,7 @@ class _Seen:
     positions: tuple[Position, ...]
     mode: PositionMode
     mode_shown: PositionMode | None
+    changed_at: tuple[tuple[str, float], ...]
 
 
 class BinanceFutures:
@@ -200,6 +202,7 @@ class BinanceFutures:
             position_mode=seen.mode_shown or seen.mode,
             wallet_defines_equity=seen.value.wallet is not None,
             server_offset_s=self._connection.server_offset_s,
+            changed_at=seen.changed_at,
         )
 
     async def _see(self) -> _Seen:
@@ -235,6 +238,9 @@ class BinanceFutures:
             positions=positions,
             mode=mode.position_mode,
             mode_shown=position_mode_shown(positions_answer),
+            changed_at=parse_changes(
+                as_fields(account_answer, "account")["assets"], positions_answer
+            ),
         )
 
     async def _see_portfolio(self) -> _Seen:
@@ -256,6 +262,7 @@ class BinanceFutures:
             ),
             mode=mode.position_mode,
             mode_shown=position_mode_shown(positions_answer),
+            changed_at=parse_changes(balance_answer, positions_answer),
         )
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:

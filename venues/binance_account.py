@@ -16,6 +16,7 @@ from venues.parsing import (
     Fields,
     as_fields,
     as_rows,
+    changes_of,
     optional_decimal,
     required_decimal,
     required_flag,
@@ -158,6 +159,21 @@ def _parse_holding(row: Fields) -> Holding:
         wallet=required_decimal(row, "walletBalance", what),
         unrealised=required_number(row, "unrealizedProfit", what),
         margin_balance=required_number(row, "marginBalance", what),
+    )
+
+
+def parse_changes(assets: object, positions: object) -> tuple[tuple[str, float], ...]:
+    """When each asset and each position was changed last, by the venue's clock.
+
+    The rows of `v3/account` or `papi/v1/balance`, and those of `positionRisk`.
+    """
+    return (
+        *changes_of(as_rows(assets, "account.assets"), names=("asset",), told_in="updateTime"),
+        *changes_of(
+            as_rows(positions, "positionRisk"),
+            names=("symbol", "positionSide"),
+            told_in="updateTime",
+        ),
     )
 
 

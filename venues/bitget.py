@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from clock import Clock
 from errors import InvariantViolation, Malformed, ObservationError, Unavailable
 from inspection import Inspection, NotTold
+from logger import get_logger
 from model import (
     Asset,
     ClientOrderId,
@@ -50,6 +51,7 @@ from venues.bitget_errors import (
     is_gone,
     is_unknown_order,
     judge,
+    may_be_for_its_form,
     remedy_of,
     retry_after_s,
 )
@@ -64,6 +66,8 @@ from venues.failure import Failure, unavailable
 from venues.outcomes import EVERY, as_one
 from venues.pacer import Urgency
 from venues.parsing import as_fields, required_integer
+
+_log = get_logger("venues.bitget")
 
 LEDGER_REACH_S = 89 * 86400.0
 """The venue keeps ninety days of account records."""
@@ -124,6 +128,7 @@ class BitgetFutures:
         self._bases: dict[Symbol, Asset] = {}
         self._products: dict[Symbol, str] = {}
         self._modes: dict[Symbol, PositionMode] = {}
+        self._flags_hedged_closes = True
         self._own_prices: dict[Asset, float] = {}
         self._classic = ClassicAccount(self._connection, stables=self._stables, bases=self._bases)
         self._unified = UnifiedAccount(self._connection, stables=self._stables, bases=self._bases)
@@ -230,6 +235,7 @@ class BitgetFutures:
             position_mode=shown or mode,
             wallet_defines_equity=False,
             server_offset_s=self._connection.server_offset_s,
+            changed_at=account.changed_at,
         )
 
     async def _renew(self) -> PositionMode:
@@ -362,8 +368,9 @@ class BitgetFutures:
         """Send one closing market order.
 
         It has the form of the mode that its own position shows: each product has a mode of its
-        own, and the hedged form sent to a one-way account would open. Raises InvariantViolation
-        for anything but an approved instruction of this account.
+        own, and a one-way account reads the hedged form as another order. The flag keeps that
+        one from opening. Raises InvariantViolation for anything but an approved instruction of
+        this account.
         """
         if not isinstance(instruction, CloseInstruction):
             raise InvariantViolation("only a CloseInstruction may become an order")
@@ -373,17 +380,29 @@ class BitgetFutures:
         except ObservationError as unknown:
             return Refused(reason=RefusalReason.NOT_REACHED, code="", message=str(unknown))
         symbol = instruction.symbol
+        mode = self._modes.get(symbol, instruction.position_mode)
+        is_hedged = mode is PositionMode.HEDGE
         request = family.close_request(
             instruction,
             product=self._product(symbol),
-            mode=self._modes.get(symbol, instruction.position_mode),
+            mode=mode,
+            is_flagged=self._flags_hedged_closes or not is_hedged,
         )
         answer = await self._connection.place(
             request.endpoint, request.params, orders=(instruction.client_id,)
         )
         if isinstance(answer, Failure):
+            if is_hedged:
+                self._heed_hedged_failure(answer)
             return self._connection.judge(answer)
         return judge_placed(answer, client_id=instruction.client_id)
+
+    def _heed_hedged_failure(self, failure: Failure) -> None:
+        """Send hedged closes without the flag, as is documented, where it may have been refused."""
+        if self._flags_hedged_closes and may_be_for_its_form(failure):
+            self._flags_hedged_closes = False
+            why = f"hedged closes go without reduceOnly from now on: {failure.cause}"
+            _log.warning("close_flag_refused", scope=self._scope, why=why)
 
     async def submit_closes(self, instructions: Sequence[CloseInstruction]) -> tuple[Outcome, ...]:
         """Send several closing orders at once, each in a request of its own.

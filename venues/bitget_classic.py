@@ -56,7 +56,7 @@ from venues.bitget_records import (
 )
 from venues.ccxt_client import Params
 from venues.connection import VenueConnection, together
-from venues.parsing import Fields, as_fields, as_rows, plain_text, required_text
+from venues.parsing import Fields, as_fields, as_rows, changes_of, plain_text, required_text
 
 PAGE = 100
 """Most rows that the venue gives at once."""
@@ -106,6 +106,14 @@ class ClassicAccount:
             unrealised_pnl=value.unrealised_pnl,
             held=held,
             coins=value.coins,
+            changed_at=changes_of(
+                chain.from_iterable(
+                    as_rows(data_of(answer, "all-position"), "all-position")
+                    for answer in answers[len(PRODUCTS) :]
+                ),
+                names=("symbol", "holdSide", "marginMode"),
+                told_in="uTime",
+            ),
         )
 
     async def fetch_held(self) -> tuple[Held, ...]:
@@ -235,13 +243,13 @@ class ClassicAccount:
         return {symbol: mark for answer in answers for symbol, mark in parse_marks(answer).items()}
 
     def close_request(
-        self, instruction: CloseInstruction, *, product: str, mode: PositionMode
+        self, instruction: CloseInstruction, *, product: str, mode: PositionMode, is_flagged: bool
     ) -> Request:
         """The closing order.
 
         In hedge mode `side` names the leg and `tradeSide` says that it is closed: a long is closed
         by `buy` with `Close`, spelt as it is known to be accepted. In one-way mode the side is the
-        direction and reduce-only binds it.
+        direction. The flag binds both, also where the mode has changed before the order arrives.
         """
         params: dict[str, str | int] = {
             "symbol": instruction.symbol,
@@ -258,6 +266,7 @@ class ClassicAccount:
             params["tradeSide"] = "Close"
         else:
             params["side"] = instruction.side.closing_order.value.lower()
+        if is_flagged:
             params["reduceOnly"] = "YES"
         return Request(endpoint="privateMixPostV2MixOrderPlaceOrder", params=params)
 

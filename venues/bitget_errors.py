@@ -37,17 +37,24 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "25227": _R.NOTHING_TO_REDUCE,
     # More than may still be closed: resting orders claim the rest, or the position has shrunk.
     # The answer to both is the same: cancel what rests there, read again, send what is left.
+    # The codes that begin with 25 are the unified account's.
     "40757": _R.RESTING_ORDER_IN_THE_WAY,
     "45005": _R.RESTING_ORDER_IN_THE_WAY,
     "40804": _R.RESTING_ORDER_IN_THE_WAY,
     "40717": _R.RESTING_ORDER_IN_THE_WAY,
     "43029": _R.RESTING_ORDER_IN_THE_WAY,
     "40939": _R.RESTING_ORDER_IN_THE_WAY,
+    "25225": _R.RESTING_ORDER_IN_THE_WAY,
+    "25226": _R.RESTING_ORDER_IN_THE_WAY,
+    "25231": _R.RESTING_ORDER_IN_THE_WAY,
+    "25232": _R.RESTING_ORDER_IN_THE_WAY,
+    "25242": _R.RESTING_ORDER_IN_THE_WAY,
     "40762": _R.TOO_LARGE,
     "45112": _R.TOO_LARGE,
     "45113": _R.TOO_LARGE,
     "43007": _R.TOO_LARGE,
     "40888": _R.TOO_LARGE,
+    "25208": _R.TOO_LARGE,
     "45110": _R.TOO_SMALL,
     "45111": _R.TOO_SMALL,
     "45114": _R.TOO_SMALL,
@@ -56,16 +63,20 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "43027": _R.TOO_SMALL,
     "22034": _R.TOO_SMALL,
     "22038": _R.TOO_SMALL,
+    "25207": _R.TOO_SMALL,
     "40808": _R.BAD_PRECISION,
     "40774": _R.WRONG_POSITION_MODE,
     "43075": _R.WRONG_POSITION_MODE,
     "45021": _R.WRONG_POSITION_MODE,
     "45109": _R.WRONG_POSITION_MODE,
+    "25236": _R.WRONG_POSITION_MODE,
+    "25237": _R.WRONG_POSITION_MODE,
     # An earlier attempt with the same id arrived: the caller has to look that one up.
     "40786": _R.DUPLICATE_ID,
     "43118": _R.DUPLICATE_ID,
     "45034": _R.DUPLICATE_ID,
     "50060": _R.DUPLICATE_ID,
+    "25212": _R.DUPLICATE_ID,
     "40309": _R.NOT_TRADABLE,
     "40844": _R.NOT_TRADABLE,
     "40845": _R.NOT_TRADABLE,
@@ -86,10 +97,14 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "40200": _R.NOT_REACHED,
     # Refused by a check of the request or of the margin.
     "40017": _R.OTHER,
+    "400172": _R.OTHER,
     "40019": _R.OTHER,
     "40020": _R.OTHER,
     "40034": _R.OTHER,
+    "43011": _R.OTHER,
     "43012": _R.OTHER,
+    "25200": _R.OTHER,
+    "25238": _R.OTHER,
 }
 
 SPOT_REFUSALS: Mapping[str, RefusalReason] = {
@@ -98,6 +113,9 @@ SPOT_REFUSALS: Mapping[str, RefusalReason] = {
     "25202": _R.NOTHING_TO_REDUCE,
 }
 """What codes mean on a spot market that mean something else beside a position."""
+
+BUSY = frozenset({"40010", "40015", "40725", "40910", "45001", "25000", "25001", "25003", "25004"})
+"""Doubtful for the venue's own sake, whatever the order said."""
 
 IS_CLASSIC, IS_UNIFIED = "40084", "40085"
 """What the endpoints of one family say to an account of the other."""
@@ -189,6 +207,17 @@ def judge(
 def is_clock_refusal(failure: Failure) -> bool:
     """True when the time stamp was refused."""
     return code_of(failure.body) in _CLOCK_CODES
+
+
+def may_be_for_its_form(failure: Failure) -> bool:
+    """True when an order may have been refused for how it was written.
+
+    For a parameter or the mode; a code that nobody knows may mean either.
+    """
+    code = code_of(failure.body)
+    if code is None or code in BUSY or (failure.status or 500) >= 500:
+        return False
+    return REFUSALS.get(code, _R.OTHER) in (_R.OTHER, _R.WRONG_POSITION_MODE)
 
 
 def is_gone(failure: Failure) -> bool:

@@ -70,6 +70,7 @@ class Account:
     unrealised_pnl: float | None
     held: tuple[Held, ...]
     coins: tuple[Coin, ...]
+    changed_at: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +130,9 @@ class Family(Protocol):
         """Read the marks of all contracts."""
 
     def close_request(
-        self, instruction: CloseInstruction, *, product: str, mode: PositionMode
+        self, instruction: CloseInstruction, *, product: str, mode: PositionMode, is_flagged: bool
     ) -> Request:
-        """The closing order as it goes over the wire."""
+        """The closing order as it goes over the wire, saying that it only reduces or not."""
 
     def lookup_request(self, client_id: ClientOrderId, symbol: Symbol, *, product: str) -> Request:
         """The look-up of an order by our own id."""

@@ -61,6 +61,7 @@ from venues.parsing import (
     Fields,
     as_fields,
     as_rows,
+    changes_of,
     optional_decimal,
     plain_text,
     required_text,
@@ -113,6 +114,13 @@ class UnifiedAccount:
             unrealised_pnl=value.unrealised_pnl,
             held=held,
             coins=value.coins,
+            changed_at=changes_of(
+                chain.from_iterable(
+                    rows_in(answer, "list", "current-position") for answer in positions
+                ),
+                names=("symbol", "posSide", "marginMode"),
+                told_in="updatedTime",
+            ),
         )
 
     async def fetch_held(self) -> tuple[Held, ...]:
@@ -290,9 +298,9 @@ class UnifiedAccount:
         return {symbol: mark for answer in answers for symbol, mark in parse_marks(answer).items()}
 
     def close_request(
-        self, instruction: CloseInstruction, *, product: str, mode: PositionMode
+        self, instruction: CloseInstruction, *, product: str, mode: PositionMode, is_flagged: bool
     ) -> Request:
-        """The closing order: a direction in both modes, bound to its leg or reduce-only."""
+        """The closing order: a direction in both modes, in hedge mode bound to its leg."""
         params: dict[str, str | int] = {
             "category": product,
             "symbol": instruction.symbol,
@@ -304,7 +312,7 @@ class UnifiedAccount:
         }
         if mode is PositionMode.HEDGE:
             params["posSide"] = "long" if instruction.side is Side.LONG else "short"
-        else:
+        if is_flagged:
             params["reduceOnly"] = "yes"
         return Request(endpoint="privateUtaPostV3TradePlaceOrder", params=params)
 

@@ -70,7 +70,7 @@ from venues.bybit_records import (
 from venues.ccxt_client import Params
 from venues.connection import Kept, Manners, VenueConnection, together
 from venues.exchange_library import bybit
-from venues.parsing import Fields, required_integer
+from venues.parsing import Fields, changes_of, required_integer
 
 POSITION_PAGE = 200
 ORDER_PAGE = 50
@@ -218,6 +218,9 @@ class BybitUnified:
             # The totals count collateral alone, with the venue's haircut; the equity counts all.
             wallet_defines_equity=False,
             server_offset_s=self._connection.server_offset_s,
+            changed_at=changes_of(
+                chain.from_iterable(rows), names=("symbol", "positionIdx"), told_in="updatedTime"
+            ),
         )
 
     async def fetch_positions(self, scope: ScopeId) -> tuple[Position, ...]:

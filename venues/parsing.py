@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from errors import Malformed
@@ -103,6 +103,22 @@ def required_flag(fields: Fields, name: str, what: str) -> bool:
     if value in ("true", "false"):
         return value == "true"
     raise Malformed(f"{what}: {name} is {_absence(fields, name)}")
+
+
+def changes_of(
+    rows: Iterable[Fields], *, names: Sequence[str], told_in: str
+) -> tuple[tuple[str, float], ...]:
+    """When each row was last changed, in seconds of the venue's clock; the `names` tell rows apart.
+
+    A row that does not say so, or says 0, is left out: this only helps to know an old answer.
+    """
+    found: list[tuple[str, float]] = []
+    for row in rows:
+        told = str(row.get(told_in) or "")
+        if told.isascii() and told.isdigit() and int(told) > 0:
+            name = " ".join(str(row.get(part)) for part in names)
+            found.append((name, int(told) / 1000))
+    return tuple(found)
 
 
 def plain_text(quantity: Decimal) -> str:

@@ -38,6 +38,7 @@ from simulator.wire.protocol import Circumstances, WireAnswer, WireRequest
 
 NOT_FOUND = 404
 RULES = HouseRules(
+    takes_flag_when_hedged=True,
     hedged_closes_take_the_rest=True,
     newer_reducers_win=True,
     reducers_skip_min_notional=False,
@@ -45,7 +46,10 @@ RULES = HouseRules(
     client_id=re.compile(r"^[.A-Z:/a-z0-9_-]{1,32}$"),
     max_orders={OrderKind.REGULAR: 400, OrderKind.CONDITIONAL: 400},
 )
-"""From the venue's pages; the longest id is that of unified accounts."""
+"""From the venue's pages; the longest id is that of unified accounts.
+
+That hedged closes may say that they only reduce is in none of them: bots that trade send it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ CODES: dict[Reason, tuple[str, str]] = {
         "40774",
         "The order type for unilateral position must also be the unilateral position type.",
     ),
-    Reason.REDUCE_ONLY_NOT_SENT_HERE: ("40017", "Parameter verification failed {detail}"),
+    Reason.REDUCE_ONLY_NOT_SENT_HERE: ("400172", "Parameter verification failed {detail}"),
     Reason.NOTHING_TO_REDUCE: ("22002", "No position to close"),
     Reason.MORE_THAN_HELD: (
         "40804",
@@ -92,6 +92,7 @@ CODES: dict[Reason, tuple[str, str]] = {
 
 UNIFIED_CODES: dict[Reason, tuple[str, str]] = {
     Reason.NOTHING_TO_REDUCE: ("25227", "no position available"),
+    Reason.REDUCE_ONLY_NOT_SENT_HERE: ("25238", "{detail} do not assign values at the same"),
     Reason.UNKNOWN_ORDER: ("25204", "Order does not exist"),
     Reason.BALANCE_INSUFFICIENT: ("25202", "Insufficient balance"),
 }

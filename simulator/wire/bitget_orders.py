@@ -84,11 +84,17 @@ def check_margin_mode(account: Account, symbol: str, told: str) -> None:
         raise translate(Rejected(Reason.MARGIN_MODE_HELD_BY_POSITION, symbol))
 
 
+def hedged_flag(flagged: bool | None, *, closes: bool) -> bool | None:
+    """What counts of `reduceOnly` in hedge mode: it says of a close what the leg says already."""
+    return True if flagged and closes else None
+
+
 def order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest:
     """Read the parameters of an order. Raises BitgetError.
 
     In hedge mode the side names the leg and `tradeSide` what is done to it. In one-way mode
-    `tradeSide` is ignored and the side is the direction: a close meant for a hedged account opens.
+    `tradeSide` is ignored and the side is the direction: a close meant for a hedged account opens,
+    unless `reduceOnly` keeps it from that.
     """
     symbol = required(sent, "symbol").upper()
     side = word(sent, "side", ("buy", "sell"))
@@ -102,9 +108,9 @@ def order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest:
         if not sent.get("tradeSide"):
             raise translate(Rejected(Reason.LEG_MISMATCH, symbol))
         leg = Leg.LONG if side == "buy" else Leg.SHORT
-        if word(sent, "tradeSide", ("open", "close")) == "close":
-            direction = closing_side(leg)
-        reduce_only = None
+        closes = word(sent, "tradeSide", ("open", "close")) == "close"
+        direction = closing_side(leg) if closes else direction
+        reduce_only = hedged_flag(reduce_only, closes=closes)
     return OrderRequest(
         symbol=symbol,
         side=direction,

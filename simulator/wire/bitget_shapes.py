@@ -131,7 +131,7 @@ def order_row(view: AccountView, order: ExchangeOrder, *, status_name: str) -> R
         "orderSource": "normal",
         "presetStopSurplusPrice": "",
         "presetStopLossPrice": "",
-        "reduceOnly": "YES" if order.reduce_only and order.leg is Leg.BOTH else "NO",
+        "reduceOnly": "YES" if order.reduce_only else "NO",
         "cTime": milliseconds(order.created_at),
         "uTime": milliseconds(order.updated_at),
     }

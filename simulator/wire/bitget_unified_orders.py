@@ -26,6 +26,7 @@ from simulator.wire.bitget_orders import (
     cancelled,
     check_margin_mode,
     flag,
+    hedged_flag,
     in_force,
     named,
     placed,
@@ -41,6 +42,7 @@ from simulator.wire.bitget_shapes import (
     POSITION_MODES,
     STOPS,
     Row,
+    closing_side,
     is_closing,
     milliseconds,
     orders_of,
@@ -71,7 +73,8 @@ def place(
 def _order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest:
     """Read the parameters of an order. A hedged account must be told the leg. Raises BitgetError.
 
-    In hedge mode `reduceOnly` is not used: the leg and the side say what is opened and closed.
+    In one-way mode `posSide` is ignored: a close meant for a hedged account may open, unless
+    `reduceOnly` keeps it from that.
     """
     symbol = required(sent, "symbol").upper()
     side = OrderSide(word(sent, "side", ("buy", "sell")).upper())
@@ -84,7 +87,7 @@ def _order_request(account: Account, sent: Mapping[str, object]) -> OrderRequest
         if not sent.get("posSide"):
             raise Rejected(Reason.LEG_MISMATCH, symbol)
         leg = Leg(word(sent, "posSide", ("long", "short")).upper())
-        reduce_only = None
+        reduce_only = hedged_flag(reduce_only, closes=side is closing_side(leg))
     return OrderRequest(
         symbol=symbol,
         side=side,
@@ -137,7 +140,7 @@ def order_row(view: AccountView, order: ExchangeOrder) -> Row:
         "holdMode": POSITION_MODES[mode],
         "delegateType": "normal",
         "tradeSide": "close" if is_closing(order) else "open",
-        "reduceOnly": "YES" if order.reduce_only and is_net else "NO",
+        "reduceOnly": "YES" if order.reduce_only else "NO",
         "marginMode": MARGIN_MODES[view.setting(order.symbol).margin_mode],
         "stpMode": "none",
         "takeProfit": "",
