@@ -39,8 +39,8 @@ LOADED = (
 )
 """What a guard, or a command about one, loads sooner or later."""
 LOOK_EVERY_S = 0.01
-ROOM = 2**20
-"""Bytes that a process can say before anybody listens: the most that every user may ask for."""
+ROOM = 2**18
+"""Bytes that a process can say before anybody listens; a user may have 64 MiB of them in all."""
 
 _SERVER = get_context("forkserver")
 _SERVER.set_forkserver_preload(["typer", *LOADED, __name__])
@@ -63,13 +63,11 @@ class WarmProcess:
         stderr: int | None = None,
     ) -> None:
         """Start it; the streams are descriptors of the caller's files. Nothing comes from stdin."""
-        pipes = (_pipe(self), _pipe(self))
-        self._readers = tuple(reader for reader, _ in pipes)
-        writers = tuple(writer for _, writer in pipes)
-        streams = (
-            ours if theirs is None else theirs
-            for ours, theirs in zip(writers, (stdout, stderr), strict=True)
-        )
+        given = enumerate((stdin, stdout, stderr))
+        streams = {number: stream for number, stream in given if stream is not None}
+        pipes = {number: _pipe(self) for number in (1, 2) if number not in streams}
+        self._readers = {number: reader for number, (reader, _) in pipes.items()}
+        writers = {number: writer for number, (_, writer) in pipes.items()}
         with chdir(ROOT):  # The server looks there for what it loads.
             forkserver.ensure_running()
         self._process = _SERVER.Process(
@@ -79,15 +77,13 @@ class WarmProcess:
                 "folder": str(folder),
                 "environment": dict(environment),
                 "streams": {
-                    number: _Descriptor(stream)
-                    for number, stream in enumerate((stdin, *streams))
-                    if stream is not None
+                    number: _Descriptor(stream) for number, stream in {**streams, **writers}.items()
                 },
             },
             daemon=True,
         )
         self._process.start()
-        for writer in writers:
+        for writer in writers.values():
             os.close(writer)
 
     @property
@@ -137,8 +133,11 @@ class WarmProcess:
         return code, out.decode(), err.decode()
 
     def _said(self) -> tuple[bytes, bytes]:
-        out, err = (b"".join(iter(partial(os.read, reader, ROOM), b"")) for reader in self._readers)
-        return out, err
+        said = {
+            number: b"".join(iter(partial(os.read, reader, ROOM), b""))
+            for number, reader in self._readers.items()
+        }
+        return said.get(1, b""), said.get(2, b"")
 
 
 def _pipe(owner: object) -> tuple[int, int]:
