@@ -16,6 +16,9 @@ from typing import Any, Generic, TypeVar
 from clock import Clock
 from errors import InvariantViolation, KillSwitchError, Unavailable
 
+ROUNDS_TO_LEAVE = 4
+"""A task that is waited for with a deadline, another within it, two reads at once, the socket."""
+
 Value = TypeVar("Value")
 
 
@@ -121,6 +124,12 @@ def abandon(task: asyncio.Future[Any]) -> None:
 def look_away(task: asyncio.Future[Any]) -> None:
     """Let a task go on; what it still raises is told elsewhere, or nobody's business."""
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+async def let_leave() -> None:
+    """Give the loop the rounds that requests take to leave which were begun just now."""
+    for _ in range(ROUNDS_TO_LEAVE):
+        await asyncio.sleep(0)
 
 
 async def nap(clock: Clock, seconds: float, *, unless: asyncio.Event) -> None:

@@ -82,12 +82,12 @@ def incident_token(incident_id: IncidentId) -> str:
 
 
 def _is_token(text: str) -> bool:
-    return 0 < len(text) <= MAX_TOKEN_LENGTH and all(letter in DIGITS for letter in text)
+    return 0 < len(text) <= MAX_TOKEN_LENGTH and not text.strip(DIGITS)
 
 
 def _is_number(text: str) -> bool:
     """True for the one way in which a number is written: no leading zeros, not empty."""
-    return all(letter in DIGITS for letter in text) and (text == "0" or text[:1] not in ("", "0"))
+    return not text.strip(DIGITS) and (text == "0" or text[:1] not in ("", "0"))
 
 
 def base36(number: int) -> str:

@@ -142,12 +142,17 @@ class Executor:
         return any(work.failed_reads for work in self._work.values())
 
     def look_ahead(self) -> None:
-        """Begin to read what the first round needs, while its incident is still being written.
+        """Begin to read what the first round needs, while its incident is decided and written.
 
         Not where something was sent before: its fate is looked up before positions are read.
         """
         if not (self._work or self._resumed or self._finishing.is_set()):
             self._eyes.look_ahead()
+
+    def drop_ahead(self) -> None:
+        """Give up what `look_ahead` has begun, unless an incident is worked on: none was opened."""
+        if not self._work:
+            self._eyes.drop_ahead()
 
     def get_ready(self, closes: int) -> None:
         """Have the venue prepare for so many closes: a stage is being confirmed."""
@@ -156,6 +161,7 @@ class Executor:
     def finish(self) -> None:
         """Begin no further round; the one in hand ends as usual."""
         self._finishing.set()
+        self.drop_ahead()
         for work in self._work.values():
             work.sender.is_done.set()
 

@@ -60,9 +60,18 @@ class Eyes:
         self._read_at = float("-inf")
 
     def look_ahead(self) -> None:
-        """Begin to read for the next look; what was answered long before it is read again."""
-        self.read_ahead()
-        self._list()
+        """Begin to read for the next look, unless that has begun and may still serve it."""
+        if self._ahead is None or (self._ahead.done() and not self._is_fresh):
+            self.drop_ahead()
+            self.read_ahead()
+            self._list()
+
+    def drop_ahead(self) -> None:
+        """Give up what was begun ahead: a later look must not take it for what it finds."""
+        for begun in (self._ahead, self._listing):
+            if begun is not None:
+                abandon(begun)
+        self._ahead = self._listing = None
 
     def read_ahead(self) -> None:
         """Begin to read positions for the next look: nothing is under way that they wait for."""

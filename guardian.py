@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from attempts import Unbroken
+from attempts import Unbroken, let_leave
 from calm_check import CalmCheck, Subject
 from clock import Clock
 from clock_drift import DriftWatch
@@ -57,6 +57,9 @@ HEARTBEAT_S = 10.0
 """Without a tick for so long the lock is written all the same: bots trust it for 60 s."""
 TIDY_NEEDS_S = 0.25
 """Every account must rest for so long before its next reading, for the store to be tidied."""
+STUCK_AFTER_S = 600.0
+"""What could not be closed for so long may stay open for weeks, read every three seconds: without
+thinning the disk would be full by then."""
 STOP_WITHIN_S = 30.0
 """The longest that a shutdown waits for a round in hand. What is cut off then was recorded before
 it was sent, so the next run looks it up."""
@@ -259,7 +262,12 @@ class Guardian:
     async def _announce_lock(self) -> None:
         """Write the lock as it is remembered before anything is read."""
         seen = await self._switch.first_look()
-        decision = self._take(Observation(now=self._clock.now(), is_start=True, switch=seen))
+        decision: Decision | None = None
+        with self._supervisor.supervise("starting"):
+            decision = self._take(Observation(now=self._clock.now(), is_start=True, switch=seen))
+        if decision is None:
+            # Every start would end so, and bots would go by what the last run has left.
+            raise InvariantViolation("no first decision can be made; task_failed says why")
         await self._writer.write(decision, lock_deadline_s=START_LOCK_DEADLINE_S)
         self._tell(decision)
         if self._lock_writer.fault and not self._lock_writer.may_pass:
@@ -363,6 +371,10 @@ class Guardian:
             self.memory.scope(scope), is_second_reading=is_second_reading
         )
         watch.look_s = self._clock.monotonic() - began
+        if is_second_reading and seen.reading is not None and watch.executor is not None:
+            # What it most likely opens is closed by a read that waited for no decision.
+            watch.executor.look_ahead()
+            await let_leave()
         seen = await watch.wait_for_records(
             seen, memory=self.memory, policy=self._policy, clock=self._clock
         )
@@ -378,8 +390,10 @@ class Guardian:
         if trial is not None:
             observation = trial.observation
         decision = self._take(observation, trial)
-        if decision.opened and watch.executor is not None:
+        if watch.executor is not None and decision.opened:
             watch.executor.look_ahead()
+        elif watch.executor is not None:
+            watch.executor.drop_ahead()
         await self._write(decision)
         watch.take_note(decision)
         return decision
@@ -403,7 +417,9 @@ class Guardian:
             decision = decide(self.memory, observation, self._policy)
         before, self.memory = self.memory, decision.memory
         self._settled_at, self._settled_until = monotonic, observation.now
-        self._switch.follow(decision, before=before)
+        # What has taken effect is recorded and locked next, whatever trips over it here.
+        with self._supervisor.supervise("following the switch"):
+            self._switch.follow(decision, before=before)
         if self._on_taken is not None:
             with self._supervisor.supervise("on_taken"):
                 self._on_taken(decision)
@@ -446,14 +462,22 @@ class Guardian:
         return (
             not self._recorder.is_behind
             and all(watch.rests_until >= soon for watch in self._watches.values())
-            and all(self._drives.open_incident(scope) is None for scope in self._watches)
+            and not any(map(self._gets_on, self._watches))
         )
+
+    def _gets_on(self, scope: ScopeId) -> bool:
+        """Whether something is being closed there, and not stuck for long."""
+        incident = self._drives.open_incident(scope)
+        now = self._clock.now()
+        return incident is not None and now - incident.last_progress_at < STUCK_AFTER_S
 
     async def answer_requests(self, *, switch: SwitchSeen | None = None) -> None:
         """Decide what the operator has asked for since the last look, one after the other."""
         for request in await self._desk.due():
             observation = Observation(now=self._clock.now(), requests=(request,), switch=switch)
-            await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
+            # One that cannot be decided takes none of those behind it along: each is given once.
+            with self._supervisor.supervise("requests"):
+                await self._unbroken.do(self._settle(observation, is_forced=is_forced(request)))
 
     async def answer_alone(self) -> None:
         """Decide what was asked for where no guard watches, and tell Redis before the end."""

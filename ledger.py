@@ -61,6 +61,9 @@ def learn_ledger(
     if ledger is None:
         return Settled(memory=memory)
     settled = Settled(memory=memory)
+    # A busy account has thousands of records, and the answer repeats many of them.
+    known = {entry.record_id for entry in memory.entries}
+    fresh: list[LedgerEntry] = []
     for entry in sorted(ledger.entries, key=lambda entry: (entry.at, entry.record_id)):
         if not math.isfinite(entry.amount) or entry.amount == 0:
             continue
@@ -76,8 +79,10 @@ def learn_ledger(
             settled = settled.then(
                 _learn_flow(settled.memory, flow, now=now, min_equity=min_equity)
             )
-        else:
-            settled = settled.then(Settled(memory=_learn_entry(settled.memory, entry)))
+        elif entry.record_id not in known and not _is_forgotten(memory, entry):
+            known.add(entry.record_id)
+            fresh.append(entry)
+            settled = settled.then(Settled(memory=_credit_late(settled.memory, entry)))
     settled = settled.then(_confirm_together(settled.memory, min_equity=min_equity))
     memory = settled.memory
     until = max(memory.ledger_until, ledger.asked_at)
@@ -86,7 +91,7 @@ def learn_ledger(
         oldest = min(oldest, memory.last_trusted.asked_at)
     memory = replace(
         memory,
-        entries=tuple(entry for entry in memory.entries if entry.at > oldest),
+        entries=tuple(entry for entry in (*memory.entries, *fresh) if entry.at > oldest),
         ledger_until=until,
         set_back_to=memory.set_back_to if ledger.asked_at < memory.set_back_to else 0.0,
     )
@@ -156,13 +161,13 @@ def _replace_inferred(
     return settled
 
 
-def _learn_entry(memory: ScopeMemory, entry: LedgerEntry) -> ScopeMemory:
-    """A record that is no flow: kept once, and credited late if its time has been judged."""
-    is_known = any(known.record_id == entry.record_id for known in memory.entries)
-    is_forgotten = memory.ledger_until > 0 and entry.at <= memory.ledger_until - ENTRY_LIFE_S
-    if is_known or is_forgotten:
-        return memory
-    memory = replace(memory, entries=(*memory.entries, entry))
+def _is_forgotten(memory: ScopeMemory, entry: LedgerEntry) -> bool:
+    """Whether a record is so old that its id is not remembered: it was taken in before."""
+    return memory.ledger_until > 0 and entry.at <= memory.ledger_until - ENTRY_LIFE_S
+
+
+def _credit_late(memory: ScopeMemory, entry: LedgerEntry) -> ScopeMemory:
+    """A new record that is no flow: credited to its row late if its time has been judged."""
     first = next(memory.history.points(), None)
     is_judged = (
         first is not None

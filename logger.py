@@ -7,7 +7,7 @@ the log are docs/log.md. How a line looks on a terminal is `terminal_log`.
 Rules
 - Every string of an event passes the redactor: message, values, nested values, keys, exceptions.
 - A log that cannot be written stops nothing: a full disk or a closed pipe is swallowed here, and
-  a pipe or terminal that nobody reads is not waited for.
+  neither a pipe or terminal that nobody reads is waited for, nor a file on a disk that hangs.
 - An event is one line of JSON, whatever it holds; an exception is one string in it.
 - An event that says `why` and was told with the same words a moment ago is counted, not repeated.
 - Times are ISO 8601 in UTC, from the clock that is given.
@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -22,6 +23,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import UnsupportedOperation
@@ -33,6 +35,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from attempts import words_of
 from clock import SystemClock
+from own_thread import OwnThread
 from redaction import Redactor
 from terminal_log import TerminalRenderer
 
@@ -43,6 +46,13 @@ _MOST_CAUSES = 256
 _PIECE = 4_000
 """Bytes that a pipe with any room at all takes without waiting."""
 
+_HOLDS_S = 0.05
+"""A file takes a line at once; one that does not lies on a disk that hangs."""
+_MOST_WAITING = 1_000
+"""Lines kept for such a disk."""
+_END_WAITS_S = 1.0
+"""What the end of the process gives a disk that is only slow: last words count most."""
+
 _FIRST_FIELDS = ("timestamp", "level", "event")
 
 Logger = FilteringBoundLogger
@@ -52,8 +62,9 @@ Logger = FilteringBoundLogger
 class _Output:
     """A stream whose failures stay here: a log that cannot be written stops nothing.
 
-    A pipe or terminal that nobody reads would hold the writer up for ever, closes included. What
-    it does not take at once is lost, and how much was lost is told when it takes lines again.
+    A pipe or terminal that nobody reads would hold the writer up for ever, closes included, and so
+    would a file on a disk that hangs. What a pipe does not take at once is lost, and so is what a
+    file has no place left for; how much was lost is told when lines are taken again.
     Nothing is left in the stream's own buffer, where it would fail once more when the process
     ends, and turn its exit code into 120.
     """
@@ -62,6 +73,9 @@ class _Output:
         self._stream = stream
         self._say_lost = say_lost
         self._lost = 0
+        self._thread = OwnThread("log")
+        self._waiting: list[Future[bool]] = []
+        atexit.register(self._finish)
 
     def write(self, text: str) -> int:
         if self._lost and self._put(f"\n{self._say_lost(self._lost)}\n"):
@@ -75,7 +89,8 @@ class _Output:
 
     def _put(self, text: str) -> bool:
         """Write the text, or as much of it as is taken at once; whether that was all."""
-        with suppress(OSError, ValueError):
+        # RuntimeError: there is no thread to be had.
+        with suppress(OSError, ValueError, RuntimeError):
             try:
                 descriptor = self._stream.fileno()
             except UnsupportedOperation:
@@ -83,19 +98,41 @@ class _Output:
                 self._stream.flush()
                 return True
             left = text.encode(self._stream.encoding or "utf-8", "backslashreplace")
-            while left and _takes_more(descriptor):
-                left = left[os.write(descriptor, left[:_PIECE]) :]
-            return not left
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return self._put_into_file(descriptor, left)
+            return _write(descriptor, left, may_go_on=_takes_more)
         return False
+
+    def _put_into_file(self, descriptor: int, left: bytes) -> bool:
+        """Write on a thread of its own: only the first line waits a moment for a disk that hangs.
+
+        Raises OSError and RuntimeError.
+        """
+        self._waiting = [writing for writing in self._waiting if not writing.done()]
+        is_hanging, is_full = bool(self._waiting), len(self._waiting) >= _MOST_WAITING
+        if is_full:
+            return False
+        writing = self._thread.submit(_write, descriptor, left)
+        self._waiting.append(writing)
+        with suppress(TimeoutError):
+            return is_hanging or writing.result(_HOLDS_S)
+        return True
+
+    def _finish(self) -> None:
+        wait(self._waiting, timeout=_END_WAITS_S)
+
+
+def _write(
+    descriptor: int, left: bytes, *, may_go_on: Callable[[int], bool] = lambda _descriptor: True
+) -> bool:
+    """Write all of it, or as much as may be written; whether that was all. Raises OSError."""
+    while left and may_go_on(descriptor):
+        left = left[os.write(descriptor, left[:_PIECE]) :]
+    return not left
 
 
 def _takes_more(descriptor: int) -> bool:
-    """Whether a piece can be written without waiting; a file always takes it.
-
-    Raises OSError for a descriptor that is closed.
-    """
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return True
+    """Whether a piece can be written without waiting. Raises OSError for a closed descriptor."""
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)
     return bool(poller.poll(0))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from memory import AuditEntry, Detail, Records
+from memory import AuditEntry, Detail, OrderRecord, Records
 from model import Outcome, Refused, Unknown
 from recorder import AsyncStore
 from redaction import Redactor
@@ -39,9 +39,7 @@ def mask_records(records: Records, mask: Mask) -> Records:
         readings=tuple(
             replace(record, reasons=tuple(map(mask, record.reasons))) for record in records.readings
         ),
-        orders=tuple(
-            replace(order, outcome=_mask_outcome(order.outcome, mask)) for order in records.orders
-        ),
+        orders=tuple(_mask_order(order, mask) for order in records.orders),
         answers=tuple(replace(answer, message=mask(answer.message)) for answer in records.answers),
         audits=tuple(_mask_audit(entry, mask) for entry in records.audits),
         switch=None if records.switch is None else _mask_switch(records.switch, mask),
@@ -60,6 +58,12 @@ def _mask_switch(switch: SwitchMemory, mask: Mask) -> SwitchMemory:
 
     redis = None if switch.redis is None else masked(switch.redis)
     return replace(switch, local=masked(switch.local), redis=redis)
+
+
+def _mask_order(order: OrderRecord, mask: Mask) -> OrderRecord:
+    """Orders wait for their intents to be written: what says nothing is not copied."""
+    outcome = _mask_outcome(order.outcome, mask)
+    return order if outcome is order.outcome else replace(order, outcome=outcome)
 
 
 def _mask_outcome(outcome: Outcome | None, mask: Mask) -> Outcome | None:

@@ -180,6 +180,8 @@ class _Line:
 
     async def _send(self, one: _Waiting) -> None:
         one.tries += 1
+        # Before anything can trip: without a failure there is no pause before the next try.
+        had_failed, self._failures = self._failures > 0, self._failures + 1
         alert = with_delay(one.alert, self._clock.monotonic() - one.since)
         lost = self._lost
         alert = with_lost(alert, lost)
@@ -187,7 +189,6 @@ class _Line:
             _awaited(self._target.deliver(alert)), within_s=SEND_WITHIN_S, what="alert"
         )
         if isinstance(sent, Missed):
-            self._failures += 1
             if one.tries >= MOST_TRIES:
                 self._drop(one)
             if self._failures >= FAILURES_TOLD:
@@ -195,8 +196,8 @@ class _Line:
             return
         self._waiting = [other for other in self._waiting if other is not one]
         self._lost -= lost
-        if self._failures:
-            self._failures = 0
+        self._failures = 0
+        if had_failed:
             self._tell_state(self._target.name, "")
 
     def _drop(self, one: _Waiting) -> None:

@@ -132,12 +132,15 @@ class KillFacts:
 
 
 def incident_id(*, policy: Policy, book: BookName, now: float) -> IncidentId:
-    """Make an id of at most 13 letters and digits: instance, milliseconds, number of the book."""
-    milliseconds, letters = int(now * 1000), ""
+    """Make an id of at most 13 letters and digits: instance, milliseconds, number of the book.
+
+    A kill opens one for every book in one moment: the next 36 books bear the next millisecond.
+    """
+    number = [known.name for known in policy.books].index(book)
+    milliseconds, letters = int(now * 1000) + number // 36, ""
     while milliseconds > 0:
         milliseconds, digit = divmod(milliseconds, 36)
         letters = _BASE36[digit] + letters
-    number = [known.name for known in policy.books].index(book)
     return IncidentId(f"{policy.instance_tag}{letters}{_BASE36[number % 36]}")
 
 

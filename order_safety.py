@@ -145,7 +145,7 @@ def plan_round(
             continue
         aim = _aim(target, position=position, targets=old, limits=limits, learnt=learnt)
         status = _judge(aim, position=position, limits=market, learnt=learnt)
-        judged.append(replace(target, status=status))
+        judged.append(target if status is target.status else replace(target, status=status))
         if status is TargetStatus.OPEN and position is not None:
             closes += _instruct(
                 aim,

@@ -100,7 +100,7 @@ class OrderSender:
         self, records: Sequence[OrderRecord], work: Coroutine[Any, Any, tuple[Outcome, ...]]
     ) -> None:
         self.is_done.clear()
-        answer = asyncio.create_task(self._ask(work, records))
+        answer = asyncio.create_task(self._ask(work, records, turn=len(self._fresh)))
         answer.add_done_callback(self._note_answer)
         self._fresh.append(answer)
         self._under_way.append(answer)
@@ -110,8 +110,15 @@ class OrderSender:
             self.is_done.set()
 
     async def _ask(
-        self, work: Coroutine[Any, Any, tuple[Outcome, ...]], records: Sequence[OrderRecord]
+        self,
+        work: Coroutine[Any, Any, tuple[Outcome, ...]],
+        records: Sequence[OrderRecord],
+        *,
+        turn: int,
     ) -> tuple[OrderRecord, ...]:
+        # Begun all at once, each would be signed before the first of them leaves.
+        for _ in range(turn):
+            await asyncio.sleep(0)
         found = await attempt(work, within_s=SEND_DEADLINE_S, what="orders")
         if isinstance(found, Missed):
             outcomes: tuple[Outcome, ...] = (Unknown(cause=found.why),) * len(records)

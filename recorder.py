@@ -62,7 +62,7 @@ class Recorder:
     `on_trouble` is told each reason once while writing fails or lags, `on_recovery` when the
     backlog is empty again, `on_loss` what was refused for good. `probe` makes a small record that
     any working store accepts, given the reason for asking. `on_given` may be set to what is shown
-    everything that is queued, and only keeps it.
+    everything once it is queued, and only keeps it; it must not fail.
     """
 
     on_given: Callable[[Records], None] | None = None
@@ -114,8 +114,6 @@ class Recorder:
             self._ensure_writer()
             return self._given
         self._given += 1
-        if self.on_given is not None:
-            self.on_given(records)
         # The first may be on its way to the disk and must stay as it is.
         if len(self._backlog) > MAX_WAITING:
             last = self._backlog[-1]
@@ -123,7 +121,10 @@ class Recorder:
         else:
             self._backlog.append(_Waiting(self._given, records))
         self._ensure_writer()
-        return self._given
+        ticket = self._given
+        if self.on_given is not None:
+            self.on_given(records)
+        return ticket
 
     async def record(self, records: Records, *, deadline_s: float) -> bool:
         """Queue the records and wait at most `deadline_s` for them to be safe on disk.

@@ -1,5 +1,8 @@
 """One worker per state directory: the daemon, or one command that acts in its place.
 
+And one daemon per lock file, wherever their state lies: each of two would write over the locks of
+the other, and free its bots.
+
 The kernel holds the lock (flock) and drops it when the process dies, however it dies, so there is
 no stale lock to clean up. It lies on the directory itself: whoever clears the directory under a
 running guard does not let a second one in. The file `daemon.lock` only tells who holds it.
@@ -14,12 +17,12 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from errors import StateLockHeld
+from errors import LockError, StateLockHeld
 
 LOCK_NAME = "daemon.lock"
 MOST_DIGITS = 20
@@ -74,6 +77,32 @@ class StateLock:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def claim_lock_file(path: Path) -> AbstractContextManager[object]:
+    """Keep every other guard from writing this lock file until the end of the block.
+
+    Raises LockError when one has it. A folder that takes no file is told of by the first lock.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f".{path.name}.writer"), os.O_RDONLY | os.O_CREAT)
+    except OSError:
+        return nullcontext()
+    claim = StateLock(descriptor)
+    with suppress(OSError):
+        # Another guard may run as another user, under any mask.
+        os.fchmod(descriptor, 0o644)
+    # A file system without locks has no room for this care, and the guard goes first.
+    is_taken_by_another = False
+    with suppress(OSError):
+        is_taken_by_another = not _take(descriptor)
+    if not is_taken_by_another:
+        return claim
+    claim.close()
+    raise LockError(
+        f"another guard writes {path} -> give each guard a trading_lock_file of its own"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ event loop's own handler logs by itself. Rules:
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import sys
 import threading
@@ -80,8 +81,22 @@ def _places(error: BaseException) -> Iterator[str]:
     yield f"{type(error).__name__} (not quoted: nothing is known of the secrets yet)\n"
 
 
+def fill_streams() -> None:
+    """Give a process that was started without its standard streams some that lead nowhere.
+
+    Without them it could say nothing at all; and the database would bear the number that libraries
+    and a dying interpreter write their complaints to.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free, which is its own.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8"))
+
+
 def watch_process() -> None:
     """Install the hooks in this process, and forbid a memory image of it."""
+    fill_streams()
     words = LastWords()
     sys.excepthook = words.of_process
     threading.excepthook = words.of_thread

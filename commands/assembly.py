@@ -40,6 +40,7 @@ from reserves import DescriptorReserve, RoomReserve
 from settings import Settings, VenueSettings
 from store.access import ThreadedStore
 from store.switch_reader import SwitchReader
+from supervision import Supervisor
 from switch_watch import LOOK_EVERY_S, SwitchStores
 from tidying import telling
 from trading_lock import LockFile
@@ -313,7 +314,8 @@ def put_together(
     troubles.record = recorder.add
     alerts = None if make_alerts is None else make_alerts(policy, recorder, troubles)
     if alerts is not None:
-        recorder.on_given = alerts.hear
+        supervisor = Supervisor(recorder=recorder, clock=clock, log=log, dry_run=policy.dry_run)
+        recorder.on_given = partial(_hear, alerts, supervisor)
     recorder.add(recalled.unwritten)
 
     async def record(records: Records, deadline_s: float) -> bool:
@@ -361,6 +363,12 @@ def put_together(
         notices=recalled.notices,
         alerts=alerts,
     )
+
+
+def _hear(alerts: Alerts, supervisor: Supervisor, records: Records) -> None:
+    """Show what was queued to who only tells: a fault there must reach nobody who records."""
+    with supervisor.supervise("on_given"):
+        alerts.hear(records)
 
 
 def _left_open(memory: Memory, policy: Policy, scope: ScopeId) -> tuple[IncidentId, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import switch_rules
-from book_locks import REASON_STATE_LOST
+from book_locks import HELD_AHEAD_S, REASON_STATE_LOST, open_incident
 from errors import StoreError, StoreUnreadable
 from lock_document import EVERY_BOOK, LockEntry, LockMode, parse_lock_entries
 from memory import BookMemory, Memory, Records
@@ -26,7 +26,14 @@ from recorder import merge_records
 from stage_recovery import adopt_locks, adoption_audits, recover_book
 from store.access import ThreadedStore
 from store.files import move_aside
+from store.schema import was_not_given
 from switch_model import SwitchMemory
+
+READ_TRIES = 3
+READ_AGAIN_S = 2.0
+"""A disk that gives an error for what is stored gets a few seconds: what is moved aside is lost to
+the guard, incidents that are open included. One that goes on so must not keep it from guarding.
+"""
 
 KEEP_WITHIN_S = 2.0
 """A start waits so long for what it adopted to be written, then it guards."""
@@ -65,12 +72,22 @@ async def recall(
 
     Raises StoreError when not even a new one can be made.
     """
-    try:
-        store = await open_store(state_db)
-        return await _recall(store, lock_path=lock_path, policy=policy, now=now)
-    except StoreUnreadable as error:
-        aside = await asyncio.to_thread(move_aside, state_db, now)
-        notice = f"the database could not be read ({error}); it was moved to {aside.name}"
+    why = ""
+    for _ in range(READ_TRIES):
+        if why:
+            await asyncio.sleep(READ_AGAIN_S)
+        try:
+            store = await open_store(state_db)
+            return await _recall(store, lock_path=lock_path, policy=policy, now=now)
+        except StoreUnreadable as error:
+            why = str(error)
+            break
+        except StoreError as error:
+            if not was_not_given(error):
+                raise
+            why = str(error)
+    aside = await asyncio.to_thread(move_aside, state_db, now)
+    notice = f"the database could not be read ({why}); it was moved to {aside.name}"
     store = await open_store(state_db)
     recalled = await _recall(store, lock_path=lock_path, policy=policy, now=now, was_moved=True)
     return replace(recalled, notices=(notice, *recalled.notices))
@@ -258,8 +275,7 @@ async def _adopt_unrecorded(
             entry
             for entry in live
             if entry.scope in (book.name, EVERY_BOOK)
-            and entry.created_ts > recorded_at
-            and not any(lock.reason == entry.reason for lock in book.locks)
+            and _is_unrecorded(entry, book=book, recorded_at=recorded_at, now=now)
         )
         if new:
             after = adopt_locks(book, entries=new, policy=policy_of_book, now=now, dry_run=False)
@@ -273,6 +289,18 @@ async def _adopt_unrecorded(
         (*switched.notices, f"{NEWER}: {names} stays locked until its reset"),
         (*switched.kept_back, *kept_back),
     )
+
+
+def _is_unrecorded(entry: LockEntry, *, book: BookMemory, recorded_at: float, now: float) -> bool:
+    """Whether the database never learnt of a lock, or of the incident that prolonged it.
+
+    A stage that fires again keeps its lock and moves its end. Only an incident moves that further
+    than a lock is held ahead while its stage stands; one that is on record is simply carried on.
+    """
+    ends = [lock.expires_ts for lock in book.locks if lock.reason == entry.reason]
+    if not ends:
+        return entry.created_ts > recorded_at
+    return open_incident(book) is None and entry.expires_ts > max(now, *ends) + HELD_AHEAD_S
 
 
 async def _adopt_unrecorded_switch(

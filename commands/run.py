@@ -25,6 +25,7 @@ from policy import AccountKind
 from redaction import Redactor
 from reserves import raise_descriptor_limit
 from settings import Settings, load_settings
+from state_lock import claim_lock_file
 from uncaught import learn_secrets
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _run_settled(settings: Settings, *, once: bool, service: Service, log: Logge
     try:
         with (
             service.take(settings.state_dir),
+            claim_lock_file(settings.trading_lock_file),
             bounded_end(within_s=LEAVE_WITHIN_S, log=log) as end_with,
         ):
             guard = _run(settings, once=once, log=log, service=service, end_with=end_with)

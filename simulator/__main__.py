@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -25,6 +26,9 @@ from simulator.wire.server import build_api, listen, require_loopback
 from simulator.wire.service import Service
 
 PARENT_CHECK_S = 0.5
+GARBAGE = 50_000
+"""Objects between two collections of garbage: one in the middle of fifty orders would look like a
+venue that is slow with them."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -55,6 +59,8 @@ async def serve(options: argparse.Namespace) -> None:
     service = Service(exchange, DIALECTS[options.venue](exchange), clock, realtime=options.realtime)
     for path in options.seed_account:
         seed_service(service, load_seed(path))
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)

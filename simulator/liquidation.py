@@ -25,10 +25,11 @@ def liquidate_where_due(world: World, account: Account) -> None:
     if not account.legs:
         return
     view = account.view(world)
-    for leg in view.legs.values():
-        if margin.is_isolated(view, leg.symbol):
-            _isolated(world, account, view, leg)
-    view = account.view(world)
+    isolated = [leg for leg in view.legs.values() if margin.is_isolated(view, leg.symbol)]
+    for leg in isolated:
+        _isolated(world, account, view, leg)
+    if isolated:
+        view = account.view(world)
     assets = ("",) if account.multi_assets else margin.assets_of(view)
     for asset in assets:
         pot = margin.backing(view, asset)

@@ -122,12 +122,14 @@ def _balance(view: AccountView, asset: str) -> Balance:
     wallet = view.wallet.get(asset, ZERO)
     isolated_wallet = profit = cross_profit = initial = maintenance = cross_maintenance = ZERO
     for leg in legs_of_asset(view, asset):
-        gain = unrealised(view, leg)
-        needed = maintenance_margin(view, leg)
+        # After every order this runs over everything held: nothing is looked up twice.
+        mark, setting = mark_of(view, leg), view.setting(leg.symbol)
+        gain, worth = leg.amount * (mark - leg.entry_price), abs(leg.amount) * mark
+        needed = worth * view.markets[leg.symbol].maintenance_rate
         profit += gain
         maintenance += needed
-        initial += initial_margin(view, leg)
-        if is_isolated(view, leg.symbol):
+        initial += worth / setting.leverage
+        if setting.margin_mode is MarginMode.ISOLATED:
             isolated_wallet += leg.isolated_wallet
         else:
             cross_profit += gain

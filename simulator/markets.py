@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import ROUND_DOWN, Decimal
+from functools import lru_cache
 
 ONE_PERCENT = Decimal("0.01")
 DEFAULT_DEPTH = Decimal(2_000_000_000)
@@ -74,6 +75,7 @@ class Market:
         return self.floor(self.depth * self.take_bound / 2 / ONE_PERCENT / price)
 
 
+@lru_cache(maxsize=1024)
 def decimals_of(increment: Decimal) -> int:
     """Count the decimals of a step or tick: 3 for 0.001, 0 for 1 and above."""
     exponent = increment.normalize().as_tuple().exponent

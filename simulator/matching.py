@@ -216,16 +216,15 @@ def _execute(
             ),
         )
     filled = order.filled + quantity
+    status = OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.NEW
     order = replace(
         order,
         filled=filled,
         quote_filled=order.quote_filled + quantity * price,
         updated_at=world.now,
-        status=OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.NEW,
+        status=OrderStatus.FILLED if filled >= order.quantity else status,
     )
-    if filled >= order.quantity:
-        order = account.keep(replace(order, status=OrderStatus.FILLED))
-    elif rest:
+    if rest or not order.status.is_open:
         order = account.keep(order)
     else:
         order = _end(world, account, order, OrderStatus.EXPIRED)

@@ -45,6 +45,7 @@ class ThreadedStore:
     def __init__(self, store: PositionStore, thread: OwnThread) -> None:
         self._store = store
         self._thread = thread
+        self._asking: asyncio.Task[tuple[OperatorRequest, ...]] | None = None
         self.failure: StoreError | None = None
 
     @classmethod
@@ -107,8 +108,14 @@ class ThreadedStore:
         return await self._run(partial(self._store.latest_action_at, dry_run=dry_run))
 
     async def pending_requests(self) -> tuple[OperatorRequest, ...]:
-        """Requests without an answer."""
-        return await self._run(self._store.pending_requests)
+        """Requests without an answer.
+
+        While the disk hangs one question waits for it, however often it is asked.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._run(self._store.pending_requests))
+            look_away(self._asking)
+        return await asyncio.shield(self._asking)
 
     async def add_request(
         self,

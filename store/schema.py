@@ -240,6 +240,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_VERSION, _SECOND_VERSION)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BAD_READS = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+)
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 PRIMARY_CODE = 0xFF
 """The low byte of an extended result code is the code itself."""
@@ -368,6 +373,11 @@ def _is_at_rest(path: Path) -> bool:
     """
     log = path.with_name(f"{path.name}-wal")
     return not log.exists() or log.stat().st_size == 0
+
+
+def was_not_given(error: StoreError) -> bool:
+    """True where the disk failed to give what is stored; asked once more it may."""
+    return getattr(error.__cause__, "sqlite_errorcode", None) in _BAD_READS
 
 
 def takes_nothing(error: sqlite3.Error) -> bool:

@@ -388,23 +388,28 @@ def test_no_target_changes_a_decision_or_a_close(
     assert told.ended_at == without.ended_at
 
 
-def test_a_fault_in_taking_note_keeps_no_decision_from_being_carried_out(tmp_path: Path) -> None:
-    """Between a decision and its record nothing that only informs may break."""
+@pytest.mark.parametrize(("name", "task"), [("see", "on_taken"), ("hear", "on_given")])
+def test_a_fault_in_taking_note_keeps_no_decision_from_being_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, task: str
+) -> None:
+    """Between a decision, its record and its lock nothing that only informs may break."""
 
-    class Broken(Alerts):
-        def see(self, decision: Decision) -> None:
-            raise RuntimeError("a bug of ours")
+    def trip(_alerts: Alerts, _given: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(Alerts, name, trip)
 
     async def story() -> None:
         house = House(folder=tmp_path)
-        house.make_alerts = lambda *_given: Broken(desk=None, heartbeat=None)
+        house.make_alerts = lambda *_given: Alerts(desk=None, heartbeat=None)
         async with house.guard():
             await house.wait(30)
             house.prices(SOL=105)
             await house.wait(40)
             assert house.held("SOL") == -50
             assert house.stops_a_bot()
-        assert house.audit("task_failed")[0].message == "on_taken: RuntimeError: a bug of ours"
+        assert house.audit("task_failed")[0].message == f"{task}: RuntimeError: a bug of ours"
+        assert house.audit("trigger")
         assert house.audit("incident_done")
 
     play(story)

@@ -274,6 +274,65 @@ def test_what_was_read_ahead_too_long_ago_sizes_no_close() -> None:
     play(story)
 
 
+def test_what_was_read_ahead_for_nothing_serves_no_later_incident() -> None:
+    """An entry order that came after it is on the list of the first round, and is cancelled."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.executor.look_ahead()
+        await bench.clock.sleep(0.2)
+        bench.executor.drop_ahead()
+        bench.bot_order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+        await bench.drive()
+        close, cancel = bench.venue.called("submit_close|submit_cancel")[:2]
+        assert {close.name, cancel.name} == {"submit_close", "submit_cancel"}
+        assert close.at == cancel.at
+
+    play(story)
+
+
+def test_what_was_read_ahead_is_not_asked_for_twice() -> None:
+    """Once for the second reading and once for the incident that it opens: two reads, not four."""
+
+    async def story() -> None:
+        bench = Bench()
+        for _ in range(2):
+            bench.executor.look_ahead()
+            await bench.clock.sleep(0.02)
+        assert [call.name for call in bench.venue.calls] == ["fetch_positions", "fetch_orders"]
+
+    play(story)
+
+
+def test_an_end_gives_up_what_was_read_ahead() -> None:
+    """No round will begin that could use it: nothing of it is left running."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.executor.look_ahead()
+        await bench.clock.sleep(0.02)
+        bench.executor.finish()
+        await bench.clock.sleep(0)
+        await bench.clock.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(story)
+
+
+def test_a_round_in_hand_keeps_what_it_asked_for() -> None:
+    """A reading that opens nothing takes nothing from an incident that is being worked on."""
+
+    async def story() -> None:
+        bench = Bench()
+        driving = asyncio.create_task(bench.drive())
+        await bench.clock.sleep(0.07)
+        bench.executor.drop_ahead()
+        await driving
+        assert bench.closes() == ["SOLUSDT SHORT 50"]
+
+    play(story)
+
+
 def test_the_last_answer_ends_the_pause_of_a_round_that_only_waits() -> None:
     """It comes after 1.5 s, between two rounds; what it left is read in the same moment."""
 

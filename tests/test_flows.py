@@ -21,7 +21,7 @@ from flows import (
 )
 from ledger import learn_ledger, ledger_since
 from memory import Flow, History, Point, ScopeMemory
-from model import Ledger, LedgerKind, RecordId, ScopeId, Trust
+from model import Ledger, LedgerEntry, LedgerKind, RecordId, ScopeId, Trust
 from tests.test_trust import NOON, SCOPE, Watch, record, watching
 
 TRANSFER = LedgerKind.TRANSFER
@@ -595,3 +595,33 @@ def test_flow_beyond_all_proportion_starts_the_baseline(amount: float) -> None:
     step = watch.see(80, 10_000)
     assert step.baseline_at is not None
     assert watch.memory.units == 1.0
+
+
+def test_a_busy_account_costs_one_look_for_each_record_that_is_listed() -> None:
+    """A grid of bots pays 3,000 fees an hour, of which each answer of a crash repeats a fifth.
+
+    Compared with each that is known, those of one tick would hold up whatever closes for seconds.
+    """
+    compared = 0
+
+    class Counted(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, str(other))
+
+    def fees(numbers: range) -> tuple[LedgerEntry, ...]:
+        return tuple(
+            replace(record("", LedgerKind.FEE, number, -0.01), record_id=RecordId(Counted(number)))
+            for number in numbers
+        )
+
+    memory = ScopeMemory(scope=SCOPE, entries=fees(range(3_000)), ledger_until=NOON + 3_000)
+    listed = fees(range(2_400, 3_100))
+    answer = Ledger(scope=SCOPE, since=NOON + 2_400, asked_at=NOON + 3_100, entries=listed)
+    learnt = learn_ledger(memory, answer, now=NOON + 3_100, min_equity=100.0).memory
+    assert [entry.at for entry in learnt.entries] == [NOON + number for number in range(3_100)]
+    assert compared < 2 * len(listed)

@@ -24,6 +24,7 @@ from model import BookName, RefusalReason, ScopeId, Stage
 from policy import BookPolicy, Policy
 from simulator.state import Leg
 from store.views import read_answer
+from switch_model import SwitchState
 from tests.memory_venue import KEY, SCOPE, MemoryVenue, Trouble
 from tests.virtual_house import BOOK, House, play, policy
 
@@ -137,6 +138,26 @@ def test_positions_are_read_while_the_lock_is_written(tmp_path: Path) -> None:
     play(story)
 
 
+def test_positions_are_read_while_the_second_reading_is_judged(tmp_path: Path) -> None:
+    """It most likely opens stage 3; nothing is asked again, and nothing sent before the record."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        decided: list[tuple[str, bool]] = []
+        async with house.guard() as guard:
+            await house.wait(20)
+            house.venue.witness = lambda call: decided.append(
+                (call.name, guard.book.incident is not None)
+            )
+            house.prices(SOL=115)
+            await house.until(lambda: bool(house.venue.sent), within_s=30, step_s=0.01)
+        closing = [each for each in decided if each[0] in ("fetch_positions", "submit_close")]
+        assert closing[:2] == [("fetch_positions", False), ("submit_close", True)]
+        assert ("fetch_orders", False) in decided
+
+    play(story)
+
+
 def test_one_reading_never_flattens(tmp_path: Path) -> None:
     """A spike over stage 3 that is gone at the second reading a second later closes nothing."""
 
@@ -155,6 +176,33 @@ def test_one_reading_never_flattens(tmp_path: Path) -> None:
             house.prices(SOL=100)
             await house.wait(30)
             assert house.venue.sent == []
+
+    play(story)
+
+
+def test_what_was_asked_for_beside_a_second_reading_serves_no_later_kill(tmp_path: Path) -> None:
+    """It opened nothing. An entry order placed since is cancelled together with the first close."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path, has_switch=True)
+        async with house.guard():
+            await house.wait(35)
+            house.prices(SOL=125)
+            readings = len(house.venue.called("fetch_reading"))
+            await house.until(
+                lambda: len(house.venue.called("fetch_reading")) > readings,
+                within_s=12,
+                step_s=0.01,
+            )
+            await house.wait(0.5)
+            house.prices(SOL=100)
+            await house.wait(5)
+            assert len(house.venue.called("fetch_orders")) == 1
+            house.bot_order("SOLUSDT", "SELL", type="LIMIT", quantity=5, price=120)
+            house.switch(SwitchState.KILL)
+            await house.until(lambda: bool(house.venue.sent), within_s=5, step_s=0.01)
+            await house.wait(0.01)
+            assert {call.name for call in house.venue.sent} >= {"submit_close", "submit_cancel"}
 
     play(story)
 
@@ -994,6 +1042,56 @@ def test_a_broken_invariant_ends_the_guard_with_every_bot_locked(
         async with house.guard():
             await house.wait(15)
             assert not house.stops_a_bot()
+
+    play(story)
+
+
+def test_a_start_that_cannot_decide_locks_every_bot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each restart ends in the same way, so nobody would ever tighten what the last run left."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(15)
+        assert not house.stops_a_bot()
+
+        def broken(*_: Any) -> Decision:
+            raise KeyError("what an odd memory holds")
+
+        monkeypatch.setattr("guardian.decide", broken)
+        guard = await house.assemble()
+        with pytest.raises(InvariantViolation, match="no first decision"):
+            await guard.guardian.run()
+        await guard.switch.aclose()
+        await guard.store.aclose()
+        assert house.stops_a_bot()
+        assert "an odd memory" in house.audit("task_failed")[0].message
+
+    play(story)
+
+
+def test_a_fault_beside_a_decision_keeps_it_from_neither_record_nor_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the switch makes of a decision comes between its taking effect and its writing."""
+
+    def trip(*_given: object, **_named: object) -> None:
+        raise KeyError("an odd account")
+
+    monkeypatch.setattr("switch_watch.SwitchWatch.follow", trip)
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard():
+            await house.wait(15)
+            house.prices(SOL=105)
+            await house.wait(40)
+            assert house.held("SOL") == -50
+            assert house.stops_a_bot()
+        assert "following the switch" in house.audit("task_failed")[0].message
+        assert house.audit("trigger")
 
     play(story)
 

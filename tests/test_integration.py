@@ -426,6 +426,24 @@ async def test_a_start_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> No
     assert "not writable" in lines[2][0]
 
 
+async def test_a_rehearsal_that_was_left_the_lock_file_of_a_live_guard_does_not_start(
+    tmp_path: Path,
+) -> None:
+    """It has a state of its own, and would tell the bots of the other one that they may trade."""
+    async with simulated(SEED) as venue:
+        live = place(tmp_path / "live", venue.url)
+        async with live.daemon() as process:
+            await live.read()
+            rehearsal = place(
+                tmp_path / "rehearsal", venue.url, dry_run=True, lock=str(live.lock_path)
+            )
+            ended = await rehearsal.run()
+            assert ended.code == 1
+            assert "another guard writes" in ended.err
+            assert not rehearsal.db_path.exists()
+            assert live.lock()["pid"] == process.pid
+
+
 async def test_what_was_seen_of_another_kind_of_account_guards_no_account(tmp_path: Path) -> None:
     """The peak of a practice account would close a smaller real one: exit 2 (lesson 5)."""
     here = place(tmp_path)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import threading
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -22,6 +23,7 @@ LONG = "canary/KEY+of=the?venue&0123456789"
 SHORT = "pass phrase"
 LINES = "first line of a canary key\nsecond line of a canary key\n"
 SECRETS = (LONG, SHORT, LINES, "")
+HANGS_S = 20.0
 
 
 class Mute(Exception):
@@ -382,3 +384,40 @@ def test_a_line_longer_than_a_pipe_takes_at_once_arrives_whole() -> None:
         (line,) = os.read(reader, 1 << 20).splitlines()
     os.close(reader)
     assert json.loads(line)["text"] == "y" * 20_000
+
+
+def test_a_file_on_a_disk_that_hangs_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that was redirected into a file lies on the disk that the database hangs with."""
+    disk, path, write = threading.Event(), tmp_path / "guard.log", os.write
+
+    def hang(descriptor: int, data: bytes) -> int:
+        assert disk.wait(HANGS_S), "whoever logs waits for the disk"
+        return write(descriptor, data)
+
+    with path.open("w", encoding="utf-8") as file:
+        configure_logging(
+            redactor=NOTHING_HIDDEN, json_output=True, verbose=False, stream=file, now=lambda: 90.5
+        )
+        log = get_logger("test")
+        log.info("before")
+        assert "before" in path.read_text(encoding="utf-8")
+        monkeypatch.setattr("logger.os.write", hang)
+        monkeypatch.setattr("logger._MOST_WAITING", 2)
+        for event in ("first", "second", "third", "fourth"):
+            log.info(event)
+        disk.set()
+        for _ in range(2_000):
+            if "second" not in path.read_text(encoding="utf-8"):
+                threading.Event().wait(0.001)
+        log.info("after")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    assert [line["event"] for line in lines] == [
+        "before",
+        "first",
+        "second",
+        "log_lines_lost",
+        "after",
+    ]
+    assert lines[3]["lines"] == 2

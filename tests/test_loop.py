@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 
 from configuration.schema import STAGE_DEFAULTS
+from decision import Decision, Observation, decide
 from errors import InvariantViolation
+from memory import Memory
 from model import RefusalReason, Stage, Symbol
+from policy import Policy
 from simulator.seeds import order_request
 from simulator.state import Cause
 from store.views import read_answer
@@ -116,6 +119,32 @@ def test_a_fault_in_answering_keeps_the_heartbeat(
             for _ in range(60):
                 await house.wait(1)
                 assert house.clock.now() - house.lock()["heartbeat_ts"] <= 11
+            assert house.audit("task_failed")[0].message.startswith("requests: KeyError")
+
+    play(story)
+
+
+def test_a_request_that_cannot_be_decided_takes_none_behind_it_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both wait at the same look, and each is given out once."""
+
+    def tripping(memory: Memory, observation: Observation, policy: Policy) -> Decision:
+        if any(request.command == "flow" for request in observation.requests):
+            raise KeyError("a request")
+        return decide(memory, observation, policy)
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(15)
+            monkeypatch.setattr("guardian.decide", tripping)
+            house.ask("flow", amount="-100")
+            second = house.ask("reset")
+            await house.wait(5)
+            answer = await guard.store.answer(second)
+            assert answer is not None
+            assert answer.accepted
             assert house.audit("task_failed")[0].message.startswith("requests: KeyError")
 
     play(story)

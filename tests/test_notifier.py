@@ -271,6 +271,30 @@ def test_a_dead_target_is_tried_again_with_growing_pauses() -> None:
     play(story)
 
 
+def test_what_trips_over_an_alert_pauses_before_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a pause nothing else of the guard would get a turn, closes included."""
+
+    def trip(*_given: object) -> Alert:
+        raise RuntimeError("a bug of ours")
+
+    async def story() -> None:
+        clock = LoopClock(epoch=EPOCH)
+        receiver = Receiver(clock)
+        line = make(States(), target(receiver), clock=clock)
+        with monkeypatch.context() as patch:
+            patch.setattr(notifier, "with_delay", trip)
+            line.tell(an_alert())
+            # The third pause is over after 5, 10 and 20 s.
+            await clock.sleep(34)
+        assert receiver.got == []
+        await clock.sleep(2)
+        assert [alert.title for alert in receiver.got] == ["alert 0"]
+
+    play(story)
+
+
 def test_one_failure_in_between_is_told_to_nobody() -> None:
     """A network that loses one request is no news."""
 

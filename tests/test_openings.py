@@ -114,6 +114,15 @@ def test_books_that_open_in_one_millisecond_have_ids_of_their_own() -> None:
     ]
 
 
+def test_a_kill_of_many_books_gives_each_an_id_of_its_own() -> None:
+    """All are opened in one moment, and the last letter tells 36 of them apart."""
+    names = tuple(BookName(f"book_{number}") for number in range(80))
+    books = tuple(replace(BOOK_POLICY, name=name) for name in names)
+    policy = replace(LIVE, books=books)
+    ids = {incident_id(policy=policy, book=name, now=NOON) for name in names}
+    assert len(ids) == len(names)
+
+
 @pytest.mark.parametrize(
     ("window_s", "said"),
     [

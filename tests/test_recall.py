@@ -17,18 +17,30 @@ import pytest
 from book_locks import REASON_STATE_LOST
 from clock import SystemClock
 from commands.assembly import assemble, check_lock_file
-from commands.recall import Recalled, recall
+from commands.recall import READ_TRIES, Recalled, recall
 from errors import ConfigurationError, LockError, StoreError
 from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
 from logger import get_logger
-from memory import AuditEntry, BookMemory, Records
+from memory import AuditEntry, BookMemory, Memory, Records
 from model import Stage
+from position_store import PositionStore
 from settings import Settings
 from store.access import ThreadedStore
 from store.views import read_status
 from switch_model import SwitchMemory, SwitchSetting, SwitchState
 from switch_rules import REASON_REDIS_SILENT, operator_locks
-from tests.guard_files import BOOK, LOCK, NOW, SCOPE, opened, settings_in, write, write_lock
+from tests.guard_files import (
+    BOOK,
+    INCIDENT,
+    LOCK,
+    NOW,
+    SCOPE,
+    STATE,
+    opened,
+    settings_in,
+    write,
+    write_lock,
+)
 
 STAGE_3 = replace(LOCK, stage=Stage.ALL_CLOSED, manual_reset_required=True, expires_ts=NOW + 1e6)
 
@@ -186,6 +198,37 @@ async def test_a_database_that_cannot_be_read_is_moved_aside(tmp_path: Path, dam
     assert len(list(settings.state_db.parent.glob("*.unreadable-*"))) >= 1
     again = await start(tmp_path)
     assert (again.notices, state_of(again)[1]) == ((), {LockMode.HALT})
+
+
+@pytest.mark.parametrize("failures", [READ_TRIES - 1, READ_TRIES])
+async def test_a_disk_that_goes_on_giving_errors_keeps_no_guard_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """It is asked again first, because an open incident is lost with what is moved aside."""
+    monkeypatch.setattr("commands.recall.READ_AGAIN_S", 0.0)
+    settings = settings_in(tmp_path)
+    write(settings, Records(books=(STATE,), incidents=(INCIDENT,)))
+    write_lock(settings, content=LockContent(locks=(LOCK,)))
+    load, left = PositionStore.load_memory, iter(range(failures))
+
+    def fail_first(store: PositionStore, *, dry_run: bool, now: float) -> Memory:
+        if next(left, None) is not None:
+            cause = sqlite3.OperationalError("disk I/O error")
+            cause.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+            raise StoreError("loading the memory: disk I/O error") from cause
+        return load(store, dry_run=dry_run, now=now)
+
+    monkeypatch.setattr(PositionStore, "load_memory", fail_first)
+    found = await start(tmp_path)
+    book = found.memory.book(BOOK)
+    kept = list(settings.state_db.parent.glob("*.unreadable-*"))
+    if failures < READ_TRIES:
+        assert (found.notices, kept, book.incident) == ((), [], INCIDENT)
+    else:
+        assert "disk I/O error" in found.notices[0]
+        assert kept
+        assert (book.stage, book.incident) == (LOCK.stage, None)
+        assert LockMode.HALT in {entry.mode for entry in book.locks}
 
 
 async def test_a_live_stage_outlives_a_rehearsal_on_a_lost_database(tmp_path: Path) -> None:

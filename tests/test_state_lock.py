@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from errors import StateLockHeld
-from state_lock import LOCK_NAME, Holder, StateLock, find_holder
+from errors import LockError, StateLockHeld
+from state_lock import LOCK_NAME, Holder, StateLock, claim_lock_file, find_holder
 from tests.test_stopgap import no_room
 
 _HOLD = """
@@ -37,6 +37,33 @@ def test_a_second_worker_is_refused_with_the_pid(tmp_path: Path) -> None:
         StateLock.acquire(tmp_path)
     assert refusal.value.pid == os.getpid()
     assert str(os.getpid()) in str(refusal.value)
+
+
+def test_a_lock_file_has_one_guard_that_writes_it(tmp_path: Path) -> None:
+    """Two with folders of their own and one lock file would free each other's bots."""
+    path = tmp_path / "lock" / "trading_lock.json"
+    with claim_lock_file(path):
+        with pytest.raises(LockError, match="give each guard a trading_lock_file of its own"):
+            claim_lock_file(path)
+        with claim_lock_file(path.with_name("other.json")):
+            pass
+    with claim_lock_file(path):
+        (claim,) = path.parent.glob(".trading_lock.json.writer")
+        assert claim.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_folder_that_takes_no_claim_keeps_no_guard_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A full disk, or a file system without such locks: what matters there is told elsewhere."""
+
+    def refuse(*_given: object) -> int:
+        raise OSError(errno.ENOSPC, "no")
+
+    monkeypatch.setattr(f"state_lock.{'os' if call == 'open' else 'fcntl'}.{call}", refuse)
+    with claim_lock_file(tmp_path / "trading_lock.json"):
+        pass
 
 
 def test_an_unwritten_file_names_nobody(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from attempts import Missed, attempt
 from errors import StoreError, StoreUnreadable
 from memory import AuditEntry, BookMemory, Memory, Records, RequestAnswer
 from model import BookName, IncidentId, Stage
@@ -165,4 +166,22 @@ async def test_everything_happens_on_one_thread_of_its_own(tmp_path: Path) -> No
     store = await threaded(tmp_path / "guard.sqlite3")
     names = {await store._run(lambda: threading.current_thread().name) for _ in range(5)}
     assert names == {"store"}
+    await store.aclose()
+
+
+async def test_what_is_asked_again_and_again_does_not_pile_up_before_a_disk_that_hangs(
+    tmp_path: Path,
+) -> None:
+    """The operator's requests are looked for every second, however long it hangs."""
+    store = await threaded(tmp_path / "guard.sqlite3")
+    number = await store.add_request(at=NOW, actor="ann", command="reset")
+    disk = threading.Event()
+    store._thread.submit(disk.wait)
+    for _ in range(20):
+        assert isinstance(
+            await attempt(store.pending_requests(), within_s=0.001, what="it"), Missed
+        )
+    assert store._thread._jobs.qsize() == 1
+    disk.set()
+    assert [request.request_id for request in await store.pending_requests()] == [number]
     await store.aclose()

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from errors import StoreError
+from guardian import STUCK_AFTER_S
 from tests.memory_venue import Trouble
 from tests.virtual_house import House, play
 
@@ -39,6 +40,28 @@ def test_nothing_is_thinned_while_an_incident_is_open(tmp_path: Path) -> None:
             assert guard.store.steps <= began + 1
             await house.wait(30)
             assert guard.store.steps > began + 5
+
+    play(story)
+
+
+def test_an_incident_that_is_stuck_for_long_does_not_keep_old_rows_for_ever(
+    tmp_path: Path,
+) -> None:
+    """A market that was delisted closes nothing for weeks, and is read every three seconds."""
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(15)
+            house.venue.plan("submit_close", Trouble.REFUSE)
+            house.prices(SOL=115)
+            await house.until(lambda: guard.book.incident is not None, within_s=30)
+            began = guard.store.steps
+            await house.wait(STUCK_AFTER_S - 30)
+            assert guard.store.steps <= began + 1
+            await house.wait(120)
+            assert guard.book.incident is not None
+            assert guard.store.steps > began + 20
 
     play(story)
 

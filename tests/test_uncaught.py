@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import resource
+import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -128,3 +130,24 @@ def test_a_machine_that_forbids_to_set_limits_does_not_end_the_guard(
         monkeypatch.setattr(module, name, getattr(module, name))
     watch_process()
     assert isinstance(getattr(sys.excepthook, "__self__", None), LastWords)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_a_process_that_was_started_without_streams_gets_some_that_lead_nowhere(
+    closed: str,
+) -> None:
+    """The next file that is opened, the database, would bear the number of stderr."""
+    code = (
+        "import os, sys, uncaught\n"
+        "uncaught.fill_streams()\n"
+        "sys.stderr.write('nobody hears this')\n"
+        "print(os.readlink('/proc/self/fd/2'), open(os.devnull).fileno() > 2)"
+    )
+    ended = subprocess.run(
+        ("sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code),
+        cwd=Path(__file__).resolve().parent.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "/dev/null True\n"

@@ -15,7 +15,7 @@ from commands.recall import Recalled, recall
 from errors import Malformed, StoreError
 from killswitch import app
 from lock_document import LockContent, LockEntry, LockMode
-from memory import AuditEntry, BookMemory, Records
+from memory import AuditEntry, BookMemory, Incident, Records
 from model import PositionMode, Stage
 from store.access import ThreadedStore
 from tests.conventions import Conventions
@@ -36,8 +36,10 @@ from tests.memory_venue import KEY, Trouble
 from tests.other_conventions import BITGET, BITGET_UNIFIED
 from tests.test_binance_parsing import position_row
 from tests.test_executor import ALL, HALF, SOL, Bench
-from tests.virtual_house import play
+from tests.virtual_house import House, play
 from venues.binance_account import parse_positions, parse_sizes
+
+REST_S = 1_800.0
 
 
 @pytest.mark.parametrize("ways", [BITGET, BITGET_UNIFIED], ids=lambda ways: ways.name)
@@ -185,6 +187,54 @@ async def test_a_stage_that_the_database_knows_is_left_as_it_is(tmp_path: Path) 
     found = await recalled_at(tmp_path)
     assert found.notices == ()
     assert found.memory.book(BOOK).locks == STATE.locks
+
+
+def test_a_stage_that_fires_again_unrecorded_halves_nothing_twice(tmp_path: Path) -> None:
+    """The disk hung while stage 1 acted for the second time, then the guard was killed.
+
+    Its lock is the one that the database knows, and only the end of it has moved: 100 SOL, 50 by
+    the first incident, 25 by the second; a third would leave 12.5.
+    """
+
+    async def story() -> None:
+        house = House(folder=tmp_path)
+        async with house.guard() as guard:
+            await house.wait(30)
+            house.prices(SOL=105)
+            await house.until(lambda: house.held("SOL") == -50, within_s=60)
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            await house.wait(guard.book.cooldowns[0] - house.clock.now() - 60)
+            house.prices(SOL="113.9")
+            await house.wait(30)
+            guard.store.is_hanging = True
+            await house.until(lambda: house.held("SOL") == -25, within_s=90)
+            await house.until(lambda: guard.book.incident is None, within_s=60)
+            await guard.crash()
+        async with house.guard() as guard:
+            await house.wait(90)
+            assert house.held("SOL") == -25
+            assert guard.book.cooldowns[0] > house.clock.now() + REST_S - 200
+            assert house.stops_a_bot()
+        assert house.events().count("lock_adopted") == 1
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "incident"),
+    [(NOW + 50, None), (NOW + 1_700, INCIDENT)],
+    ids=["held ahead", "of an open incident"],
+)
+async def test_an_end_that_no_new_incident_moved_adopts_nothing(
+    tmp_path: Path, ends_at: float, incident: Incident | None
+) -> None:
+    """A standing stage holds its lock a minute ahead; an open incident a whole cooldown."""
+    settings = settings_in(tmp_path)
+    recorded = replace(LOCK, expires_ts=NOW - 4_000)
+    book = replace(STATE, locks=(recorded,), incident=incident)
+    write(settings, Records(books=(book,), incidents=(INCIDENT,) if incident else ()))
+    write_lock(settings, content=LockContent(locks=(replace(LOCK, expires_ts=ends_at),)))
+    assert (await recalled_at(tmp_path)).notices == ()
 
 
 @pytest.mark.parametrize("figure", ["markPrice", "entryPrice", "unRealizedProfit", "marginAsset"])

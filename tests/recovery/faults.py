@@ -18,8 +18,11 @@ from errors import InvariantViolation
 from memory import Memory
 from model import BookName, RefusalReason, ScopeId
 from policy import Policy
+from tests.memory_redis import MemoryRedis
 from tests.memory_venue import MemoryVenue, Trouble
 from tests.recovery.scene import Scene
+from tests.test_alert_desk import told_by
+from tests.test_notifier import Receiver
 from tests.virtual_house import House
 
 HOUR = 3600.0
@@ -31,12 +34,20 @@ SLOW_S = 9.0
 Step = Callable[[Scene], Awaitable[None]]
 
 
+def _nothing_more(_house: House) -> None:
+    """A house that needs nothing for this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How a fault begins and how it ends."""
+    """How a fault begins and how it ends.
+
+    `furnish` brings into a house what is to fail there; the scene has it as `beside`.
+    """
 
     strike: Step
     heal: Step
+    furnish: Callable[[House], object] = _nothing_more
 
     async def last(self, scene: Scene, *, for_s: float) -> float:
         """Let it begin, last, and end; returns when it began."""
@@ -287,3 +298,47 @@ async def _put_back(scene: Scene) -> None:
 
 
 NOT_CONFIGURED = Fault(_take_out, _put_back)
+
+
+# --- what is beside the guard -----------------------------------------------------------------
+
+
+def _with_redis(house: House) -> MemoryRedis:
+    house.redis = MemoryRedis(clock=house.clock, value="running")
+    return house.redis
+
+
+def _with_target(house: House) -> Receiver:
+    receiver = Receiver(house.clock)
+    house.make_alerts = told_by(house, receiver)
+    return receiver
+
+
+async def _refuse(scene: Scene) -> None:
+    match scene.beside:
+        case MemoryRedis() as redis:
+            redis.why_silent = "connection refused"
+        case Receiver() as receiver:
+            receiver.refuses = lambda _alert: "connection refused"
+
+
+async def _never_answer(scene: Scene) -> None:
+    match scene.beside:
+        case MemoryRedis() as redis:
+            redis.delay_s = HOUR
+        case Receiver() as receiver:
+            receiver.takes_s = HOUR
+
+
+async def _answer(scene: Scene) -> None:
+    match scene.beside:
+        case MemoryRedis() as redis:
+            redis.why_silent, redis.delay_s = "", 0.0
+        case Receiver() as receiver:
+            receiver.refuses, receiver.takes_s = lambda _alert: "", 0.0
+
+
+REDIS_DEAD = Fault(_refuse, _answer, _with_redis)
+REDIS_HANGS = Fault(_never_answer, _answer, _with_redis)
+TARGET_DEAD = Fault(_refuse, _answer, _with_target)
+TARGET_HANGS = Fault(_never_answer, _answer, _with_target)

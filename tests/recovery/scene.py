@@ -129,6 +129,7 @@ class Scene:
     known: dict[str, Any] | None = None
     weak_s: float = 0.0
     unlocked: list[Call] = field(default_factory=list)
+    beside: object = None
 
     @property
     def guard(self) -> Guard:
@@ -313,17 +314,19 @@ def enact(
     story: Callable[[Scene], Awaitable[Any]],
     *,
     fate: Trouble = Trouble.LATE,
+    furnish: Callable[[House], object] = lambda _house: None,
 ) -> Scene:
     """Play a story that begins in a phase; returns the scene as it was at the end.
 
-    `fate` is what becomes of the order for SOL that is under way in the closing phase.
+    `fate` is what becomes of the order for SOL that is under way in the closing phase. What
+    `furnish` brings into the house stands beside the guard.
     """
 
     async def whole() -> Scene:
         house = House(folder=folder, policy=short_rests())
         venue = WatchedVenue(exchange=house.exchange, clock=house.clock)
         house.venue = venue
-        scene = Scene(house=house, venue=venue)
+        scene = Scene(house=house, venue=venue, beside=furnish(house))
         venue.witness = scene.witness
         house.prices(SOL=98)
         await scene.start()

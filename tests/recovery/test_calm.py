@@ -17,6 +17,7 @@ from tests.recovery.scene import Phase, Scene, enact
 NEXT_FALL = {"SOL": "103.8", "XRP": "0.52"}
 FROM_PEAK, FROM_LAST = "6.67", "4.80"
 BLIND = ("blind", "blind_lock_set", "sight_regained", "blind_lock_lifted")
+SILENT = ("switch_silent", "switch_answers")
 SETTLES_S = 40.0
 
 
@@ -135,6 +136,24 @@ CELLS = (
         told=("task_failed",),
     ),
     Calm(name="26a", fault=faults.NOT_CONFIGURED),
+    Calm(
+        name="27a-dead",
+        fault=faults.REDIS_DEAD,
+        for_s=300,
+        simple=Stop(0, 1, 1),
+        strict=Stop(0, 1, 1),
+        told=SILENT,
+    ),
+    Calm(
+        name="27a-hangs",
+        fault=faults.REDIS_HANGS,
+        for_s=300,
+        simple=Stop(5, 7, 6),
+        strict=Stop(5, 7, 6),
+        told=SILENT,
+    ),
+    Calm(name="28a-dead", fault=faults.TARGET_DEAD, for_s=300),
+    Calm(name="28a-hangs", fault=faults.TARGET_HANGS, for_s=300),
 )
 
 
@@ -158,7 +177,7 @@ def test_a_fault_in_a_calm_hour_locks_as_long_as_it_must_and_forgets_no_more_tha
         (trigger,) = scene.house.audit("trigger")
         assert f"drawdown {cell.drawdown}%" in trigger.message
 
-    holds_in_every_cell(enact(tmp_path, Phase.CALM, story))
+    holds_in_every_cell(enact(tmp_path, Phase.CALM, story, furnish=cell.fault.furnish))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

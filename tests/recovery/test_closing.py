@@ -99,6 +99,10 @@ CELLS = (
         done_within_s=215,
         told=("book_not_configured", "incident_stuck", "incident_stuck"),
     ),
+    Closing(name="27c-dead", fault=faults.REDIS_DEAD, for_s=200, told=("switch_silent",)),
+    Closing(name="27c-hangs", fault=faults.REDIS_HANGS, for_s=200, told=("switch_silent",)),
+    Closing(name="28c-dead", fault=faults.TARGET_DEAD, for_s=60, told=("alerts_trouble",)),
+    Closing(name="28c-hangs", fault=faults.TARGET_HANGS, for_s=60, told=("alerts_trouble",)),
 )
 
 
@@ -131,7 +135,7 @@ def test_an_incident_is_brought_to_its_end_and_nothing_is_closed_twice(
         if not cell.weak_s:
             assert not scene.simple.was_ever(False, since=began)
 
-    scene = enact(tmp_path, Phase.CLOSING, story, fate=fate)
+    scene = enact(tmp_path, Phase.CLOSING, story, fate=fate, furnish=cell.fault.furnish)
     holds_in_every_cell(scene, weak_s=cell.weak_s)
 
 

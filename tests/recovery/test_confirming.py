@@ -117,6 +117,38 @@ CELLS = (
     Confirming(name="24b-deciding", fault=faults.DECIDING_TRIPS, readings=1, acts_within_s=31),
     Confirming(name="25b", fault=faults.INVARIANT_BROKEN, readings=1),
     Confirming(name="26b", fault=faults.NOT_CONFIGURED, readings=1),
+    Confirming(
+        name="27b-dead",
+        fault=faults.REDIS_DEAD,
+        for_s=200,
+        readings=1,
+        acts_within_s=3.2,
+        is_read_on=True,
+    ),
+    Confirming(
+        name="27b-hangs",
+        fault=faults.REDIS_HANGS,
+        for_s=200,
+        readings=1,
+        acts_within_s=3.2,
+        is_read_on=True,
+    ),
+    Confirming(
+        name="28b-dead",
+        fault=faults.TARGET_DEAD,
+        for_s=200,
+        readings=1,
+        acts_within_s=3.2,
+        is_read_on=True,
+    ),
+    Confirming(
+        name="28b-hangs",
+        fault=faults.TARGET_HANGS,
+        for_s=200,
+        readings=1,
+        acts_within_s=3.2,
+        is_read_on=True,
+    ),
 )
 
 
@@ -150,7 +182,9 @@ def test_the_streak_goes_on_while_it_lives_and_then_needs_three_new_readings(
         assert f"drawdown {FULL_FALL}%" in trigger.message
         await scene.until(scene.house.stops_a_bot, within_s=10)
 
-    holds_in_every_cell(enact(tmp_path, Phase.CONFIRMING, story), weak_s=cell.weak_s)
+    holds_in_every_cell(
+        enact(tmp_path, Phase.CONFIRMING, story, furnish=cell.fault.furnish), weak_s=cell.weak_s
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ LOOK_S = 1.0
 """Bots and the state of the guard are looked at once a second."""
 BLIND = ("blind", "blind_lock_set", "sight_regained", "rearmed", "blind_lock_lifted")
 
+SILENT = ("switch_silent", "switch_answers")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cooling:
@@ -157,6 +159,22 @@ CELLS = (
         for_s=LONG_S,
         told=("book_not_configured", "rearmed"),
     ),
+    Cooling(name="27d-dead", fault=faults.REDIS_DEAD, told=(*SILENT, "rearmed")),
+    Cooling(name="27d-hangs", fault=faults.REDIS_HANGS, told=(*SILENT, "rearmed")),
+    Cooling(
+        name="28d-dead",
+        fault=faults.TARGET_DEAD,
+        for_s=LONG_S,
+        holds_up=False,
+        told=("rearmed", "alerts_trouble", "alerts_recovered"),
+    ),
+    Cooling(
+        name="28d-hangs",
+        fault=faults.TARGET_HANGS,
+        for_s=LONG_S,
+        holds_up=False,
+        told=("rearmed", "alerts_trouble", "alerts_recovered"),
+    ),
 )
 
 
@@ -188,7 +206,7 @@ def test_the_guard_rearms_at_the_same_moment_and_bots_are_locked_until_then(
         assert tuple(scene.house.events()[told:]) == cell.told
         assert len(scene.venue.sent) == sent
 
-    scene = enact(tmp_path, Phase.COOLING, story)
+    scene = enact(tmp_path, Phase.COOLING, story, furnish=cell.fault.furnish)
     holds_in_every_cell(scene, weak_s=cell.weak_s)
 
 
@@ -234,6 +252,27 @@ def test_bots_are_freed_after_the_rearming_is_on_record(tmp_path: Path, cell: st
         assert "rearmed" in scene.house.events()
 
     holds_in_every_cell(enact(tmp_path, Phase.COOLING, story))
+
+
+@proves("27d-long")
+def test_bots_wait_for_a_silent_redis_although_the_guard_is_armed(
+    tmp_path: Path, cell: str
+) -> None:
+    """The cooldown ends meanwhile: what the operator wants there is known with the first answer."""
+
+    async def story(scene: Scene) -> None:
+        began, left_s = scene.time, scene.rest_left_s()
+        await faults.REDIS_DEAD.strike(scene)
+        await scene.house.wait(left_s + 100)
+        assert scene.stage is Stage.NORMAL
+        assert not scene.simple.was_ever(False, since=began)
+        assert not scene.strict.was_ever(False, since=began)
+        assert scene.house.lock()["reason"] == "operator_redis_silent"
+        await faults.REDIS_DEAD.heal(scene)
+        await scene.until(lambda: not scene.house.stops_a_bot(), within_s=1)
+
+    scene = enact(tmp_path, Phase.COOLING, story, furnish=faults.REDIS_DEAD.furnish)
+    holds_in_every_cell(scene)
 
 
 LOST = {"12d": faults.DATABASE_LOST, "13d": faults.DATABASE_UNREADABLE}

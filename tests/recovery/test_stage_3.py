@@ -67,6 +67,10 @@ CELLS = (
     Latched(name="24e-deciding", fault=faults.DECIDING_TRIPS, closes_within_s=31),
     Latched(name="25e", fault=faults.INVARIANT_BROKEN, closes_within_s=1),
     Latched(name="26e", fault=faults.NOT_CONFIGURED, for_s=200, closes_within_s=1),
+    Latched(name="27e-dead", fault=faults.REDIS_DEAD, for_s=200, closes_within_s=0),
+    Latched(name="27e-hangs", fault=faults.REDIS_HANGS, for_s=200, closes_within_s=0),
+    Latched(name="28e-dead", fault=faults.TARGET_DEAD, closes_within_s=0),
+    Latched(name="28e-hangs", fault=faults.TARGET_HANGS, closes_within_s=0),
 )
 
 
@@ -99,4 +103,4 @@ def test_nothing_but_the_reset_ends_stage_3(tmp_path: Path, cell: Latched) -> No
         scene.house.ask("reset", confirm=BOOK)
         await scene.until(lambda: not scene.house.stops_a_bot(), within_s=3)
 
-    holds_in_every_cell(enact(tmp_path, Phase.LATCHED, story))
+    holds_in_every_cell(enact(tmp_path, Phase.LATCHED, story, furnish=cell.fault.furnish))
