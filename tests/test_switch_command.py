@@ -186,13 +186,11 @@ async def test_a_database_that_was_taken_away_keeps_no_kill_from_the_guard(
 ) -> None:
     """The guard obeys what stands at its path, and keeps it when it puts its own file back."""
     async with simulated(seed()) as venue:
-        here = place(tmp_path, venue.url, dry_run=True)
+        here = place(tmp_path, venue.url, dry_run=True, is_cold=True)
         async with here.daemon():
             for file in here.db_path.parent.glob("killswitch.db*"):
                 file.unlink()
-            # Started as users do. A warm one may meet the moment in which the guard puts its file
-            # back: that kill is obeyed, and the database does not keep it.
-            ended = await replace(here, is_cold=True).run("switch", "kill", "--yes")
+            ended = await here.run("switch", "kill", "--yes")
             assert ended.code == 0, ended
             assert shown(here) == "kill"
             await here.beat(3)
