@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from lock_document import FOREVER_TS, LockContent, LockEntry, LockMode
+from lock_document import CLOSING, FOREVER_TS, LockContent, LockEntry, LockMode
 from memory import BookMemory, Incident, IncidentStatus
 from model import BookName, ScopeId, Stage
 from policy import BookPolicy, StagePolicy
@@ -173,6 +173,24 @@ def extend_stage_lock(
     return tuple(
         replace(entry, expires_ts=max(entry.expires_ts, until))
         if entry.mode is LockMode.STAGE and entry.stage is stage
+        else entry
+        for entry in locks
+    )
+
+
+def is_closing(locks: Iterable[LockEntry], stage: Stage) -> bool:
+    """Whether the lock of `stage` says that its close is not confirmed."""
+    return any(
+        entry.mode is LockMode.STAGE and entry.stage is stage and CLOSING in dict(entry.details)
+        for entry in locks
+    )
+
+
+def without_closing(locks: tuple[LockEntry, ...], *, up_to: Stage) -> tuple[LockEntry, ...]:
+    """Let no lock of a stage up to this one say any more that its close is not confirmed."""
+    return tuple(
+        replace(entry, details=tuple(item for item in entry.details if item[0] != CLOSING))
+        if entry.mode is LockMode.STAGE and entry.stage <= up_to
         else entry
         for entry in locks
     )

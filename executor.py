@@ -101,7 +101,8 @@ class Executor:
     `record` writes records in order and tells whether they were safe within the deadline.
     `load_orders` reads the order records of an incident, and of any other since a time, to learn
     what an earlier run sent;
-    `resumed` names the incidents that an earlier run left open on this scope.
+    `resumed` names the incidents that an earlier run left open on this scope; with
+    `has_unknown_orders` one may have sent what is in no record, which may still land.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Executor:
         load_orders: Callable[[IncidentId, float], Awaitable[Sequence[OrderRecord]]],
         store_deadline_s: float = 1.0,
         resumed: Collection[IncidentId] = (),
+        has_unknown_orders: bool = False,
     ) -> None:
         self._scope = scope
         self._venue = venue
@@ -125,6 +127,8 @@ class Executor:
         self._load_orders = load_orders
         self._store_deadline_s = store_deadline_s
         self._resumed = tuple(resumed)
+        unknown_s = venue.lands_within_s if has_unknown_orders else 0.0
+        self._unknown_until = clock.monotonic() + unknown_s
         self._work: dict[IncidentId, ClosingWork] = {}
         self._in_hand = asyncio.Lock()
         self._driven: Incident | None = None
@@ -268,6 +272,8 @@ class Executor:
             )
             if self._resumed:
                 await self._recall(incident, work)
+            if self._clock.monotonic() < self._unknown_until:
+                work.fates.miss()
             self._work = {incident.incident_id: work}
         if rules.position_mode is not work.believed_mode:
             # A reading has shown another mode since; until then a refused order knew better.

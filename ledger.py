@@ -6,8 +6,8 @@ Rules:
   what is older than that then is not taken in again.
 - Funding and fees are credited to the row they name. Those that arrive after their time has been
   judged are moved there from the unexplained total.
-- A flow that is new when the records are asked for after the clock was set back counts as of the
-  time since: the real length of that silence is not known.
+- What is new when the records are asked for after the clock was set back counts as of the time
+  since: the real length of that silence is not known.
 - A flow record of the same sign, within 10 % and 1 h of an inferred flow, replaces that one.
 """
 
@@ -26,6 +26,9 @@ REPLACE_WITHIN_S = 3_600.0
 
 ENTRY_LIFE_S = 3_600.0
 """How long records are remembered by their id; venues list some of them minutes late."""
+
+JUST_AFTER_S = 1.0
+"""Less than what lies between the end of a history that was moved and the reading it is for."""
 
 FLOW_LIFE_S = 172_800.0
 """48 h, the life of the history that flows explain."""
@@ -81,8 +84,9 @@ def learn_ledger(
             )
         elif entry.record_id not in known and not _is_forgotten(memory, entry):
             known.add(entry.record_id)
-            fresh.append(entry)
-            settled = settled.then(Settled(memory=_credit_late(settled.memory, entry)))
+            dated = _since_set_back(memory, entry)
+            fresh.append(dated)
+            settled = settled.then(Settled(memory=_credit_late(settled.memory, dated)))
     settled = settled.then(_confirm_together(settled.memory, min_equity=min_equity))
     memory = settled.memory
     until = max(memory.ledger_until, ledger.asked_at)
@@ -159,6 +163,13 @@ def _replace_inferred(
             )
         )
     return settled
+
+
+def _since_set_back(memory: ScopeMemory, entry: LedgerEntry) -> LedgerEntry:
+    """A record of the silence before a clock was set back, as of after the last reading."""
+    if not memory.set_back_to:
+        return entry
+    return replace(entry, at=max(entry.at, memory.set_back_to + JUST_AFTER_S))
 
 
 def _is_forgotten(memory: ScopeMemory, entry: LedgerEntry) -> bool:

@@ -32,6 +32,8 @@ TROUBLE = "trouble_"
 """How the keys of `details` begin that say what fails on the guard's own machine."""
 NOT_WATCHED = "not_watched_"
 """How those begin that name what has keys, or is the same owner's, and is not guarded."""
+CLOSING = "closing"
+"""What a stage's lock says in its details while its close is not confirmed."""
 HINDRANCE = "hinders_"
 """How those begin that say what would hinder or surprise a close."""
 

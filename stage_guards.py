@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from book_locks import open_incident
+from book_locks import is_closing, open_incident
 from memory import BookMemory, Incident, TargetStatus
-from model import Stage
+from model import Stage, StageMode
 from policy import BookPolicy
 from stage_events import EventName, StageRefusal
 
@@ -49,9 +49,18 @@ def no_such_incident_is_open(case: Case) -> StageRefusal | None:
 
 
 def stage_is_rested(case: Case) -> StageRefusal | None:
-    """The triggered stage's own cooldown is over, whatever the state."""
+    """The triggered stage's own cooldown is over, whatever the state, or never began.
+
+    A cooldown runs from an incident's end. Where a lock was adopted whose close nobody saw
+    confirmed, nothing ended: what is left open would lose on for as long as a stage rests. A mode
+    that leaves a share rests all the same, because a share of a share would be closed twice.
+    """
     is_resting = case.now < case.book.cooldowns[case.stage - 1]
-    return StageRefusal.SAME_STAGE_COOLDOWN if is_resting else None
+    settings = case.policy.stage(case.stage)
+    assert settings is not None
+    leaves_share = settings.mode is StageMode.CLOSE_TOP_RISK_CONTRIBUTORS
+    may_go_on = is_closing(case.book.locks, case.stage) and not leaves_share
+    return StageRefusal.SAME_STAGE_COOLDOWN if is_resting and not may_go_on else None
 
 
 def switch_lets_act(case: Case) -> StageRefusal | None:

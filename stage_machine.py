@@ -35,9 +35,10 @@ from book_locks import (
     lift_locks,
     open_incident,
     stage_lock,
+    without_closing,
 )
 from errors import InvariantViolation
-from lock_document import LockMode
+from lock_document import CLOSING, LockMode
 from memory import BookMemory, CloseTarget, Incident, IncidentStatus, Streak, TargetStatus
 from model import CLOSING_STAGES, Stage
 from policy import BookPolicy
@@ -151,7 +152,11 @@ def _open(case: Case) -> Transition:
             now=case.now,
             dry_run=case.dry_run,
             is_manual=latches,
-            details=(("incident_id", incident.incident_id), ("cause", incident.reason)),
+            details=(
+                ("incident_id", incident.incident_id),
+                ("cause", incident.reason),
+                (CLOSING, "not confirmed yet"),
+            ),
         )
         locks = add_lock(locks, entry)
     opened = replace(
@@ -203,7 +208,9 @@ def _end(case: Case) -> Transition:
         cooldowns=(cooldowns[0], cooldowns[1], cooldowns[2]),
         stage_baselines=(baselines[0], baselines[1], baselines[2]),
         streaks=_without_streaks(book.streaks, up_to=incident.stage),
-        locks=extend_stage_lock(book.locks, stage=incident.stage, until=until),
+        locks=extend_stage_lock(
+            without_closing(book.locks, up_to=incident.stage), stage=incident.stage, until=until
+        ),
     )
     return Transition(book=rested, ended=ended)
 

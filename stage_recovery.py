@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from book_locks import EVERY_BOOK, REASON_STATE_LOST, add_lock, halt_lock
-from lock_document import FOREVER_TS, LockEntry, LockMode
+from lock_document import CLOSING, FOREVER_TS, LockEntry, LockMode
 from memory import AuditEntry, BookMemory, Severity
 from model import CLOSING_STAGES, Stage
 from policy import BookPolicy
@@ -72,7 +72,8 @@ def adoption_audits(
             scope=after.name,
             event="lock_adopted",
             message=f"{source}: {entry.reason} holds, and {after.name} stands at "
-            f"{after.stage.name} until its reset",
+            f"{after.stage.name} until its reset"
+            + ("; nobody saw its close confirmed" if CLOSING in dict(entry.details) else ""),
             stage=entry.stage,
             mode=entry.mode.value,
             dry_run=dry_run,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attempts import Got, abandon, attempt
+from book_locks import is_closing
 from clock import Clock
 from commands.recall import Recalled, recall
 from decision import Decision
@@ -31,7 +32,7 @@ from lock_writer import LockWriter
 from logger import Logger
 from masking import MaskedStore, mask_lock
 from memory import Memory, Records, Severity
-from model import IncidentId, ScopeId
+from model import CLOSING_STAGES, IncidentId, ScopeId
 from notices import Notices
 from policy import Policy
 from recorder import Recorder
@@ -331,6 +332,7 @@ def put_together(
             load_orders=store.order_records,
             store_deadline_s=store_deadline_s,
             resumed=_left_open(recalled.memory, policy, scope),
+            has_unknown_orders=_has_unknown_orders(recalled.memory, policy, scope),
         )
         for scope, venue in venues.items()
         if may_act and not policy.dry_run
@@ -376,6 +378,15 @@ def _left_open(memory: Memory, policy: Policy, scope: ScopeId) -> tuple[Incident
     book = policy.book_of(scope)
     incident = None if book is None else memory.book(book.name).incident
     return () if incident is None else (incident.incident_id,)
+
+
+def _has_unknown_orders(memory: Memory, policy: Policy, scope: ScopeId) -> bool:
+    """Whether a lock was adopted whose incident nobody knows: what it sent is in no record."""
+    book = policy.book_of(scope)
+    known = None if book is None else memory.book(book.name)
+    if known is None or known.incident is not None:
+        return False
+    return any(is_closing(known.locks, stage) for stage in CLOSING_STAGES)
 
 
 def check_lock_file(path: Path) -> None:

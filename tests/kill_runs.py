@@ -13,10 +13,8 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +28,7 @@ from simulator.wire.service import LoggedRequest
 from store.views import StoreStatus, read_status
 from tests.kill_scenes import BINDING, Entry, Scene, judge, judge_lock
 from tests.simulated import KEY, SECRET, Simulated, simulated
+from tests.warm_start import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 SENDING = "POST|DELETE"
@@ -141,7 +140,7 @@ async def prepare(scene: Scene, folder: Path) -> None:
     async with simulated(scene.seed) as venue:
         guard = _Guard(folder, url=venue.url)
         try:
-            await guard.start("--once")
+            guard.start("--once")
             assert await guard.wait() == 0, guard.log_path.read_text(encoding="utf-8")
         finally:
             await guard.kill()
@@ -189,7 +188,7 @@ class _Guard:
     folder: Path
     url: str
     started_at: float = 0.0
-    process: asyncio.subprocess.Process | None = None
+    process: WarmProcess | None = None
 
     @property
     def lock_path(self) -> Path:
@@ -199,7 +198,7 @@ class _Guard:
     def log_path(self) -> Path:
         return self.folder / "guard.log"
 
-    async def start(self, *arguments: str) -> None:
+    def start(self, *arguments: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.yaml").write_text(
             "dry_run: false\n"
@@ -215,21 +214,18 @@ class _Guard:
         )
         self.started_at = time.time()
         with self.log_path.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(ROOT / "killswitch.py"),
+            self.process = WarmProcess(
                 "--log-json",
                 *arguments,
-                cwd=self.folder,
-                env={
+                folder=self.folder,
+                environment={
                     "PATH": os.environ["PATH"],
                     "HOME": str(self.folder),
                     "BINANCE_API_KEY": KEY,
                     "BINANCE_API_SECRET": SECRET,
                 },
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
             )
 
     async def wait(self) -> int:
@@ -240,8 +236,7 @@ class _Guard:
     async def kill(self) -> None:
         """`kill -9`, and gone."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
+            self.process.kill()
             await self.process.wait()
 
     def status(self) -> StoreStatus | None:
@@ -280,7 +275,7 @@ class _Incident:
         watching = asyncio.create_task(self._watch_lock())
         try:
             if kill is None:
-                await self.guard.start()
+                self.guard.start()
             else:
                 await self._disturb(kill)
             await self._until_ended()
@@ -299,7 +294,7 @@ class _Incident:
         if kill.rest is Rest.LOST:
             drop = FaultKind.DROP_BEFORE
             self._plan(Fault(kind=drop, method=kill.method, path=ORDERS, skip=kill.nth))
-        await self.guard.start()
+        self.guard.start()
         if not await self._is_held_before_the_end():
             return
         (held,) = self.venue.service.held.values()
@@ -317,26 +312,26 @@ class _Incident:
         match kill.release:
             case Release.AT_ONCE:
                 await self.venue.control.release()
-                await self.guard.start()
+                self.guard.start()
             case Release.BEHIND:
                 since = len(self.venue.service.log)
-                await self.guard.start()
+                self.guard.start()
                 await self._until_replaced(held.method, since=since)
                 await self.venue.control.release()
             case Release.AHEAD:
                 hold = FaultKind.HOLD_BEFORE
                 self._plan(Fault(kind=hold, method=held.method, path=ORDERS, nth=1))
-                await self.guard.start()
+                self.guard.start()
                 await self._is_held_before_the_end(count=2)
                 await self.venue.control.release([held.n])
                 await self.venue.control.release()
             case Release.AFTER_SECOND:
                 self._plan(Fault(kind=FaultKind.HOLD_BEFORE, nth=kill.second))
-                await self.guard.start()
+                self.guard.start()
                 await self._is_held_before_the_end(count=2)
                 await self._die()
                 await self.venue.control.release()
-                await self.guard.start()
+                self.guard.start()
             case _:
                 assert_never(kill.release)
 

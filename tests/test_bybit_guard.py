@@ -114,6 +114,7 @@ def play(
             policy=policy(),
             script=script,
             ends_s=ends_s,
+            request_poll_s=10.0,
             on_decision=course.take,
             faults=faults,
         )

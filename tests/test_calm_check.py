@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,17 @@ from inspection import Presence, Unwatched
 from memory import Severity
 from model import Stage
 from tests.memory_venue import KEY, Trouble
-from tests.virtual_house import House, play
+from tests.virtual_house import House, play, policy
 
 pytestmark = pytest.mark.usefixtures("without_fsync")
 A_WHILE_S = EVERY_S + 30.0
 """Longer than from one review to the next, with the time that it takes."""
+
+
+def slow(folder: Path, **given: Any) -> House:
+    """A house whose guard looks twice a minute: hours pass here for the sake of few reviews."""
+    looks = policy(poll_s=30.0, max_reading_age_s=65.0)
+    return House(folder=folder, policy=looks, request_poll_s=10.0, **given)
 
 
 def change_market(house: House, base: str, **changes: object) -> None:
@@ -41,7 +48,7 @@ def test_a_sound_account_is_told_nothing_of(tmp_path: Path) -> None:
     """Three positions that the venue closes at once."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         async with house.guard():
             await house.wait(A_WHILE_S)
         assert told(house) == []
@@ -54,7 +61,7 @@ def test_what_hinders_a_close_is_told_once_and_so_is_its_end(tmp_path: Path) -> 
     """Three reviews with a symbol that is not listed are one warning; listed again, one word."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(3 * A_WHILE_S)
@@ -75,7 +82,7 @@ def test_only_what_is_new_is_told(tmp_path: Path) -> None:
     """A second matter beside one that is known; the first is not repeated."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(A_WHILE_S)
@@ -95,7 +102,7 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
     """Five are spelt out, the rest is counted: seven stops on seven flat symbols."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         for base in ("ADA", "AVAX", "BCH", "DOGE", "DOT", "LINK", "LTC"):
             house.prices(**{base: 10})
             house.bot_order(f"{base}USDT", "BUY", type="STOP_MARKET", quantity=10, trigger_price=20)
@@ -115,7 +122,7 @@ def test_orders_that_cannot_be_read_are_neither_finding_nor_all_clear(
     """What was told stands until a review that could see everything."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(A_WHILE_S)
@@ -152,10 +159,10 @@ def test_nothing_is_reviewed_while_something_is_being_closed(tmp_path: Path) -> 
         unlist(house, "XRP")
         house.venue.plan("submit_close", Trouble.LOST_BEFORE)
         async with house.guard() as guard:
-            await house.wait(30)
+            await house.wait(EVERY_S - 30)
             house.prices(SOL=113)
-            await house.until(lambda: guard.book.incident is not None, within_s=30)
-            await house.wait(A_WHILE_S)
+            await house.until(lambda: guard.book.incident is not None, within_s=25)
+            await house.wait(60)
             assert guard.book.incident is not None
             assert guard.book.incident.stage is Stage.ALL_CLOSED
         assert told(house) == []
@@ -167,7 +174,7 @@ def test_an_account_that_is_not_seen_is_not_judged_by_what_was_seen_before(tmp_p
     """What it held an hour ago may be closed, and its orders with it."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(30)
@@ -185,7 +192,7 @@ def test_a_stop_ends_a_check_that_hangs(tmp_path: Path) -> None:
     """Nobody waits for it."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         async with house.guard() as guard:
             house.venue.plan("fetch_orders", Trouble.HANG)
             await house.until(lambda: bool(house.venue.called("fetch_orders")), within_s=A_WHILE_S)
@@ -200,7 +207,7 @@ def test_a_dry_run_reviews_as_well(tmp_path: Path) -> None:
     """It sends nothing, and this sends nothing."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         house.policy = replace(house.policy, dry_run=True)
         unlist(house, "SOL")
         async with house.guard():
@@ -224,7 +231,7 @@ def test_what_holds_stands_in_the_lock_document_until_it_is_over(tmp_path: Path)
     """Told once, shown all the time: status reads it there."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         unlist(house, "SOL")
         async with house.guard():
             await house.wait(A_WHILE_S)
@@ -243,7 +250,7 @@ def test_the_venue_is_asked_about_the_key_once_an_hour(tmp_path: Path) -> None:
     """A right that is taken away is told within the hour, a right to withdraw is not its matter."""
 
     async def story() -> None:
-        house = House(folder=tmp_path, seed={"can_withdraw": True})
+        house = slow(tmp_path, seed={"can_withdraw": True})
         async with house.guard():
             await house.wait(A_WHILE_S)
             assert told(house) == []
@@ -260,7 +267,7 @@ def test_a_venue_that_tells_nothing_is_asked_again_the_next_time(tmp_path: Path)
     """And what it does not tell is no finding."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         house.venue.plan("inspect", Trouble.UNAVAILABLE)
         async with house.guard():
             await house.wait(3 * A_WHILE_S)
@@ -274,7 +281,7 @@ def test_what_of_the_venue_is_not_watched_is_told_once_and_shown(tmp_path: Path)
     """As a wallet beside the account that is not empty."""
 
     async def story() -> None:
-        house = House(folder=tmp_path)
+        house = slow(tmp_path)
         house.venue.elsewhere = (
             Unwatched(part="coin-margined futures", presence=Presence.HOLDS, detail="ETH"),
         )

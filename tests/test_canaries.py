@@ -43,6 +43,7 @@ from tests.simulated import Simulated, simulated
 from tests.test_binance_wire import account, close_of
 from tests.test_integration import BOOK, ROOT, until
 from tests.test_log_page import documented_events
+from tests.warm_start import WarmProcess
 from venues.access import Access
 from venues.binance import BinanceFutures
 
@@ -140,7 +141,8 @@ class Scene:
 
     async def run(self, name: str, *words: str, code: int = 0) -> str:
         """Run a command of the guard to its end; what it printed."""
-        process = await self.begin(str(ROOT / "killswitch.py"), *words)
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TERM": "xterm"}
+        process = WarmProcess(*words, folder=self.folder, environment=environment)
         out, err = await process.communicate()
         self.seen[f"{name}/stdout"], self.seen[f"{name}/stderr"] = out, err
         assert process.returncode == code, err.decode()

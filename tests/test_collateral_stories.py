@@ -65,6 +65,7 @@ def test_coins_that_back_the_account_are_sold_only_where_the_owner_says_so(
                 (300.0, Prices({"ETHUSDT": 1000})),
             ],
             ends_s=420.0,
+            request_poll_s=10.0,
             on_decision=lambda _now_s, decision: stages.extend(
                 one.incident.stage for one in decision.opened
             ),
@@ -101,6 +102,7 @@ def test_a_wallet_that_shows_a_sale_late_is_not_sold_from_twice(
             policy=replace(own, books=(replace(book, sell_collateral=True),)),
             script=[(120.0, Prices({"ETHUSDT": 1700}))],
             ends_s=290.0,
+            request_poll_s=10.0,
             on_decision=lambda _now_s, _decision: None,
             faults=(Fault(kind=FaultKind.STALE, path=wallet, seconds=3.0),),
         )

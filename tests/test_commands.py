@@ -21,8 +21,7 @@ from model import Stage
 from settings import Settings
 from state_lock import StateLock
 from tests.guard_files import BOOK, NOW, opened, settings_in, write
-
-PROGRAM = Path(__file__).resolve().parent.parent / "killswitch.py"
+from tests.warm_start import PROGRAM, ROOT, WarmProcess
 
 
 @dataclass(frozen=True)
@@ -36,25 +35,21 @@ class Ended:
 
 def run(settings: Settings, *words: str, typed: str | None = None) -> Ended:
     """Run a command on this configuration; with `typed` on a terminal of its own."""
-    command = [sys.executable, str(PROGRAM), *words, "--config", str(settings.path)]
-    environment = {"PATH": os.environ["PATH"]}
     main, terminal = pty.openpty()
     try:
         if typed is not None:
             os.write(main, typed.encode())
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL if typed is None else terminal,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env=environment,
-            check=False,
+        command = WarmProcess(
+            *(*words, "--config", str(settings.path)),
+            folder=ROOT,
+            environment={"PATH": os.environ["PATH"]},
+            stdin=None if typed is None else terminal,
         )
+        code, out, err = command.finish(within_s=30)
     finally:
         os.close(main)
         os.close(terminal)
-    return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+    return Ended(code=code, out=out, err=err)
 
 
 def at_stage_3(folder: Path) -> Settings:

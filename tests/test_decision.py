@@ -149,7 +149,11 @@ def test_stage_1_opens_on_its_third_reading() -> None:
         reason="killswitch_stage_1_close_top_risk_contributors",
         created_ts=NOON + 16,
         expires_ts=NOON + 16 + 1_800,
-        details=(("incident_id", incident.incident_id), ("cause", incident.reason)),
+        details=(
+            ("incident_id", incident.incident_id),
+            ("cause", incident.reason),
+            ("closing", "not confirmed yet"),
+        ),
     )
     book = BookMemory(
         name=BOOK,

@@ -146,7 +146,7 @@ def test_a_quiet_guard_gives_a_sign_of_life_every_hour(tmp_path: Path) -> None:
 
     async def story() -> None:
         calm = replace(policy(), poll_s=60.0, alert_poll_s=60.0, max_reading_age_s=125.0)
-        house = House(folder=tmp_path, policy=calm)
+        house = House(folder=tmp_path, policy=calm, request_poll_s=10.0)
         async with house.guard():
             await house.wait(5)
             (first,) = house.log.of("watching")

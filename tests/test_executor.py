@@ -91,6 +91,7 @@ class Bench:
     mode: PositionMode | None = None
     ways: Conventions = BINANCE
     earlier: Sequence[OrderRecord] | Exception | None = None
+    has_unknown_orders: bool = False
     store_takes_s: float = 0.0
     clock: LoopClock = field(default_factory=lambda: LoopClock(epoch=EPOCH))
     log: Logbook = field(default_factory=Logbook)
@@ -132,6 +133,7 @@ class Bench:
             record=self._record,
             load_orders=self._load,
             resumed=() if self.earlier is None else (self.incident.incident_id,),
+            has_unknown_orders=self.has_unknown_orders,
         )
 
     async def _record(self, records: Records, deadline_s: float) -> bool:
@@ -1471,11 +1473,16 @@ def test_orders_of_an_earlier_run_that_cannot_be_read_stop_nothing(takes_s: floa
     play(story)
 
 
-def test_where_a_part_must_remain_orders_that_cannot_be_read_are_waited_out() -> None:
+@pytest.mark.parametrize(
+    "earlier", [{"earlier": StoreError("damaged")}, {"has_unknown_orders": True}]
+)
+def test_where_a_part_must_remain_orders_that_cannot_be_read_are_waited_out(
+    earlier: dict[str, Any],
+) -> None:
     """The run before may have sent 50 of 100 a moment ago: half is closed once, by whichever."""
 
     async def story() -> None:
-        bench = Bench(earlier=StoreError("damaged"))
+        bench = Bench(**earlier)
         order = earlier_order(at=EPOCH)
         request = {"symbol": SOL, "side": "BUY", "quantity": 50, "reduce_only": True}
         await bench.drive()
@@ -1484,6 +1491,19 @@ def test_where_a_part_must_remain_orders_that_cannot_be_read_are_waited_out() ->
         await bench.finish()
         assert bench.held(SOL) == -50
         assert bench.closes() == []
+
+    play(story)
+
+
+@pytest.mark.parametrize(("started_s", "left"), [(14.0, -100), (16.0, -50)])
+def test_what_is_in_no_record_is_waited_out_from_the_start(started_s: float, left: int) -> None:
+    """An incident that opens when nothing of the run before can land any more waits for nothing."""
+
+    async def story() -> None:
+        bench = Bench(has_unknown_orders=True)
+        await bench.clock.sleep(started_s)
+        await bench.drive(within_s=1.0)
+        assert bench.held(SOL) == left
 
     play(story)
 

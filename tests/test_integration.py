@@ -30,6 +30,7 @@ from position_store import PositionStore
 from simulator.control import start_simulator
 from store.views import read_status
 from tests.simulated import KEY, SECRET, Simulated, simulated
+from tests.warm_start import PROGRAM, WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = "binance_futures"
@@ -52,6 +53,10 @@ BOT_LINES = PAGE.partition("## 11. ")[2].partition("```python\n")[2].partition("
 ODD_FIELDS: tuple[str | None, ...] = ("NaN", None)
 
 
+Running = asyncio.subprocess.Process | WarmProcess
+"""A process of the guard."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a command ended."""
@@ -63,12 +68,16 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A folder with a configuration, and the environment that commands get there."""
+    """A folder with a configuration, and the environment that commands get there.
+
+    With `is_cold` commands are started as a user starts them, otherwise warm.
+    """
 
     folder: Path
     keys: dict[str, str]
-    program: Path = ROOT / "killswitch.py"
-    stderr: int = asyncio.subprocess.PIPE
+    program: Path = PROGRAM
+    stderr: int | None = None
+    is_cold: bool = False
 
     @property
     def lock_path(self) -> Path:
@@ -80,17 +89,26 @@ class Place:
         """The database."""
         return self.folder / "state" / "killswitch.db"
 
-    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def begin(self, *arguments: str) -> Running:
         """Start a command."""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.keys}
+        if not self.is_cold:
+            return WarmProcess(
+                *arguments,
+                folder=self.folder,
+                environment=environment,
+                program=self.program,
+                stderr=self.stderr,
+            )
         return await asyncio.create_subprocess_exec(
             sys.executable,
             str(self.program),
             *arguments,
             cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.keys},
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=self.stderr,
+            stderr=asyncio.subprocess.PIPE if self.stderr is None else self.stderr,
         )
 
     async def run(self, *arguments: str) -> Ended:
@@ -121,7 +139,7 @@ class Place:
         return (scopes[0].trusted_at or 0.0) if scopes else 0.0
 
     @asynccontextmanager
-    async def daemon(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def daemon(self, *arguments: str) -> AsyncIterator[Running]:
         """A running guard, ready when its lock stands; killed if it is left running."""
         process = await self.begin("--log-json", *arguments)
         try:
@@ -163,6 +181,7 @@ def place(
     keys: bool = True,
     lock: str = "lock/trading_lock.json",
     secret: str = SECRET,
+    is_cold: bool = False,
 ) -> Place:
     """Write a configuration that polls every second."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +198,7 @@ def place(
         encoding="utf-8",
     )
     environment = {"BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": secret} if keys else {}
-    return Place(folder=folder, keys=environment)
+    return Place(folder=folder, keys=environment, is_cold=is_cold)
 
 
 async def until(
@@ -220,7 +239,7 @@ async def test_bots_stay_out_from_stage_1_to_the_reset(tmp_path: Path) -> None:
         async def has(**quantities: float) -> bool:
             return await held() == quantities
 
-        here = place(tmp_path, url)
+        here = place(tmp_path, url, is_cold=True)
         async with here.daemon() as process:
             await here.read()
             assert here.bot_may_trade()
@@ -371,7 +390,8 @@ async def test_one_look_says_what_it_found(tmp_path: Path, cases: list[OnceCase]
         async with simulated(seed) as venue:
             if case.fault is not None:
                 await venue.control.add_fault(**case.fault)
-            here = place(tmp_path / case.name, venue.url, secret=case.secret)
+            folder, is_cold = tmp_path / case.name, case is ONCE[0]
+            here = place(folder, venue.url, secret=case.secret, is_cold=is_cold)
             ended = await here.run("--once")
             told = ended.out + ended.err
             assert (case.name, ended.code) == (case.name, case.code), told
@@ -389,12 +409,14 @@ async def test_one_look_says_what_it_found(tmp_path: Path, cases: list[OnceCase]
 
 async def test_a_start_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> None:
     """No keys 2, a wrong key in the file 2, a lock folder that cannot be written 1."""
-    keyless = place(tmp_path / "keyless", keys=False)
-    mistaken = place(tmp_path / "mistaken")
+    keyless = place(tmp_path / "keyless", keys=False, is_cold=True)
+    mistaken = place(tmp_path / "mistaken", is_cold=True)
     with (tmp_path / "mistaken" / "config.yaml").open("a", encoding="utf-8") as file:
         file.write("pol_seconds: 3\n")
     # A folder that not even the superuser can write to.
-    lockless = place(tmp_path / "lockless", lock="/proc/trading_lock/trading_lock.json")
+    lockless = place(
+        tmp_path / "lockless", lock="/proc/trading_lock/trading_lock.json", is_cold=True
+    )
     ended = await asyncio.gather(keyless.run(), mistaken.run(), lockless.run())
     assert [one.code for one in ended] == [2, 2, 1]
     lines = [[line for line in one.err.splitlines() if line.strip()] for one in ended]

@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import sqlite3
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from simulator.state import Leg
 from store.views import StoreStatus, read_status
 from tests import hanging_guard
 from tests.simulated import KEY, Simulated, simulated
-from tests.test_integration import SEED, Place, place, until
+from tests.test_integration import SEED, Place, Running, place, until
 
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
@@ -39,7 +38,7 @@ class Scene:
 
     here: Place
     venue: Simulated
-    process: Process
+    process: Running
 
     @property
     def held(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,15 +61,20 @@ async def door() -> AsyncIterator[Door]:
         server.close()
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[Any]:
+def make() -> Any:
     """A client of the exchange library."""
-    found = make_client(
+    return make_client(
         binanceusdm,
         {"enableRateLimit": False},
         is_error_body=lambda _body: False,
         on_answer=lambda _status, _headers, _url: None,
     )
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Any]:
+    """A client that is closed after the test."""
+    found = make()
     yield found
     await found.close()
 
@@ -103,3 +109,17 @@ async def test_nobody_at_the_door_is_no_fault(client: Any) -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         await open_connections(client, url, count=3, deadline_s=5)
+
+
+async def test_whom_to_trust_is_read_once_for_all_clients(client: Any) -> None:
+    """It would hold the loop up at the first order of each account; and nobody else is trusted."""
+    other = make()
+    try:
+        client.open()
+        other.open()
+        assert client.ssl_context is other.ssl_context
+        trusting = client.ssl_context
+        assert (trusting.verify_mode, trusting.check_hostname) == (ssl.CERT_REQUIRED, True)
+        assert trusting.cert_store_stats()["x509_ca"] > 50
+    finally:
+        await other.close()

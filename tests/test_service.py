@@ -35,7 +35,7 @@ from service_manager import STATUS_EVERY_S, ServiceManager, ServiceReport
 from state_lock import StateLock, find_holder
 from tests.memory_venue import SCOPE, MemoryVenue, Trouble
 from tests.simulated import simulated
-from tests.test_integration import SEED, Place, place, until
+from tests.test_integration import SEED, Place, Running, place, until
 from tests.virtual_house import BOOK, House, play, policy
 
 OTHER = ScopeId("binance_sub1_futures")
@@ -407,7 +407,7 @@ def managed(here: Place, manager: Socket, **variables: str) -> Place:
     return replace(here, keys={**here.keys, "NOTIFY_SOCKET": manager.address, **variables})
 
 
-async def end_of(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+async def end_of(process: Running) -> tuple[int | None, str]:
     """Exit code and errors of a process that has been told to stop."""
     try:
         async with asyncio.timeout(30):

@@ -22,20 +22,20 @@ from errors import LockError
 from logger import get_logger
 from tests.guard_files import KEYS, config_in
 from tests.simulated import Simulated, simulated
-from tests.test_integration import SEED, closing_db, place, until
+from tests.test_integration import SEED, Running, closing_db, place, until
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHIN_S = 45.0
 """What a supervisor gives the guard at most; each story ends in a few seconds."""
 
 
-async def terminated(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+async def terminated(process: Running) -> tuple[int | None, str]:
     """Send SIGTERM and wait for the end."""
     process.send_signal(signal.SIGTERM)
     return await ended(process)
 
 
-async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+async def ended(process: Running) -> tuple[int | None, str]:
     """The exit code and what was logged. Fails when it takes too long."""
     async with asyncio.timeout(WITHIN_S):
         _, err = await process.communicate()

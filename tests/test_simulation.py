@@ -34,7 +34,8 @@ from tests.simulation.draw import draw_story
 from tests.simulation.faults import Fault, Phase
 from tests.simulation.invariants import Aim, Made
 from tests.simulation.operator import RedisFault
-from tests.simulation.run import simulate
+from tests.simulation.run import simulate, simulate_story
+from tests.simulation.truth import Truth
 from tests.simulation.two_stores import TwoStores
 from tools.simulate import main
 
@@ -245,6 +246,37 @@ def test_an_answer_that_comes_late_or_for_nothing_is_found() -> None:
     assert invariants.late(0.06, 0.045, for_s=51.0, within_s=50.0) != ""
     assert invariants.groundless(0.045, 0.045, slack=0.004) == ""
     assert invariants.groundless(0.04, 0.045, slack=0.004) != ""
+
+
+RESTING_UNENDED, FORGOTTEN_JUMP = 88, 2086
+"""Stories in which a guard is killed while it closes and its disk takes nothing; in the second the
+clock was set by an hour just before."""
+
+
+def test_an_interrupted_close_that_rests_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 7: what a killed stage 2 left open is closed, although the stage was adopted."""
+    assert simulate(RESTING_UNENDED).violations == ()
+    monkeypatch.setattr("stage_guards.is_closing", lambda *_given: False)
+    assert [found.number for found in simulate(RESTING_UNENDED).violations] == [7]
+
+
+@pytest.mark.parametrize("has_bad_disk", [False, True])
+def test_only_a_jump_that_is_on_no_disk_is_forgotten(
+    has_bad_disk: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 7: one that was written down excuses no silence of the next run."""
+    story = draw_story(FORGOTTEN_JUMP)
+    spans = tuple(span for span in story.spans if has_bad_disk or span.fault != Fault.STORE_DOWN)
+    excused: list[Truth] = []
+    excuse = Truth.on_forgotten_jump
+
+    def excuse_and_tell(truth: Truth) -> None:
+        excused.append(truth)
+        excuse(truth)
+
+    monkeypatch.setattr(Truth, "on_forgotten_jump", excuse_and_tell)
+    assert simulate_story(replace(story, spans=spans)).violations == ()
+    assert len(excused) == has_bad_disk
 
 
 # --- the switch ---------------------------------------------------------------------------------

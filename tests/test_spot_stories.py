@@ -118,6 +118,7 @@ def play(
             on_decision=told.take,
             account="spot",
             redis=redis,
+            request_poll_s=10.0,
         )
     )
     return told, exchange
@@ -297,7 +298,7 @@ FLOWS = {
 def test_money_that_leaves_with_a_record_is_no_loss(tmp_path: Path, venue: str, flow: str) -> None:
     """30 % leave in a calm hour, as stables or as a coin: nothing is opened and nothing sold."""
     policy = a_policy(venue, dict.fromkeys(Stage, SELL_ALL))
-    told, exchange = play(tmp_path, policy, [(300.0, FLOWS[flow])], ends_s=900.0)
+    told, exchange = play(tmp_path, policy, [(60.0, FLOWS[flow])], ends_s=700.0)
     assert told.opened == []
     assert sales(exchange) == []
 
@@ -311,7 +312,7 @@ def test_the_same_fall_without_a_record_is_a_loss_after_the_doubt(
         exchange.spot.wallet(KEY).balances["USDT"] -= 30_000
 
     policy = a_policy(venue, {Stage.ALL_CLOSED: SELL_ALL})
-    told, exchange = play(tmp_path, policy, [(300.0, vanish)], ends_s=600.0)
+    told, exchange = play(tmp_path, policy, [(60.0, vanish)], ends_s=360.0)
     assert told.opened == [Stage.ALL_CLOSED]
     assert held(exchange, "SOL") == held(exchange, "BTC") == 0
 
@@ -319,11 +320,11 @@ def test_the_same_fall_without_a_record_is_a_loss_after_the_doubt(
 def test_empty_book_is_no_loss(tmp_path: Path, venue: str) -> None:
     """Nobody quotes SOL for a while: its last price counts, and nothing is opened."""
     script: list[tuple[float, Happening]] = [
-        (300.0, lambda at: at.spot.set_prices({"SOLUSDT": None})),
-        (600.0, lambda at: at.spot.set_prices({"SOLUSDT": 99})),
+        (60.0, lambda at: at.spot.set_prices({"SOLUSDT": None})),
+        (360.0, lambda at: at.spot.set_prices({"SOLUSDT": 99})),
     ]
     policy = a_policy(venue, dict.fromkeys(Stage, SELL_ALL))
-    told, exchange = play(tmp_path, policy, script, ends_s=900.0)
+    told, exchange = play(tmp_path, policy, script, ends_s=660.0)
     assert told.opened == []
     assert sales(exchange) == []
 

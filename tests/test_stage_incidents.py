@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from book_locks import is_closing, without_closing
 from lock_document import FOREVER_TS
 from memory import IncidentStatus, TargetStatus
 from model import Stage
@@ -82,6 +83,21 @@ def test_end_starts_cooldown_and_moves_the_baselines_up_to_its_stage() -> None:
     assert after.book.stage_baselines == (NOW, NOW, 0.0)
     assert after.book.streaks == (streak(S3),)
     assert lock_of(after.book, S2).expires_ts == NOW + 5_400
+    assert (is_closing(state.locks, S2), is_closing(after.book.locks, S2)) == (True, False)
+
+
+def test_the_end_of_a_stage_that_took_a_lower_one_over_leaves_no_lock_that_closes() -> None:
+    """What stage 1 had to close is confirmed with stage 2; of a lock above nothing is known."""
+    lower = step(book(), Triggered(incident=incident(S1, target("A")))).book
+    running = incident(S2, target("B", status=TargetStatus.HELD))
+    state = step(lower, Triggered(incident=running)).book
+    assert state.incident is not None
+    held = tuple(replace(known, status=TargetStatus.HELD) for known in state.incident.targets)
+    state = replace(state, incident=replace(state.incident, targets=held))
+    assert [is_closing(state.locks, stage) for stage in (S1, S2)] == [True, True]
+    ended = step(state, IncidentEnded()).book
+    assert [is_closing(ended.locks, stage) for stage in (S1, S2)] == [False, False]
+    assert is_closing(without_closing(state.locks, up_to=S1), S2)
 
 
 def test_end_waits_for_every_live_target() -> None:

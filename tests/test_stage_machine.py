@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from book_locks import refresh_locks
+from book_locks import refresh_locks, without_closing
 from errors import InvariantViolation
 from lock_document import FOREVER_TS, LockEntry, LockMode
 from memory import BookMemory, IncidentStatus, TargetStatus
@@ -111,6 +111,20 @@ def test_same_stage_rests_until_its_cooldown_is_over(state: Stage) -> None:
     assert step(resting, trigger(state), now=NOW).refusal is None
 
 
+@pytest.mark.parametrize(
+    ("stage", "refusal"), [(S1, R.SAME_STAGE_COOLDOWN), (S2, None), (S3, None)]
+)
+def test_a_stage_that_nobody_saw_end_does_not_rest_unless_it_leaves_a_share(
+    stage: Stage, refusal: R | None
+) -> None:
+    """Its cooldown never began; half of what stage 1 left may be half of a half already."""
+    left = step(book(), Triggered(incident=incident(stage, target()))).book
+    adopted = replace(left, incident=None, cooldowns=(NOW + 500, NOW + 500, NOW + 500))
+    assert step(adopted, trigger(stage)).refusal is refusal
+    ended = replace(adopted, locks=without_closing(adopted.locks, up_to=stage))
+    assert step(ended, trigger(stage)).refusal is R.SAME_STAGE_COOLDOWN
+
+
 def test_higher_stage_fires_during_the_cooldown_of_a_lower_one() -> None:
     """Stage 1 rests; stage 2 does not wait for it."""
     resting = replace(book(S1), cooldowns=(NOW + 500, 0.0, 0.0))
@@ -170,7 +184,11 @@ def test_trigger_records_incident_state_and_lock() -> None:
     assert entry.reason == "killswitch_stage_2_close_dominant_loss_direction"
     assert entry.expires_ts == NOW + 90 * 60
     assert not entry.manual_reset_required
-    assert dict(entry.details) == {"incident_id": "incident-2", "cause": "drawdown 0.08 over 1h"}
+    assert dict(entry.details) == {
+        "incident_id": "incident-2",
+        "cause": "drawdown 0.08 over 1h",
+        "closing": "not confirmed yet",
+    }
     assert not after.book.manual_reset_required
 
 

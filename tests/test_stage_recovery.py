@@ -76,6 +76,9 @@ def test_an_adoption_is_one_audit_entry_for_each_lock_that_is_new() -> None:
     assert halt.message == (
         f"found: state_lost holds, and {BOOK} stands at DOMINANT_CLOSED until its reset"
     )
+    left = replace(lock(S2), details=(("closing", "not confirmed yet"),))
+    (told, _) = adoption_audits(BLANK, adopt(left), source="found", now=NOW, dry_run=True)
+    assert told.message.endswith("until its reset; nobody saw its close confirmed")
     again = adopt(lock(S2), state=adopted)
     assert adoption_audits(adopted, again, source="found", now=NOW, dry_run=True) == ()
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -20,10 +17,10 @@ import pytest
 from tests.redis_server import HOST, PASSWORD, RedisServer, free_port, redis_server
 from tests.simulated import KEY as VENUE_KEY
 from tests.simulated import seed, simulated
-from tests.test_integration import BOOK, Place, place, until
+from tests.test_integration import BOOK, Place, Running, place, until
+from tests.warm_start import WarmProcess
 
 KEY = "trading_switch"
-PROGRAM = Path(__file__).resolve().parent.parent / "killswitch.py"
 
 
 def with_redis(here: Place, port: int) -> Place:
@@ -64,7 +61,7 @@ class Scene:
 
     here: Place
     redis: RedisServer
-    daemon: asyncio.subprocess.Process
+    daemon: Running
 
 
 @asynccontextmanager
@@ -189,7 +186,7 @@ async def test_a_database_that_was_taken_away_keeps_no_kill_from_the_guard(
 ) -> None:
     """The guard obeys what stands at its path, and keeps it when it puts its own file back."""
     async with simulated(seed()) as venue:
-        here = place(tmp_path, venue.url, dry_run=True)
+        here = place(tmp_path, venue.url, dry_run=True, is_cold=True)
         async with here.daemon():
             for file in here.db_path.parent.glob("killswitch.db*"):
                 file.unlink()
@@ -321,20 +318,17 @@ def on_terminal(here: Place, *words: str, typed: str) -> tuple[int, str]:
     main, terminal = pty.openpty()
     try:
         os.write(main, typed.encode())
-        ended = subprocess.run(
-            [sys.executable, str(PROGRAM), *words],
-            cwd=here.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(here.folder), **here.keys},
+        command = WarmProcess(
+            *words,
+            folder=here.folder,
+            environment={"PATH": os.environ["PATH"], "HOME": str(here.folder), **here.keys},
             stdin=terminal,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
         )
+        code, out, err = command.finish(within_s=60)
     finally:
         os.close(main)
         os.close(terminal)
-    return ended.returncode, ended.stdout + ended.stderr
+    return code, out + err
 
 
 @pytest.mark.parametrize(("typed", "state"), [("kill", "kill"), ("yes", None), ("\x04", None)])

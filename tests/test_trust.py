@@ -1311,9 +1311,18 @@ def test_a_withdrawal_of_the_silence_before_a_clock_was_set_back_explains_the_fa
     assert watch.adjusted == [9_800, 9_800, 9_800]
 
 
-def test_a_record_that_is_known_moves_with_the_clock() -> None:
+def test_a_close_of_the_silence_before_a_clock_was_set_back_explains_the_fall() -> None:
+    """A position came and went in it and lost 700; where the record lies says nothing."""
+    watch = watching((3_600, 10_000), (3_610, 10_000))
+    lost = record("r", LedgerKind.REALISED, -300, -700, BTC)
+    assert watch.see(23, 9_300, ledger=[lost]).trust is TRUSTED
+    assert watch.adjusted == [10_000, 10_000, 9_300]
+
+
+@pytest.mark.parametrize("kind", [LedgerKind.TRANSFER, LedgerKind.REALISED])
+def test_a_record_that_is_known_moves_with_the_clock(kind: LedgerKind) -> None:
     """It was judged before the clock was set back: the fall of the silence is another one."""
-    known = record("w", LedgerKind.TRANSFER, 3_605, -200)
+    known = record("w", kind, 3_605, -200)
     watch = watching((3_600, 10_000))
     watch.see(3_610, 9_800, ledger=[known])
     step = watch.see(23, 8_000, ledger=[replace(known, at=NOON + 5)])

@@ -73,6 +73,7 @@ def play(
             policy=LIVE,
             script=script,
             ends_s=ends_s,
+            request_poll_s=10.0,
             on_decision=told.take,
         )
     )

@@ -57,6 +57,7 @@ async def play_over_http(
     faults: Sequence[Fault] = (),
     on_open: Callable[[Service], None] = lambda _service: None,
     redis: MemoryRedis | None = None,
+    request_poll_s: float = 1.0,
 ) -> Exchange:
     """Let a guard watch an account until `ends_s`, and return the exchange as it stands then.
 
@@ -91,7 +92,8 @@ async def play_over_http(
             stables=STABLES,
             sells_coins=policy.books[0].sell_collateral,
         )
-        house = House(folder=home, policy=policy, clock=cast("LoopClock", clock))
+        told_clock = cast("LoopClock", clock)
+        house = House(folder=home, policy=policy, clock=told_clock, request_poll_s=request_poll_s)
         house.exchange = service.exchange
         if redis is not None:
             redis.clock, house.redis = clock, redis

@@ -13,10 +13,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from book_locks import open_incident
 from client_ids import PREFIX
 from decision import Decision
 from memory import Incident, IncidentStatus, Memory, Records
-from model import CloseInstruction, IncidentId, PositionMode, RowKey, Stage, Symbol, outcome_word
+from model import (
+    CloseInstruction,
+    IncidentId,
+    PositionMode,
+    RowKey,
+    Stage,
+    Symbol,
+    Trust,
+    outcome_word,
+)
 from plans import KeepReason
 from simulator.exchange import Exchange
 from simulator.state import Leg
@@ -79,6 +89,9 @@ class Monitor:
     excused: set[str] = field(default_factory=set)
     shown_s: float = float("-inf")
     switch: SwitchJudge | None = None
+    unrecorded_jump_s: float = 0.0
+    closing: Incident | None = None
+    ended_stage: int = 0
     _reader: sqlite3.Connection | None = None
 
     def __post_init__(self) -> None:
@@ -228,11 +241,20 @@ class Monitor:
             if incident.status is IncidentStatus.OPEN:
                 # A run that dies here never tells of its decision, but it has acted on the loss.
                 self.truth.acted = max(self.truth.acted, incident.stage.value)
+            elif incident.status is IncidentStatus.DONE:
+                self.ended_stage = max(self.ended_stage, incident.stage.value)
         self.audits += len(records.audits)
+        self.unrecorded_jump_s -= sum(
+            float(str(dict(entry.details)["by_s"]))
+            for entry in records.audits
+            if entry.event == "clock_moved"
+        )
+        if any(reading.trust is Trust.TRUSTED for reading in records.readings):
+            self.truth.on_stored()
         events = [entry.event for entry in records.audits]
         if "reset" in events:
             # Here as well: a run that dies right after it never tells of its decision.
-            self.truth.on_reset()
+            self._begin_anew()
         if not records.books:
             return
         stage = self._stage_on_disk()
@@ -273,6 +295,7 @@ class Monitor:
             self.note("stage", f"{self.stage} > {book.stage.value}")
             self.stage = book.stage.value
         self.truth.on_decision(decision)
+        self.closing = open_incident(book)
         for opening in decision.opened:
             incident = opening.incident
             is_new = incident.incident_id not in self.opened_s
@@ -292,9 +315,15 @@ class Monitor:
                 self.tally.counts[incident.status.value] += 1
                 self.note("ended", f"{incident.incident_id} {incident.status}")
             if incident.status is IncidentStatus.DONE:
+                self.ended_stage = max(self.ended_stage, incident.stage.value)
                 self._judge_end(incident)
         if any(entry.event == "reset" for entry in decision.records.audits):
-            self.truth.on_reset()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """The operator has reset the book: nothing that happened before counts."""
+        self.ended_stage = 0
+        self.truth.on_reset()
 
     def _judge_opening(self, incident: Incident, *, is_followup: bool) -> None:
         self.truth.acted = max(self.truth.acted, incident.stage.value)
@@ -360,6 +389,10 @@ class Monitor:
         if fault.is_of_reads or fault.startswith("CLOCK"):
             self.truth.unreadable_s = self.now_s()
 
+    def on_jump(self, seconds: float) -> None:
+        """The guard's clock was set; it moves its history along and writes that down."""
+        self.unrecorded_jump_s += seconds
+
     def on_switch(self, state: SwitchState) -> None:
         """What binds the bots is another state from now on."""
         self.note("switch", f"{state} binds")
@@ -384,6 +417,14 @@ class Monitor:
         self.hold(4, lower if stage < self.recorded_stage else "")
         self.stage = stage
         self.truth.acted = max(self.truth.acted, stage)
+        left, self.closing = self.closing, memory.book(BOOK).incident
+        if left is not None and self.closing is None and self.ended_stage < left.stage == 2:
+            # Stage 1 rests, because it must not halve twice; stage 3 closes whatever is there.
+            self.truth.on_unfinished(left.stage)
+        windows_s = (t.window_s for s in self.story.policy.books[0].stages for t in s.thresholds)
+        if self.unrecorded_jump_s >= min(windows_s):
+            self.truth.on_forgotten_jump()
+        self.unrecorded_jump_s = 0.0
         if self.switch is not None:
             self.switch.on_start()
 

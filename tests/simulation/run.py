@@ -129,6 +129,7 @@ class Teller:
                 self._jumps |= 1 << number
                 house.met(span.fault)
                 house.clock.jump(span.seconds)
+                house.monitor.on_jump(span.seconds)
                 if house.ticks == 0:
                     house.monitor.truth.on_unseen_jump()
 
@@ -156,6 +157,8 @@ class Teller:
             self._judge_exit(session)
             house.cut(pause_s=SERVICE_RESTARTS_S)
         if house.is_dark:
+            # What began in the moment of the power cut is left as well.
+            house.keep_dead()
             if now_s >= house.restart_at_s:
                 self._bury()
                 house.start()

@@ -12,7 +12,7 @@ from memory import IncidentStatus, Memory, Records
 from model import OrderKind, PositionMode, Stage
 from simulator.exchange import Exchange
 from simulator.state import ExchangeOrder, Leg
-from switch_model import RedisSeen, RedisWrite, SwitchState
+from switch_model import RedisSeen, RedisValue, RedisWrite, SwitchState
 from tests.memory_venue import KEY
 from tests.other_conventions import BITGET_UNIFIED
 from tests.simulation import invariants
@@ -25,6 +25,12 @@ SHOWN_WITHIN_S = 2.0
 """From a look that shows something more severe to the lock that says so, and to LOCKDOWN."""
 LOOKED_AT_WITHIN_S = 6.0
 """A look at Redis takes 5 s at most."""
+RECALLED_WITHIN_S = 4.0
+"""What a command sets while a run on a bad disk starts, its first look finds: it has recalled the
+switch by then, and waits up to twice 2 s for the disk."""
+SLOW_START_S = 3.0
+"""So much later a run on a bad disk looks again after its first look: it writes what it begins
+with before that, the lock, the record and maybe a kill."""
 KILLED_WITHIN_S = 1.0
 """From a look that shows a kill to the first close, beside what the venue takes to answer."""
 UNDISTURBED_S = 40.0
@@ -59,6 +65,9 @@ class SwitchJudge:
     was_killed: bool = False
     last_effective: SwitchState = RUNNING
     heard_s: float = 0.0
+    began_s: float = 0.0
+    commanded_s: float = float("-inf")
+    was_kill_heard: bool = False
     standing: dict[int, float] = field(default_factory=dict)
     killed_s: float | None = None
 
@@ -96,30 +105,34 @@ class SwitchJudge:
         stored = more_severe(self._row("local"), self._row("redis"))
         locked = invariants.lock_switch(self.lock(), explicit_only=True)
         began = more_severe(*known)
-        if not self.had_trouble("CLOCK", since_s=0.0):
+        is_missed = self.now_s() - self.commanded_s <= RECALLED_WITHIN_S
+        if not self.had_trouble("CLOCK", since_s=0.0) and not is_missed:
             # What nobody had written down and what was loosened meanwhile binds nobody.
             least = min(before, locked, key=tuple(SwitchState).index)
             self.hold(9, invariants.forgotten(more_severe(least, stored), began))
         self.stores.begin(self.now_s(), local=known[0], redis=known[1])
         self.is_locked = False
-        self.heard_s = self.now_s()
+        self.heard_s = self.began_s = self.now_s()
         self._note()
 
     def on_command(self) -> None:
         """The operator's command has written the local row."""
+        self.commanded_s = self.now_s()
         self.stores.set_local(self.now_s(), self._row("local"))
         self._note()
 
     def hear(self, seen: RedisSeen, *, is_certain: bool) -> None:
         """Redis has answered the guard, or the guard has given it up."""
         self.heard_s = self.now_s()
+        if isinstance(seen, RedisValue) and SwitchState.parse(seen.text) is KILL:
+            self.was_kill_heard = True
         self.stores.hear(self.now_s(), seen, is_certain=is_certain)
         self._note()
 
     def on_commit(self, records: Records) -> None:
         """A decision is on disk: the local row falls only by a request that was accepted."""
         if any(entry.event == "reset" for entry in records.audits):
-            self.was_killed = self.stores.explicit is KILL
+            self.was_killed = self.was_kill_heard = self.stores.explicit is KILL
         self._judge_answers({each.request_id for each in records.answers if each.accepted})
         if records.switch is None:
             return
@@ -183,7 +196,10 @@ class SwitchJudge:
         self._judge_lock()
         if self.has_redis and self.is_locked:
             unseen_s = self.now_s() - self.heard_s
-            self.hold(9, invariants.unseen(unseen_s, within_s=LOOKED_AT_WITHIN_S))
+            is_slow = self.had_trouble("STORE", since_s=self.began_s)
+            is_starting = self.now_s() - self.began_s <= LOOKED_AT_WITHIN_S + 2 * SLOW_START_S
+            within_s = LOOKED_AT_WITHIN_S + (SLOW_START_S if is_slow and is_starting else 0.0)
+            self.hold(9, invariants.unseen(unseen_s, within_s=within_s))
         explicit, _ = self.stores.least(self.now_s(), within_s=SHOWN_WITHIN_S)
         stage = memory.book(BOOK).stage
         if explicit is KILL and self.is_locked and stage is not Stage.LOCKDOWN:
@@ -231,7 +247,9 @@ class SwitchJudge:
         """A decision took effect: what it opened needs a kill, or a loss."""
         is_low = decision.memory.book(BOOK).stage < Stage.ALL_CLOSED
         for opening in decision.opened:
-            if opening.incident.stage is Stage.LOCKDOWN and not self.was_killed:
+            # A look beside a loosening may be the one that counts: see `hear`.
+            is_asked = self.was_killed or self.was_kill_heard
+            if opening.incident.stage is Stage.LOCKDOWN and not is_asked:
                 self.hold(11, f"{self.stores.explicit} opened a kill")
             elif opening.breach is None and is_low:
                 self.hold(11, f"{self.stores.explicit} opened a stage without a breach")

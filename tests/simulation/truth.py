@@ -62,6 +62,7 @@ class Truth:
     peak: float = 0.0
     reference: float | None = None
     navs: list[tuple[float, float]] = field(default_factory=list)
+    stored: float | None = None
     history: list[Made] = field(default_factory=list)
     unreadable_s: float = 0.0
     doubted_s: float = float("-inf")
@@ -146,6 +147,23 @@ class Truth:
         """The clock was set before a run knew it: windows are by the clock, and are past now."""
         self.reference = None
         self._below_s.clear()
+
+    def on_stored(self) -> None:
+        """A trusted reading is on disk, and will be known to every later run."""
+        self.stored = self.navs[-1][1] if self.navs else None
+
+    def on_forgotten_jump(self) -> None:
+        """A run died before it could write down by how far it had moved its history.
+
+        The next one cannot know either (docs/decisions/0009-what-survives.md): by the clock the
+        readings on disk are older than the shortest window, and only the last of them counts.
+        """
+        self.reference = self.stored
+        self._below_s.clear()
+
+    def on_unfinished(self, stage: Stage) -> None:
+        """An incident is known to nobody any more: what it left open still has to be answered."""
+        self.acted = min(self.acted, stage - 1)
 
     def look(self) -> None:
         """Take the present value down."""

@@ -80,6 +80,8 @@ class StoryVenue(MemoryVenue):
     async def _send_closes(
         self, name: str, instructions: Sequence[CloseInstruction]
     ) -> tuple[Outcome, ...]:
+        # A batch is begun a moment after its call, and the power may have failed in between.
+        await self.house.power.needed()
         for instruction in instructions:
             self.house.monitor.on_instruction(instruction)
         return await super()._send_closes(name, instructions)
@@ -350,9 +352,12 @@ class StoryHouse(House):
             store.is_dead = True
         if self.session is not None:
             self.session.cancel()
-        # What is left of the run hangs for ever. Collected as garbage it would come to its end.
-        self.dead += asyncio.all_tasks()
+        self.keep_dead()
         self.restart_at_s = self.clock.monotonic() + pause_s
+
+    def keep_dead(self) -> None:
+        """Keep what is left of a run: it hangs for ever, and as garbage would come to its end."""
+        self.dead = list(asyncio.all_tasks())
 
     def start(self) -> None:
         """Begin a run of the guard."""
