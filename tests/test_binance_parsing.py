@@ -401,7 +401,7 @@ def test_a_truncated_account_is_never_zero(answer: Row) -> None:
 
 def test_dates_are_of_each_asset_and_leg_and_a_date_of_none_is_left_out() -> None:
     """Milliseconds of the venue; they only help to know an old answer, so that none fails one."""
-    told = [1_700_000_000_123, "1700000000456", 0, None, "soon", MISSING]
+    told = [1_700_000_000_123, "1700000000456", 0, None, "soon", MISSING, "9" * 400]
     assets = [with_date({"asset": f"A{n}"}, at) for n, at in enumerate(told)]
     legs = [
         with_date({"symbol": "BTCUSDT", "positionSide": side}, 1_700_000_001_000 + n)

@@ -19,6 +19,9 @@ Fields = Mapping[str, object]
 _DECIMAL_TEXT = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?", re.ASCII)
 """What venues write for a number; `Decimal` alone also takes `NaN`, `1_000`, foreign digits."""
 
+MOST_DIGITS = 20
+"""No time is longer, in any unit; what is cannot be made a number of seconds."""
+
 
 def as_fields(value: object, what: str) -> Fields:
     """Take `value` as a JSON object; raises Malformed when it is anything else."""
@@ -115,7 +118,7 @@ def changes_of(
     found: list[tuple[str, float]] = []
     for row in rows:
         told = str(row.get(told_in) or "")
-        if told.isascii() and told.isdigit() and int(told) > 0:
+        if told.isascii() and told.isdigit() and len(told) < MOST_DIGITS and int(told) > 0:
             name = " ".join(str(row.get(part)) for part in names)
             found.append((name, int(told) / 1000))
     return tuple(found)
