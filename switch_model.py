@@ -124,6 +124,7 @@ class SwitchMemory:
     Redis is silent, was flushed or is no longer configured. `silent_since` is when Redis was last
     found silent for the first time, None while it answers. `has_redis`: this run asks a Redis.
     `asked_at` is when it was last asked to write its missing key, None while the key is there.
+    `written_over` is the old copy of the local row over which what was known is being written.
     Only what the stores hold is stored; the rest each run finds out for itself.
     """
 
@@ -133,3 +134,4 @@ class SwitchMemory:
     silent_why: str = ""
     has_redis: bool = False
     asked_at: float | None = None
+    written_over: SwitchSetting | None = None

@@ -157,6 +157,8 @@ def look(switch: SwitchMemory, seen: SwitchSeen, *, policy: Policy, now: float) 
     found = SwitchLook(memory=switch)
     if seen.local is not None and seen.local != switch.local:
         found = _look_at_local(found, seen.local, now=now)
+    elif seen.local is not None and switch.written_over is not None:
+        found = replace(found, memory=replace(switch, written_over=None))
     if seen.redis is not None:
         found = _look_at_redis(found, seen.redis, now=now)
     if found.memory == switch:
@@ -175,14 +177,15 @@ def _look_at_local(found: SwitchLook, seen: SwitchSetting, *, now: float) -> Swi
         transitions = found.transitions
         if seen.state is not known.state:
             transitions += (_transition(SwitchStore.LOCAL, known.state, seen, now=seen.since),)
-        return replace(found, memory=replace(found.memory, local=seen), transitions=transitions)
-    kept = replace(known, revision=seen.revision + 1)
-    if kept == known:
+        memory = replace(found.memory, local=seen, written_over=None)
+        return replace(found, memory=memory, transitions=transitions)
+    if seen == found.memory.written_over:
         return found
+    kept = replace(known, revision=seen.revision + 1)
     why = "the local row is an old copy: what was known is kept"
     again = replace(kept, actor=GUARD, reason=why)
     transition = _transition(SwitchStore.LOCAL, seen.state, again, now=now)
-    memory = replace(found.memory, local=kept)
+    memory = replace(found.memory, local=kept, written_over=seen)
     return replace(
         found,
         memory=memory,

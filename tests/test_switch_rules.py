@@ -312,10 +312,6 @@ def test_an_old_copy_of_the_row_loosens_nothing(revision: int) -> None:
     """A restored backup, or a lost file: what was known is written over it."""
     found = looked(held(KILL), local=setting(RUNNING, revision=revision))
     kept = replace(held(KILL).local, revision=revision + 1)
-    if kept == held(KILL).local:
-        # The write is on its way already.
-        assert found == SwitchLook(memory=held(KILL))
-        return
     assert found.memory.local == kept
     assert found.record == found.memory
     assert [(one.old, one.new, one.actor) for one in found.recorded] == [
@@ -324,6 +320,18 @@ def test_an_old_copy_of_the_row_loosens_nothing(revision: int) -> None:
     assert told(found) == [("switch_restored", Severity.CRITICAL)]
     pending = looked(found.memory, local=setting(RUNNING, revision=revision))
     assert pending == SwitchLook(memory=found.memory)
+    written = looked(found.memory, local=kept)
+    assert (written.memory, written.record) == (replace(held(KILL), local=kept), None)
+    again = looked(written.memory, local=setting(RUNNING, revision=revision))
+    assert again.record == found.record
+
+
+def test_the_first_kill_is_written_again_into_a_file_that_never_had_it() -> None:
+    """It was seen in a file that the guard then put aside; there it was the first write."""
+    seen = looked(SwitchMemory(), local=setting(KILL, revision=1, actor="ann"))
+    found = looked(seen.memory, local=SwitchSetting())
+    assert found.record is not None
+    assert (found.record.local.state, found.record.local.revision) == (KILL, 1)
 
 
 def test_an_old_copy_that_is_as_severe_is_believed() -> None:
