@@ -450,7 +450,8 @@ async def test_a_rehearsal_that_was_left_the_lock_file_of_a_live_guard_does_not_
             await rehearsal.run("switch", "pause")
             freed = await rehearsal.run("switch", "running")
             assert (freed.code, "another guard writes" in freed.out + freed.err) == (1, True)
-            assert live.lock()["pid"] == process.pid
+            # A pause asks nobody: it stands in the lock until the live guard writes it again.
+            await until(lambda: live.lock()["pid"] == process.pid)
 
 
 async def test_what_was_seen_of_another_kind_of_account_guards_no_account(tmp_path: Path) -> None:
