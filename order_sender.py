@@ -54,15 +54,26 @@ class OrderSender:
         closes: Sequence[CloseInstruction],
         cancels: Sequence[Order],
     ) -> None:
-        """Send at once; `records` are those of the closes and then those of the cancels."""
+        """Send at once; `records` are those of the closes and then those of the cancels.
+
+        What may be in the way of a close leaves before it: most venues refuse a close while a
+        resting one has all of its position.
+        """
         self._fresh.clear()
         self._lost.clear()
         self._last_begun = None
+        closing = {(record.symbol, record.order_side) for record in records[: len(closes)]}
+        behind: list[tuple[OrderRecord, Order]] = []
+        for record, order in zip(records[len(closes) :], cancels, strict=True):
+            if (record.symbol, record.order_side) in closing and _can_close(order):
+                self._begin((record,), self._cancel(order))
+            else:
+                behind.append((record, order))
         size = PART if len(closes) > MANY else 1
         for first in range(0, len(closes), size):
             part = closes[first : first + size]
             self._begin(records[first : first + size], self._venue.submit_closes(part))
-        for record, order in zip(records[len(closes) :], cancels, strict=True):
+        for record, order in behind:
             self._begin((record,), self._cancel(order))
 
     async def wait(self) -> None:
@@ -144,3 +155,8 @@ class OrderSender:
 
     async def _cancel(self, order: Order) -> tuple[Outcome, ...]:
         return (await self._venue.submit_cancel(order),)
+
+
+def _can_close(order: Order) -> bool:
+    """Whether it may be a closing order; of a leg in hedge mode the flag need not tell."""
+    return order.reduce_only or order.close_position or order.position_side is not None
